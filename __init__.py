@@ -1,0 +1,13 @@
+"""Handsight: teachers that see too much, students that must look for themselves.
+
+The map of the house, in the order of the arrows:
+
+    sims/      where observations come from: VecEnv, GraspTask, engines, cameras, randomisation
+    policies/  what every policy is made of: Policy contract, recurrent core, running normaliser
+    teachers/  PPO: ActorCritic, RolloutBuffer, compute_gae, PPO
+    students/  what is deployed: StereoStudent on timm backbones, paired augmentation
+    datasets/  rollouts that last
+    distill/   where things happen: command line, runs, checkpoints, loops, evaluation, comparison, report
+"""
+
+__version__ = "0.1.0"

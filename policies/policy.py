@@ -1,0 +1,29 @@
+"""What every policy promises: teachers and students alike. Evaluation, recording, video and export know only this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor, nn
+
+
+class Policy(nn.Module, ABC):
+    """Maps observation groups and a memory to a Gaussian over actions."""
+
+    obs_keys: tuple[str, ...]
+    """Names of the observation groups that `forward` reads; nothing else is ever looked at."""
+
+    @abstractmethod
+    def initial_hidden(self, n: int) -> Tensor:
+        """(n, H) float32 zeros: the memory at the start of an episode. H is 0 for a policy without memory."""
+
+    @abstractmethod
+    def forward(self, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step. Returns mean (N, A), standard deviation (N, A) and the next memory (N, H)."""
+
+
+def zero_where_first(hidden: Tensor, first: Tensor) -> Tensor:
+    """The memory with the rows zeroed at which a new episode begins. hidden (N, H), first (N,) bool."""
+    return torch.where(first[:, None], torch.zeros_like(hidden), hidden)

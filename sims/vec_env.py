@@ -1,0 +1,97 @@
+"""What a batched simulator promises: `VecEnv`, `Step` and the description of its observations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """Shape and dtype of one observation group, for one world."""
+
+    shape: tuple[int, ...]
+    """Shape without the leading world axis."""
+    dtype: torch.dtype
+    parts: Mapping[str, int] = field(default_factory=dict)
+    """Named consecutive pieces of a flat vector and their widths, e.g. {"joint_position": 23, "palm_position": 3}."""
+
+    def part(self, name: str) -> slice:
+        """Where the named piece lies in the vector.
+
+        Raises:
+            KeyError: no such piece; the message lists those that exist.
+        """
+        start = 0
+        for piece, width in self.parts.items():
+            if piece == name:
+                return slice(start, start + width)
+            start += width
+        raise KeyError(f"no part {name!r} in this observation; available: {', '.join(self.parts) or 'none'}")
+
+
+@dataclass
+class Step:
+    """What one step of N worlds returns."""
+
+    obs: TensorDict
+    """Observation groups after the step, batch size (N,)."""
+    reward: Tensor
+    """(N,) float32."""
+    terminated: Tensor
+    """(N,) bool: the episode ended in a state without a future; nothing is bootstrapped."""
+    truncated: Tensor
+    """(N,) bool: the episode was cut by the clock; its value is bootstrapped from `obs`, which is its last real observation."""
+    first: Tensor
+    """(N,) bool: `obs` opens a new episode; a policy's memory is zeroed here and nowhere else."""
+    valid: Tensor
+    """(N,) bool: this transition may be learnt from. False for the step that resets a world and for one that diverged."""
+    log: dict[str, Tensor] = field(default_factory=dict)
+    """Per-world measurements of this step by name, each (N,): `success`, `reward/<term>`, `kind`, `visible`, ..."""
+
+
+class VecEnv(ABC):
+    """N worlds stepped together. Autoreset is Gymnasium's NEXT_STEP: the step after an end ignores its action, resets
+    the world and is marked `valid=False, first=True`, so that every image is rendered exactly once."""
+
+    num_envs: int
+    action_dim: int
+    """Actions are (N, action_dim) float32 in [-1, 1]; values outside are clipped."""
+    control_dt: float
+    """Seconds of simulated time in one step."""
+    episode_steps: int
+    """Most steps in one episode (before truncation)."""
+    device: torch.device
+    obs_spec: dict[str, ArraySpec]
+    signature: dict[str, Any]
+    """JSON-able description of what a policy is wired to: task, action space, observation parts, camera rig."""
+
+    @abstractmethod
+    def reset(self, seed: int) -> TensorDict:
+        """Begin episode 0 in every world; the returned observation is the first of its episode."""
+
+    @abstractmethod
+    def step(self, action: Tensor) -> Step:
+        """Advance every world by `control_dt`. action (N, action_dim) float32."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release processes, threads and device memory. May be called twice."""
+
+    def set_reset_mix(self, mix: Mapping[str, float]) -> None:
+        """Set the probabilities of the task's kinds of reset, from the next reset of each world on."""
+        raise NotImplementedError(f"{type(self).__name__} has one kind of reset only")
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on: after `load_state_dict` the worlds go on bit for bit."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be saved")
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
+        """Restore what `state_dict` returned; returns the observation that belongs to it."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be restored")
