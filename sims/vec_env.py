@@ -80,6 +80,11 @@ class VecEnv(ABC):
     def step(self, action: Tensor) -> Step:
         """Advance every world by `control_dt`. action (N, action_dim) float32."""
 
+    def measure(self) -> dict[str, Tensor]:
+        """What `Step.log` says of the present state, each (N,): `visible`, `kind`, `reset_kind`, ... Also right after `reset`,
+        which has no other place to say whether the object is in view when an episode opens."""
+        return {}
+
     @abstractmethod
     def close(self) -> None:
         """Release processes, threads and device memory. May be called twice."""
