@@ -1,0 +1,245 @@
+"""How well a policy does: one episode from each of a fixed set of held-out resets, the same set for every policy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from .. import sims
+from ..policies.policy import Policy
+from ..sims.vec_env import VecEnv
+from .episodes import Moment, play
+from .evaluation import Evaluation
+from .intervals import Interval
+
+if TYPE_CHECKING:
+    from ..sims.make import EnvConfig
+
+CAMERA_GROUPS = frozenset({"depth", "stereo"})
+HELD_OUT_SEED = 1_000_000
+"""Evaluation seeds start here; training seeds are small numbers, so that no reset is met in both."""
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Evaluate one policy on held-out resets."""
+
+    policy: Path
+    """Run folder, or a checkpoint in one."""
+    episodes: int = 512
+    """Resets to start from, one episode each."""
+    seed: int = HELD_OUT_SEED
+    """Of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
+    num_envs: int = 256
+    """Worlds stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
+    deterministic: bool = True
+    """Act by the mean; otherwise by samples."""
+    out: Path | None = None
+    """Folder for evaluation.json, episodes.csv and episodes.npz; beside the run's checkpoints if not given."""
+    device: str = "cpu"
+    """Where the policy and the environment run."""
+
+
+def run_evaluate(args: EvaluateArgs) -> Evaluation:
+    """What `handsight evaluate` does: evaluate, save, and print the table of figures."""
+    from .policy_loading import load_policy
+    from .progress import stage
+
+    loaded = load_policy(args.policy, device=args.device)
+    with stage(f"Evaluate {args.policy}", args.episodes) as progress:
+        result = evaluate(
+            loaded.policy,
+            loaded.env_config,
+            episodes=args.episodes,
+            seed=args.seed,
+            num_envs=args.num_envs,
+            reset_kind=args.reset_kind,
+            deterministic=args.deterministic,
+            device=args.device,
+            advance=progress.advance,
+        )
+    out = args.out or (loaded.run.path if loaded.run else args.policy.parent) / "evaluation"
+    result.save(out)
+    console = Console()
+    console.print(summary_table({str(args.policy): result}))
+    console.print(f"Saved in {out}")
+    return result
+
+
+def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
+    """One row per policy; shares with 95 % Wilson intervals, means with 95 % bootstrap intervals."""
+    table = Table("policy", "episodes", "success at end", "success once", "in view", "out of view", "return", "lost")
+    for name, evaluation in evaluations.items():
+        figures = evaluation.summary()
+        views = figures.get("by_view_at_reset", {})
+        table.add_row(
+            name,
+            str(figures["episodes"]),
+            *(str(Interval(**figures[key])) for key in ("success_at_end", "success_once")),
+            *(f"{views[v]['success_at_end']['value']:.3f}" if v in views else "-" for v in ("in view", "out of view")),
+            f"{figures['return']['value']:.2f}",
+            str(figures["aborted"]),
+        )
+    return table
+
+
+def evaluate(
+    policy: Policy,
+    env_config: EnvConfig,
+    *,
+    num_envs: int = 256,
+    reset_kind: str | None = None,
+    observe: Collection[str] = (),
+    device: str = "cpu",
+    episodes: int = 512,
+    seed: int = HELD_OUT_SEED,
+    deterministic: bool = True,
+    watch: Callable[[Moment, slice], None] | None = None,
+    advisor: Policy | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Build the environment that `env_config` describes, evaluate in it and close it again.
+
+    Args:
+        policy: acts, with its memory zeroed at the start.
+        env_config: the task, robot, cameras and randomisation.
+        num_envs: worlds stepped together; the resets that are met depend on it.
+        reset_kind: kind of reset of every episode; None takes the mix that the environment starts with.
+        observe: groups to render besides those that the policy reads. A policy without a camera gets `depth`, so
+            that visibility is known; it does not see it.
+        device: where the environment runs.
+        episodes: see `evaluate_in`, as for the rest.
+        seed: of the first round.
+        deterministic: act by the mean.
+        watch: called at each step.
+        advisor: asked at each observation; what it reads is rendered too.
+        advance: called after each round.
+    """
+    groups = {*policy.obs_keys, *observe, *(advisor.obs_keys if advisor is not None else ())}
+    if not groups & CAMERA_GROUPS:
+        groups.add("depth")
+    env = sims.make(env_config, observe=groups, num_envs=num_envs, device=device)
+    try:
+        if reset_kind is not None:
+            env.set_reset_mix({reset_kind: 1.0})
+        result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance)
+    finally:
+        env.close()
+    return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": asdict(env_config)})
+
+
+def evaluate_in(
+    env: VecEnv,
+    policy: Policy,
+    episodes: int = 512,
+    seed: int = HELD_OUT_SEED,
+    deterministic: bool = True,
+    watch: Callable[[Moment, slice], None] | None = None,
+    advisor: Policy | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Evaluate in an environment that exists already; its worlds are reset and left in the middle of an episode.
+
+    Reset i is world i % num_envs of round i // num_envs, and round r is seeded with `seed + r`: exactly the first
+    episode of each counts, never those that finish first (which would favour short ones).
+
+    Args:
+        env: renders a camera group if visibility is to be known.
+        policy: acts, with its memory zeroed at the start.
+        episodes: resets to start from.
+        seed: of the first round.
+        deterministic: act by the mean; otherwise by samples, the same draws for each policy.
+        watch: called at each step with the moment and the episodes (rows) of this round.
+        advisor: asked at each observation; its answers are in `Moment.advice`.
+        advance: called after each round with the number of episodes finished, for a progress bar.
+    """
+    columns = _Columns(env, episodes)
+    start, steps = time.perf_counter(), 0
+    for turn, first in enumerate(range(0, episodes, env.num_envs)):
+        rows = slice(first, min(first + env.num_envs, episodes))
+        obs = env.reset(seed + turn)
+        columns.open(rows, env.measure())
+        sampling = None if deterministic else torch.Generator().manual_seed(seed + turn)
+        for t, moment in enumerate(play(env, policy, obs, advisor, sampling)):
+            columns.add(rows, t, moment)
+            steps += env.num_envs
+            if watch is not None:
+                watch(moment, rows)
+        if advance is not None:
+            advance(rows.stop - rows.start)
+    settings = {"seed": seed, "episodes": episodes, "num_envs": env.num_envs, "deterministic": deterministic}
+    return columns.close(time.perf_counter() - start, steps, settings)
+
+
+class _Columns:
+    """Fills the columns of an `Evaluation` step by step."""
+
+    def __init__(self, env: VecEnv, episodes: int) -> None:
+        self.names = {name: tuple(getattr(env, name, ())) for name in ("object_kinds", "reset_kinds")}
+        self.success = np.zeros((2, episodes), dtype=bool)
+        """Once, at end."""
+        self.ended = np.zeros(episodes, dtype=bool)
+        self.episode_return = np.zeros(episodes, dtype=np.float32)
+        self.length, self.kind, self.reset_kind = (np.zeros(episodes, dtype=np.int64) for _ in range(3))
+        self.visible = np.full((episodes, env.episode_steps + 1), np.nan, dtype=np.float32)
+
+    def open(self, rows: slice, measured: dict[str, torch.Tensor]) -> None:
+        """The state that the reset left; an environment that cannot say is read after the first step instead."""
+        size = rows.stop - rows.start
+        self.describe(rows, measured, np.ones(size, dtype=bool))
+        if "visible" in measured:
+            self.visible[rows, 0] = measured["visible"][:size].cpu().numpy()
+
+    def describe(self, rows: slice, log: dict[str, torch.Tensor], chosen: NDArray[np.bool_]) -> None:
+        for name, column in (("kind", self.kind), ("reset_kind", self.reset_kind)):
+            if name in log:
+                column[rows] = np.where(chosen, log[name][: len(chosen)].cpu().numpy(), column[rows])
+
+    def add(self, rows: slice, t: int, moment: Moment) -> None:
+        size, step = rows.stop - rows.start, moment.step
+
+        def column(values: torch.Tensor) -> NDArray:
+            return values[:size].cpu().numpy()
+
+        here = column(moment.running & ~moment.aborted)
+        success = column(step.log["success"]).astype(bool) & here if "success" in step.log else np.zeros(size, bool)
+        self.success[0, rows] |= success
+        self.success[1, rows] |= success & column(moment.ended)
+        self.ended[rows] |= column(moment.ended)
+        self.episode_return[rows] += np.where(here, column(step.reward), 0.0)
+        self.length[rows] += here
+        if "visible" in step.log:
+            visible = np.where(here, column(step.log["visible"]), np.nan)
+            self.visible[rows, t + 1] = visible
+            if t == 0 and np.isnan(self.visible[rows, 0]).all():
+                self.visible[rows, 0] = visible
+        if t == 0:
+            self.describe(rows, step.log, here)
+
+    def close(self, seconds: float, env_steps: int, settings: dict[str, Any]) -> Evaluation:
+        once, at_end = self.success & self.ended
+        return Evaluation(
+            success_once=once,
+            success_at_end=at_end,
+            aborted=~self.ended,
+            episode_return=self.episode_return,
+            length=self.length,
+            kind=self.kind,
+            reset_kind=self.reset_kind,
+            visible=self.visible,
+            **self.names,
+            seconds=seconds,
+            env_steps=env_steps,
+            settings=settings,
+        )
