@@ -1,0 +1,96 @@
+"""metrics.csv: a row per logged step, columns that may appear at any time, nothing lost when the process is killed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class MetricsFile(Logger):
+    """A Lightning logger that appends to one CSV file. Lightning's own deletes the file of an earlier session first
+    and holds rows back in memory.
+
+    Columns: `step`, then the metrics in the order of their first appearance; a metric not logged is empty in its row.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.path = path
+        self._columns: list[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.path.name
+
+    @property
+    def version(self) -> str:
+        """Its run folder's name."""
+        return self.path.parent.name
+
+    @property
+    def save_dir(self) -> str:
+        """The run folder."""
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Append one row; a new metric name first widens the file."""
+        row = {"step": -1 if step is None else int(step), **{name: float(value) for name, value in metrics.items()}}
+        columns = self._open()
+        new = [name for name in row if name not in columns]
+        if new:
+            self._columns = [*columns, *new]
+            self._rewrite(read(self.path))
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self._columns or [], restval="").writerow(row)
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any) -> None:
+        """Nothing: the configuration stands in config.json."""
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Drop the rows later than `step`: a resumed run will write them again."""
+        if self.path.is_file():
+            self._open()
+            self._rewrite([row for row in read(self.path) if row["step"] <= step])
+
+    def _open(self) -> list[str]:
+        """The columns so far; drops a last row that a killed process wrote only in part."""
+        if self._columns is None:
+            text = self.path.read_text() if self.path.is_file() else ""
+            if text and not text.endswith("\n"):
+                _replace(self.path, text[: text.rfind("\n") + 1])
+            self._columns = next(csv.reader(io.StringIO(text)), []) if "\n" in text else []
+        return self._columns
+
+    def _rewrite(self, rows: list[dict[str, float]]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, self._columns or [], restval="")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({**row, "step": int(row["step"])})
+        _replace(self.path, text.getvalue())
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, each with the metrics that were logged in it; no file is no rows."""
+    if not path.is_file():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(whole)]
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(text, newline="")
+    draft.replace(path)

@@ -1,0 +1,130 @@
+"""What the user sees while a stage works: a bar with rate and time left, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+LINE_EVERY = 15.0
+"""Seconds between two plain lines."""
+
+
+class Stage(Protocol):
+    """A stage of work under way."""
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        """Say that `n` more units are done, with figures to show beside them, e.g. `advance(4096, success=0.8)`."""
+        ...
+
+
+@contextmanager
+def stage(
+    title: str, total: int, unit: str = "steps", done: int = 0, console: Console | None = None
+) -> Iterator[Stage]:
+    """Show the progress of one stage on stderr.
+
+    Args:
+        title: e.g. "depth teacher".
+        total: units of work in all.
+        unit: what is counted; the rate is shown in units per second.
+        done: units done before, by an earlier session of a resumed run.
+        console: where to write.
+    """
+    global _screen
+    outer = _screen
+    console = console or (outer.console if outer else Console(stderr=True))
+    if not (console.is_terminal or console.is_jupyter):
+        lines = _Lines(console, title, total, unit, done)
+        yield lines
+        lines.show()
+        return
+    screen = outer or _new_screen(console)
+    bar = _Bar(screen, title, total, unit, done)
+    if outer:
+        yield bar
+        return
+    _screen = screen
+    try:
+        with screen:
+            yield bar
+    finally:
+        _screen = None
+
+
+_screen: Progress | None = None  # a terminal has one live area: a stage inside a stage adds its bar to it
+
+
+class _Bar:
+    """A line of the live area."""
+
+    def __init__(self, screen: Progress, title: str, total: int, unit: str, done: int):
+        self._screen = screen
+        self._task = screen.add_task(title, total=total, completed=done, unit=unit, figures="")
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        if figures:
+            self._screen.update(self._task, figures=_shown(figures))
+        self._screen.advance(self._task, n)
+
+
+class _Lines:
+    """A line now and then, for logs."""
+
+    def __init__(self, console: Console, title: str, total: int, unit: str, done: int):
+        self._console, self._title, self._unit = console, title, unit
+        self._total, self._done, self._done_before = total, done, done
+        self._started = time.monotonic()
+        self._figures: dict[str, float] = {}
+        self.show()
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        self._done += n
+        self._figures |= figures
+        if time.monotonic() - self._shown_at >= LINE_EVERY:
+            self.show()
+
+    def show(self) -> None:
+        """Write one line."""
+        self._shown_at = time.monotonic()
+        rate = (self._done - self._done_before) / max(self._shown_at - self._started, 1e-9)
+        parts = [f"{self._title}: {self._done:,}/{self._total:,} {self._unit}"]
+        if rate:
+            parts += [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s"]
+            parts += [f"{_clock((self._total - self._done) / rate)} left"]
+        parts += [_shown(self._figures)] if self._figures else []
+        self._console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed or 0.0
+        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed >= 10 else f"{speed:.2f} {task.fields['unit']}/s")
+
+
+def _new_screen(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=console,
+        speed_estimate_period=60.0,
+    )
+
+
+def _shown(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
