@@ -1,0 +1,234 @@
+"""`ActorCritic`: a policy that sees what it may, beside a critic that sees everything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..policies.gaussian import GaussianHead, log_prob
+from ..policies.normalize import RunningMeanStd, moments
+from ..policies.policy import Policy
+from ..policies.recurrent import Memory, RecurrentCore
+from ..errors import HandsightError
+from ..sims.vec_env import ArraySpec
+
+Observation = Mapping[str, Tensor]
+
+
+class ActorCriticError(HandsightError):
+    """A policy was asked for observations that the environment does not give, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class ActorCriticConfig:
+    """What the actor and the critic see and how large they are."""
+
+    actor_keys: tuple[str, ...] = ("state", "proprio")
+    """Observation groups of the actor: flat ones, and "depth"."""
+    critic_keys: tuple[str, ...] = ("state", "proprio")
+    """Observation groups of the critic: flat ones."""
+    hidden: tuple[int, ...] = (256, 128)
+    """Widths of the ELU layers of the actor's and of the critic's trunk."""
+    recurrent: Memory = "none"
+    """Memory between the actor's features and its trunk: "none", "gru" or "lstm"."""
+    recurrent_size: int = 128
+    """Width of that memory."""
+    depth_channels: tuple[int, ...] = (16, 32, 32)
+    """Channels of the convolutions over the depth image; the first has 5 x 5 pixels, the others 3 x 3, all stride 2."""
+    depth_features: int = 128
+    """Width of what the depth encoder gives."""
+    depth_max_m: float = 1.2
+    """Metres; depth beyond it, and pixels without a return, count as this far."""
+    auxiliary: tuple[str, ...] = ()
+    """Parts of "state" that the actor learns to predict and, detached, gets to see, e.g. ("object_from_palm",)."""
+    initial_std: float = 0.6
+    """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
+    min_std: float = 0.05
+    """Least standard deviation."""
+    max_std: float = 1.0
+    """Greatest standard deviation."""
+    observation_clip: float = 10.0
+    """Normalised observations are clipped at +- this many standard deviations."""
+
+
+class Decision(NamedTuple):
+    """What was decided in each world, with what the learner must remember of it."""
+
+    action: Tensor
+    """(N, A)."""
+    log_prob: Tensor
+    """(N,)."""
+    mean: Tensor
+    """(N, A)."""
+    std: Tensor
+    """(N, A)."""
+    value: Tensor
+    """(N,)."""
+    hidden: Tensor
+    """(N, H) memory after the step."""
+
+
+class Prediction(NamedTuple):
+    """What the learner needs of a minibatch, with gradients; leading axes (B,) or (T, B)."""
+
+    mean: Tensor
+    """(..., A)."""
+    std: Tensor
+    """(..., A)."""
+    value: Tensor
+    """(...)."""
+    auxiliary: Tensor
+    """(..., P) predicted parts of the state, normalised; P is 0 without an auxiliary head."""
+
+
+class ActorCritic(Policy):
+    """Actor and critic share nothing but the normalisers; the critic is shown a recurrent actor's memory, detached."""
+
+    def __init__(self, config: ActorCriticConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
+        super().__init__()
+        self.config, self.obs_keys = config, tuple(config.actor_keys)
+        state = ("state",) if config.auxiliary else ()
+        self.train_keys = tuple(dict.fromkeys((*config.actor_keys, *config.critic_keys, *state)))
+        self._check(obs_spec)
+        self.flat_keys = tuple(key for key in self.obs_keys if len(obs_spec[key].shape) == 1)
+        self.normalizers = nn.ModuleDict(
+            {
+                key: RunningMeanStd(obs_spec[key].shape[0], config.observation_clip)
+                for key in self.train_keys
+                if len(obs_spec[key].shape) == 1
+            }
+        )
+        features = sum(obs_spec[key].shape[0] for key in self.flat_keys)
+        self.depth = None
+        if "depth" in self.obs_keys:
+            self.depth = DepthEncoder(obs_spec["depth"].shape, config)
+            features += config.depth_features
+        self.core = RecurrentCore(config.recurrent, features, config.recurrent_size)
+        slices = [obs_spec["state"].part(name) for name in config.auxiliary]
+        self.auxiliary_index = [i for piece in slices for i in range(piece.start, piece.stop)]
+        targets, seen = len(self.auxiliary_index), self.core.output_size
+        self.auxiliary = mlp(seen, (config.hidden[-1],), targets) if targets else None
+        self.trunk = mlp(seen + targets, config.hidden)
+        self.head = GaussianHead(config.hidden[-1], action_dim, config.initial_std, config.min_std, config.max_std)
+        nn.init.orthogonal_(self.head.mean.weight, 0.01)
+        nn.init.zeros_(self.head.mean.bias)
+        privileged = sum(obs_spec[key].shape[0] for key in config.critic_keys)
+        self.critic = mlp(privileged + self.core.read_size, config.hidden, 1)
+
+    def _check(self, obs_spec: Mapping[str, ArraySpec]) -> None:
+        for key in self.train_keys:
+            if key not in obs_spec:
+                raise ActorCriticError(f"ActorCritic: no observation group {key!r}; available: {', '.join(obs_spec)}")
+            images = ("depth",) if key not in self.config.critic_keys else ()
+            if len(obs_spec[key].shape) != 1 and key not in images:
+                raise ActorCriticError(
+                    f"ActorCritic: group {key!r} has shape {obs_spec[key].shape}; "
+                    "expected flat groups, and for the actor also 'depth'"
+                )
+
+    def initial_hidden(self, n: int) -> Tensor:
+        return self.core.initial_hidden(n).to(self.head.log_std.device)
+
+    def forward(self, obs: Observation, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen, hidden = self.core.step(self.features(obs), hidden)
+        mean, std, _ = self._act(seen)
+        return mean, std, hidden
+
+    def act(self, obs: Observation, hidden: Tensor) -> Decision:
+        """One step with an action drawn from the global random stream, and the value of where it was taken."""
+        mean, std, after = self(obs, hidden)
+        action = torch.normal(mean, std)
+        return Decision(action, log_prob(mean, std, action), mean, std, self.value(obs, hidden), after)
+
+    def value(self, obs: Observation, hidden: Tensor) -> Tensor:
+        """(...) value of the critic's observation groups and of the memory (..., H) that the policy came with."""
+        inputs = [self.normalizers[key](obs[key]) for key in self.config.critic_keys]
+        memory = self.core.read(hidden).detach()
+        return self.critic(torch.cat([*inputs, memory], dim=-1)).squeeze(-1).float()
+
+    def predict(self, obs: Observation, hidden: Tensor, first: Tensor) -> Prediction:
+        """What the present weights say of a minibatch.
+
+        Args:
+            obs: groups (B, ...) without memory; (T, B, ...) with one.
+            hidden: (B, H) memory before the first row.
+            first: (T, B) bool: a new episode opens with this row; ignored without memory.
+        """
+        features = self.features(obs)
+        if self.core.hidden_size:
+            seen, before = self.core.sequence(features, hidden, first)
+        else:
+            seen, before = features, hidden
+        mean, std, auxiliary = self._act(seen)
+        return Prediction(mean, std, self.value(obs, before), auxiliary)
+
+    def features(self, obs: Observation) -> Tensor:
+        """(..., F): the depth image's features, if any, beside the normalised flat groups."""
+        flat = [self.normalizers[key](obs[key]) for key in self.flat_keys]
+        images = [] if self.depth is None else [self.depth(obs["depth"])]
+        return torch.cat([*images, *flat], dim=-1)
+
+    def _act(self, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.auxiliary is None:
+            return *self.head(self.trunk(seen)), seen[..., :0]
+        guess = self.auxiliary(seen)
+        return *self.head(self.trunk(torch.cat([seen, guess.detach()], dim=-1))), guess.float()
+
+    def auxiliary_target(self, obs: Observation) -> Tensor:
+        """(..., P): the true parts of the state, normalised as the critic sees them."""
+        if not self.auxiliary_index:
+            return next(iter(obs.values())).new_zeros(())
+        return self.normalizers["state"](obs["state"])[..., self.auxiliary_index]
+
+    @torch.no_grad()
+    def observed(self, obs: Observation, valid: Tensor) -> dict[str, Tensor]:
+        """Moments of the rows of flat groups (..., D) where valid (...), by group: what `normalise` takes in."""
+        return {key: moments(obs[key][valid]) for key in self.normalizers}
+
+    @torch.no_grad()
+    def normalise(self, seen: Mapping[str, Tensor]) -> None:
+        """Move the normalisers on. seen: by group, the moments (2 D + 1,) of one learner or (R, 2 D + 1) of several."""
+        for key, gathered in seen.items():
+            for one in gathered.reshape(-1, gathered.shape[-1]):
+                self.normalizers[key].merge(one)
+
+
+class DepthEncoder(nn.Module):
+    """Convolutions over one depth image."""
+
+    def __init__(self, shape: tuple[int, ...], config: ActorCriticConfig) -> None:
+        super().__init__()
+        self.limit = config.depth_max_m * 1000.0
+        kernels = (5, *[3] * (len(config.depth_channels) - 1))
+        layers: list[nn.Module] = []
+        for (before, after), kernel in zip(pairwise((shape[0], *config.depth_channels)), kernels, strict=True):
+            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+        self.convolutions = nn.Sequential(*layers, nn.Flatten())
+        with torch.no_grad():
+            width = self.convolutions(torch.zeros(1, *shape)).shape[1]
+        self.project = nn.Sequential(nn.Linear(width, config.depth_features), nn.ELU())
+
+    def forward(self, depth: Tensor) -> Tensor:
+        """depth (..., 1, H, W) int16 millimetres, 0 = no return -> (..., depth_features)."""
+        images = depth.flatten(0, -4) if depth.ndim > 4 else depth
+        metres = images.float()
+        far = metres.masked_fill(images == 0, self.limit).clamp_(max=self.limit)
+        features = self.project(self.convolutions(far.mul_(2 / self.limit).sub_(1)))
+        return features.unflatten(0, depth.shape[:-3]) if depth.ndim > 4 else features
+
+
+def mlp(inputs: int, hidden: tuple[int, ...], outputs: int = 0) -> nn.Sequential:
+    """Linear layers with ELU between them; with `outputs`, a last linear layer without one."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise((inputs, *hidden)):
+        layers += [nn.Linear(before, after), nn.ELU()]
+        nn.init.orthogonal_(layers[-2].weight, 2**0.5)
+        nn.init.zeros_(layers[-2].bias)
+    if outputs:
+        layers.append(nn.Linear(hidden[-1], outputs))
+    return nn.Sequential(*layers)

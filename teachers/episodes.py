@@ -1,0 +1,90 @@
+"""`EpisodeTracker`: completed episodes, counted when they end and never in the last frame of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..sims.vec_env import Step
+
+
+class EpisodeTracker:
+    """Adds up each world's present episode, and keeps what ended since the last `summary`."""
+
+    def __init__(self, num_envs: int, reset_kinds: tuple[str, ...] = (), device: torch.device | str = "cpu") -> None:
+        self.reset_kinds = reset_kinds
+        self.total, self.length = (torch.zeros(num_envs, device=device) for _ in range(2))
+        self.once = torch.zeros(num_envs, dtype=torch.bool, device=device)
+        self._clear()
+
+    def _clear(self) -> None:
+        self.ended: list[dict[str, Tensor]] = []
+        self.means: dict[str, Tensor] = {}
+        self.rows = torch.zeros((), device=self.total.device)
+        self.diverged = torch.zeros((), device=self.total.device)
+
+    def add(self, step: Step) -> None:
+        """Take in one step of every world."""
+        valid = step.valid
+        self.total += torch.where(valid, step.reward, 0.0)
+        self.length += valid
+        success = step.log.get("success", torch.zeros_like(valid))
+        self.once |= success & valid
+        self._add_means(step)
+        over = (step.terminated | step.truncated) & valid
+        if over.any():
+            columns = {"return": self.total, "length": self.length}
+            columns |= {"success_once": self.once, "success_at_end": success}
+            if "reset_kind" in step.log:
+                columns["reset_kind"] = step.log["reset_kind"]
+            self.ended.append({name: column[over].clone() for name, column in columns.items()})
+        for running in (self.total, self.length, self.once):
+            running.masked_fill_(step.first, 0)
+
+    def _add_means(self, step: Step) -> None:
+        self.rows += step.valid.sum()
+        if "diverged" in step.log:
+            self.diverged += step.log["diverged"].sum()
+        for name, values in step.log.items():
+            if name.startswith("reward/") or name == "visible":
+                part = torch.where(step.valid, values, 0.0).sum()
+                self.means[name] = self.means.get(name, torch.zeros_like(part)) + part
+
+    def summary(self) -> tuple[dict[str, float], dict[str, tuple[int, int]]]:
+        """What ended since the last call; forgets it.
+
+        Returns:
+            metrics by name ("return", "length", "success_once", "success_at_end", "episodes", "success/<reset kind>",
+            "reward/<term>", ...; without a completed episode none of its names), and by kind of reset the number of
+            successes at the end and of completed episodes.
+        """
+        rows = float(self.rows.clamp(min=1))
+        metrics = {name: float(total) / rows for name, total in self.means.items()}
+        metrics |= {"diverged": float(self.diverged), "episodes": float(sum(len(e["return"]) for e in self.ended))}
+        by_kind: dict[str, tuple[int, int]] = {}
+        if self.ended:
+            table = {name: torch.cat([episode[name] for episode in self.ended]) for name in self.ended[0]}
+            kinds = table.pop("reset_kind", None)
+            metrics |= {name: float(column.float().mean()) for name, column in table.items()}
+            if kinds is not None:
+                by_kind = self._by_kind(kinds, table["success_at_end"])
+        metrics |= {f"success/{kind}": wins / count for kind, (wins, count) in by_kind.items()}
+        self._clear()
+        return metrics, by_kind
+
+    def _by_kind(self, kinds: Tensor, success: Tensor) -> dict[str, tuple[int, int]]:
+        counted = {name: success[kinds == i] for i, name in enumerate(self.reset_kinds)}
+        return {name: (int(wins.sum()), len(wins)) for name, wins in counted.items() if len(wins)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes under way. What ended must have been taken by `summary`."""
+        return {"total": self.total, "length": self.length, "once": self.once}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on with episodes under way."""
+        for name in ("total", "length", "once"):
+            getattr(self, name).copy_(state[name])
+        self._clear()

@@ -1,0 +1,227 @@
+"""PPO: collect a rollout, then several epochs of clipped policy improvement (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from ..policies.gaussian import entropy, kl_divergence, log_prob
+from ..policies.policy import zero_where_first
+from ..sims.vec_env import VecEnv
+from .actor_critic import ActorCritic, Observation, Prediction
+from .advantage import compute_gae
+from .episodes import EpisodeTracker
+from .rollout_buffer import Minibatch, RolloutBuffer
+
+
+@dataclass(frozen=True)
+class AdaptiveRate:
+    """A learning rate that keeps each update's divergence from the old policy near a target."""
+
+    initial: float = 5e-4
+    """Adam's learning rate at the start."""
+    target_kl: float | None = 0.016
+    """Nats per update, KL(old || new); None keeps the rate as it is."""
+    raise_below: float = 0.5
+    """The rate is raised when the KL is below this share of the target."""
+    lower_above: float = 2.0
+    """The rate is lowered when the KL is above this multiple of the target."""
+    up: float = 1.5
+    """Factor by which it is raised."""
+    down: float = 1.5
+    """Factor by which it is lowered."""
+    minimum: float = 1e-5
+    """Floor of the rate."""
+    maximum: float = 1e-2
+    """Cap of the rate."""
+    every: Literal["minibatch", "update"] = "minibatch"
+    """When it moves: on the KL seen before each gradient step, or on that of the last epoch, once per update."""
+
+    def next(self, rate: float, kl: float) -> float:
+        """The rate after a KL was measured."""
+        if self.target_kl is None:
+            return rate
+        if kl > self.lower_above * self.target_kl:
+            return max(rate / self.down, self.minimum)
+        if kl < self.raise_below * self.target_kl:
+            return min(rate * self.up, self.maximum)
+        return rate
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """How a rollout becomes gradient steps."""
+
+    gamma: float = 0.985
+    """Discount per control step."""
+    lam: float = 0.95
+    """GAE's lambda."""
+    epochs: int = 4
+    """Passes over each rollout."""
+    minibatches: int = 4
+    """Gradient steps per pass."""
+    clip: float = 0.2
+    """The probability ratio is clipped to 1 +- clip."""
+    value_clip: float | None = 0.2
+    """The value may leave its old one by this much per update, in units of the scaled return; None for no limit."""
+    value_coefficient: float = 1.0
+    """Weight of the squared value error."""
+    entropy_coefficient: float = 0.0
+    """Weight of the entropy bonus, per nat."""
+    auxiliary_coefficient: float = 1.0
+    """Weight of the squared error of the predicted state, in squared standard deviations."""
+    aux_warmup_iterations: int = 0
+    """Updates at the start that train the value and the auxiliary head only."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this Euclidean norm."""
+    reward_scale: float = 1.0
+    """Factor on the reward before learning; reported returns are unscaled."""
+    rate: AdaptiveRate = field(default_factory=AdaptiveRate)
+    """The learning rate."""
+
+
+@torch.no_grad()
+def collect(
+    env: VecEnv,
+    actor: ActorCritic,
+    buffer: RolloutBuffer,
+    obs: Observation,
+    hidden: Tensor,
+    episodes: EpisodeTracker,
+) -> tuple[Observation, Tensor]:
+    """Fill the buffer, from this observation and memory on; returns those after its last row."""
+    buffer.begin(hidden)
+    for _ in range(buffer.steps):
+        decision = actor.act(obs, hidden)
+        step = env.step(decision.action)
+        buffer.add(obs, decision, step)
+        episodes.add(step)
+        obs, hidden = step.obs, zero_where_first(decision.hidden, step.first)
+    buffer.end(actor.value(obs, hidden))
+    return obs, hidden
+
+
+class PPO:
+    """Owns the optimiser of an `ActorCritic` and turns rollouts into updates."""
+
+    def __init__(self, policy: ActorCritic, config: PPOConfig, fabric: Fabric | None = None) -> None:
+        """Without a Fabric it learns where the policy is, in full precision."""
+        self.policy, self.config = policy, config
+        self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
+        self.updates, self.rate = 0, config.rate.initial
+        adam = torch.optim.Adam(policy.parameters(), lr=self.rate, fused=True)
+        self.model, self.optimizer = self.fabric.setup(policy, adam, move_to_device=fabric is not None)
+        self.model.mark_forward_method("predict")
+
+    def update(self, buffer: RolloutBuffer) -> dict[str, float]:
+        """Several epochs over one full rollout; afterwards the normalisers take it in. Returns metrics by name."""
+        advantage, returns = self.advantages(buffer)
+        totals: dict[str, Tensor] = {}
+        for _ in range(self.config.epochs):
+            last: list[Tensor] = []
+            for batch in buffer.minibatches(self.config.minibatches, advantage, returns):
+                measured = self.improve(batch)
+                last.append(measured["kl"])
+                totals = {name: totals.get(name, 0.0) + value for name, value in measured.items()}
+        if self.config.rate.every == "update":
+            self._adapt(torch.stack(last).mean())
+        self.policy.normalise(self.fabric.all_gather(self.policy.observed(buffer.obs, buffer.valid)))
+        self.updates += 1
+        steps = self.config.epochs * self.config.minibatches
+        metrics = {name: float(total) / steps for name, total in totals.items()}
+        residual = (returns - buffer.value)[buffer.valid].var() / returns[buffer.valid].var().clamp(min=1e-8)
+        return metrics | {"lr": self.rate, "std": float(self.policy.head.std().detach().mean()),
+                          "explained_variance": 1 - float(residual)}  # fmt: skip
+
+    def advantages(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
+        """Normalised advantages and returns, both (T, N)."""
+        advantage, returns = compute_gae(
+            buffer.reward * self.config.reward_scale,
+            buffer.value,
+            buffer.last_value,
+            buffer.terminated,
+            buffer.truncated,
+            buffer.valid,
+            self.config.gamma,
+            self.config.lam,
+        )
+        usable = advantage[buffer.valid]
+        return (advantage - usable.mean()) / (usable.std(correction=0) + 1e-8), returns
+
+    def improve(self, batch: Minibatch) -> dict[str, Tensor]:
+        """One gradient step. Returns what was measured on the way."""
+        loss, measured = self.loss(batch)
+        if self.config.rate.every == "minibatch":
+            self._adapt(measured["kl"])
+        self.optimizer.zero_grad()
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.max_grad_norm)
+        self.optimizer.step()
+        self.policy.head.clip_std()
+        return measured | {"grad_norm": norm}
+
+    def loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The scalar to descend, and its parts by name."""
+        config = self.config
+        new = self.model.predict(batch.obs, batch.hidden, batch.first)
+        if new.value.ndim > 1:
+            new, batch = Prediction(*(part[batch.valid] for part in new)), batch.usable()
+        ratio = (log_prob(new.mean, new.std, batch.action) - batch.log_prob).exp()
+        policy = clipped_surrogate(ratio, batch.advantage, config.clip).mean()
+        value = value_error(new.value, batch.value, batch.returns, config.value_clip).mean()
+        bonus = entropy(new.std).mean()
+        missed = (new.auxiliary - self.policy.auxiliary_target(batch.obs)).square()
+        auxiliary = missed.mean() if missed.numel() else missed.sum()
+        # A weight of zero, and not a shorter sum, so that every parameter has a gradient: DDP waits for each of them.
+        improving = float(self.updates >= config.aux_warmup_iterations)
+        loss = (
+            improving * (policy - config.entropy_coefficient * bonus)
+            + config.value_coefficient * value
+            + config.auxiliary_coefficient * auxiliary
+        )
+        with torch.no_grad():
+            kl = kl_divergence(batch.mean, batch.std, new.mean, new.std).mean()
+            clipped = ((ratio - 1).abs() > config.clip).float().mean()
+        measured = {"loss/policy": policy, "loss/value": value, "kl": kl, "entropy": bonus, "clip_fraction": clipped}
+        if missed.numel():
+            measured["loss/auxiliary"] = auxiliary
+        return loss, {name: part.detach() for name, part in measured.items()}
+
+    def _adapt(self, kl: Tensor) -> None:
+        if self.updates < self.config.aux_warmup_iterations or self.config.rate.target_kl is None:
+            return
+        self.set_rate(self.config.rate.next(self.rate, float(self.fabric.all_reduce(kl, reduce_op="mean"))))
+
+    def set_rate(self, rate: float) -> None:
+        """Set Adam's learning rate."""
+        self.rate = rate
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next update depends on, beside the policy's weights."""
+        return {"optimizer": self.optimizer.state_dict(), "rate": self.rate, "updates": self.updates}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.updates = int(state["updates"])
+        self.set_rate(float(state["rate"]))
+
+
+def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Minus the pessimistic one of the plain and the clipped objective (Schulman et al. 2017, eq. 7)."""
+    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def value_error(value: Tensor, old: Tensor, returns: Tensor, clip: float | None) -> Tensor:
+    """Squared error; with `clip`, the larger one of it and of that of a value that moved at most `clip`."""
+    error = (value - returns).square()
+    if clip is None:
+        return error
+    return torch.maximum(error, (old + (value - old).clamp(-clip, clip) - returns).square())
