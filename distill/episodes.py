@@ -18,6 +18,8 @@ from ..sims.vec_env import Step, VecEnv
 class Moment:
     """One step of N worlds, each in the one episode that counts (the first after the reset)."""
 
+    t: int
+    """Steps since the reset, 0 for the first."""
     action: Tensor
     """(N, A) what was done: the policy's mean, or a sample."""
     mean: Tensor
@@ -53,7 +55,7 @@ def play(
     hidden = [p.initial_hidden(env.num_envs).to(device_of(p)) for p in asked]
     running = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     try:
-        for _ in range(env.episode_steps):
+        for t in range(env.episode_steps):
             answers = [ask(p, obs, h) for p, h in zip(asked, hidden, strict=True)]
             mean, std = (part.to(env.device) for part in answers[0][:2])
             action = mean if sampling is None else mean + std * torch.randn(std.shape, generator=sampling).to(std)
@@ -61,7 +63,7 @@ def play(
             over = step.terminated | step.truncated
             aborted = running & step.first
             advice = answers[1][0].to(env.device) if advisor is not None else None
-            yield Moment(action, mean, advice, step, running, running & over & ~aborted, aborted)
+            yield Moment(t, action, mean, advice, step, running, running & over & ~aborted, aborted)
             running = running & ~over & ~aborted
             if not running.any():
                 return

@@ -171,8 +171,8 @@ def evaluate_in(
         obs = env.reset(seed + turn)
         columns.open(rows, env.measure())
         sampling = None if deterministic else torch.Generator().manual_seed(seed + turn)
-        for t, moment in enumerate(play(env, policy, obs, advisor, sampling)):
-            columns.add(rows, t, moment)
+        for moment in play(env, policy, obs, advisor, sampling):
+            columns.add(rows, moment)
             steps += env.num_envs
             if watch is not None:
                 watch(moment, rows)
@@ -206,8 +206,8 @@ class _Columns:
             if name in log:
                 column[rows] = np.where(chosen, log[name][: len(chosen)].cpu().numpy(), column[rows])
 
-    def add(self, rows: slice, t: int, moment: Moment) -> None:
-        size, step = rows.stop - rows.start, moment.step
+    def add(self, rows: slice, moment: Moment) -> None:
+        size, step, t = rows.stop - rows.start, moment.step, moment.t
 
         def column(values: torch.Tensor) -> NDArray:
             return values[:size].cpu().numpy()

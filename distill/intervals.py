@@ -38,26 +38,20 @@ def wilson(successes: ArrayLike) -> Interval:
 
 
 def bootstrap(episodes: int, statistic: Callable[[NDArray], NDArray]) -> Interval:
-    """Percentile bootstrap over whole episodes, whose steps are not independent of each other.
+    """Percentile bootstrap (Efron 1979) over whole episodes, whose steps are not independent of each other.
 
-    `statistic` maps episode numbers (..., E) int to the figure (...,), so that paired columns are resampled together.
-    The draws are fixed: the same data give the same interval.
+    `statistic` maps episode numbers (..., E) int to the figure (...,), so that paired columns are resampled together;
+    resamples in which it is undefined (NaN, e.g. no success to divide by) are left out. The draws are fixed: the same
+    data give the same interval.
     """
     value = float(statistic(np.arange(episodes)))
     if episodes < 2 or not np.isfinite(value):
         return Interval(value, float("nan"), float("nan"))
-    numbers = np.arange(episodes)
-    bounds = stats.bootstrap(
-        (numbers,),
-        lambda i, axis: statistic(i.astype(np.int64)),
-        n_resamples=RESAMPLES,
-        batch=200,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return Interval(value, float(bounds.low), float(bounds.high))
+    generator = np.random.default_rng(0)
+    batches = [statistic(generator.integers(0, episodes, (RESAMPLES // 20, episodes))) for _ in range(20)]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(np.concatenate(batches), [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
 
 
 def bootstrap_mean(values: ArrayLike) -> Interval:

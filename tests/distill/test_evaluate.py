@@ -1,19 +1,17 @@
 """Evaluation: exactly one episode per reset, paired between policies, lost episodes are failures."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from handsight import sims
 from handsight.distill.evaluate import evaluate, evaluate_in, summary_table
 from handsight.distill.evaluation import ARRAYS, Evaluation, row_means
 from handsight.distill.intervals import bootstrap, bootstrap_mean, t_interval, wilson
 from handsight.errors import HandsightError
 
-from .toy_env import Counting, Scripted, ToyEnv
+from .toy_env import Counting, Scripted, ToyConfig, ToyEnv
 
 
 def toy(num_envs: int = 8, observe=("state", "proprio", "depth"), **options) -> ToyEnv:
@@ -162,20 +160,9 @@ def test_saved_evaluation_comes_back(tmp_path):
     assert json.loads((tmp_path / "evaluation.json").read_text())["summary"]["episodes"] == 8
 
 
-def test_evaluate_adds_a_camera_for_visibility_and_sets_the_reset_kind(monkeypatch):
-    @dataclass(frozen=True)
-    class Config:
-        task: str = "toy"
-
-    made = []
-
-    def make(config, observe, num_envs, world_offset=0, device="cpu"):
-        made.append(ToyEnv(observe, num_envs, world_offset))
-        return made[-1]
-
-    monkeypatch.setattr(sims, "make", make, raising=False)
-    result = evaluate(Scripted("state"), Config(), episodes=8, num_envs=4, reset_kind="wide")
-    assert set(made[0].obs_spec) == {"state", "proprio", "depth"}
+def test_evaluate_adds_a_camera_for_visibility_and_sets_the_reset_kind(toy_sims):
+    result = evaluate(Scripted("state"), ToyConfig(), episodes=8, num_envs=4, reset_kind="wide")
+    assert set(toy_sims[0].obs_spec) == {"state", "proprio", "depth"}
     assert result.seen
     assert (result.reset_kind == 1).all()
     assert result.settings["env"] == {"task": "toy"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +23,13 @@ SPECS = {
     "depth": ArraySpec((1, PIXELS, PIXELS), torch.int16),
     "stereo": ArraySpec((2, 3, PIXELS, PIXELS), torch.uint8),
 }
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """Stands in for `EnvConfig`; the fixture `toy_sims` makes `sims.make` build a `ToyEnv` from it."""
+
+    task: str = "toy"
 
 
 class ToyEnv(VecEnv):
