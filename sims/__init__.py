@@ -1,1 +1,8 @@
+"""Where observations come from."""
 
+from .cameras import CameraRig
+from .grasp import GraspConfig
+from .make import EnvConfig, make
+from .vec_env import ArraySpec, Step, VecEnv
+
+__all__ = ["ArraySpec", "CameraRig", "EnvConfig", "GraspConfig", "Step", "VecEnv", "make"]

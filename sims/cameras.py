@@ -1,0 +1,98 @@
+"""The calibrated stereo pair, and what turns rendered depth into the millimetres that policies see.
+
+The depth camera *is* the left eye. Camera frames follow MuJoCo: x right, y up, the camera looks along -z.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+EYES = ("left", "right")
+
+
+@dataclass(frozen=True)
+class CameraRig:
+    """A stereo pair with parallel optical axes: its mount, its intrinsics and its depth range."""
+
+    mount: str = "palm"
+    """Body that carries the pair: "palm" (wrist pair) or "world" (fixed pair)."""
+    position: tuple[float, float, float] = (0.11, 0.0, -0.14)
+    """m in the mount's frame: the middle between the eyes."""
+    right: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    """The camera's x axis in the mount's frame; the eyes sit along it."""
+    up: tuple[float, float, float] = (0.961, 0.0, -0.276)
+    """The camera's y axis in the mount's frame."""
+    baseline: float = 0.06
+    """m between the eyes."""
+    fov_y: float = 45.0
+    """Vertical field of view, degrees."""
+    height: int = 32
+    """Image height, pixels."""
+    width: int = 32
+    """Image width, pixels."""
+    depth_max: float = 1.2
+    """m: depth beyond this is clipped to it."""
+
+    def __post_init__(self) -> None:
+        if self.height < 8 or self.width < 8:
+            raise ValueError(f"camera images must be at least 8 x 8 pixels, not {self.height} x {self.width}")
+        if not 1.0 <= self.fov_y <= 150.0:
+            raise ValueError(f"fov_y must lie within 1..150 degrees, not {self.fov_y}")
+        if not 0.1 <= self.depth_max <= 32.0:
+            raise ValueError(f"depth_max must lie within 0.1..32 m (int16 millimetres), not {self.depth_max}")
+
+    @property
+    def focal_pixels(self) -> float:
+        """Focal length in pixels, the same in x and y (square pixels)."""
+        return 0.5 * self.height / math.tan(math.radians(self.fov_y) / 2)
+
+    def intrinsics(self) -> list[list[float]]:
+        """3 x 3 pinhole matrix K of each eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down."""
+        f = self.focal_pixels
+        return [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]]
+
+    def disparity(self, depth: Tensor) -> Tensor:
+        """Disparity in pixels of a point at `depth` m along the optical axis: f b / Z (rectified pair)."""
+        return self.focal_pixels * self.baseline / depth
+
+    def describe(self) -> dict[str, Any]:
+        """What travels with a checkpoint: mount, intrinsics, baseline, image size and depth range."""
+        return {
+            "mount": self.mount, "position": list(self.position), "right": list(self.right), "up": list(self.up),
+            "baseline": self.baseline, "intrinsics": self.intrinsics(), "height": self.height, "width": self.width,
+            "depth_max": self.depth_max,
+        }  # fmt: skip
+
+    def add_to(self, spec: mujoco.MjSpec) -> None:
+        """Add the cameras `left` and `right` to the scene."""
+        body = spec.worldbody if self.mount == "world" else spec.body(self.mount)
+        if body is None:
+            raise ValueError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
+        for eye, side in zip(EYES, (-0.5, 0.5), strict=True):
+            offset = [p + side * self.baseline * r for p, r in zip(self.position, self.right, strict=True)]
+            camera = body.add_camera(name=eye, pos=offset, fovy=self.fov_y, resolution=[self.width, self.height])
+            camera.alt.xyaxes = [*self.right, *self.up]
+
+
+def depth_to_millimetres(depth: Tensor, rig: CameraRig, noise: Tensor | None = None) -> Tensor:
+    """Rendered depth as every policy, buffer and file holds it. The only place where depth values change.
+
+    Args:
+        depth: (N, 1, H, W) float32, m along the optical axis; 0 where no surface was hit.
+        rig: its `depth_max` clips the range.
+        noise: (N, 1, H, W) float32 m, added where there is a return, or None.
+
+    Returns:
+        (N, 1, H, W) int16, mm; 0 = no return.
+    """
+    hit = depth > 0
+    if noise is not None:
+        depth = depth + noise
+    clipped = depth.clamp(0.001, rig.depth_max).mul(1000.0).round()
+    return torch.where(hit, clipped, torch.zeros_like(clipped)).to(torch.int16)

@@ -1,0 +1,204 @@
+"""The CPU engine: MuJoCo physics on all cores (`mujoco.batch`), ray-traced cameras beside it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import mujoco
+import mujoco.batch
+import numpy as np
+import torch
+from torch import Tensor
+
+from .engine import BodyState, Engine
+from .randomize import WorldParams
+from .ray_cameras import POSES, RayCameras
+from .scene import SceneConfig, build_model, scene_ids
+
+EXPANDED = (
+    "body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_aabb", "geom_friction",
+    "actuator_gainprm", "actuator_biasprm", "cam_pos", "cam_quat",
+)  # fmt: skip
+"""Model fields with a value per world; `set_const` must follow every write, or inertia-derived constants go stale and
+spinning objects gain energy."""
+TOO_FAST = 200.0
+"""Any generalised velocity above this (m/s or rad/s) counts as divergence."""
+
+
+class MujocoEngine(Engine):
+    """`mujoco.batch.Batch` under the engine's contract; bit-reproducible whatever the number of threads."""
+
+    def __init__(self, config: SceneConfig, num_worlds: int, groups: Collection[str], threads: int | None = None) -> None:
+        """groups: image groups to render, any of "depth", "stereo"; threads: None = all cores."""
+        self.num_worlds, self.device = num_worlds, torch.device("cpu")
+        self.model, self._config = build_model(config), config
+        self._ids = scene_ids(self.model)
+        mujoco.set_mju_user_warning(_ignore)
+        threads = threads or len(os.sched_getaffinity(0))
+        self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
+        self._fields = {name: self._batch.expand(name) for name in EXPANDED}
+        self._bind()
+        self._looks = _initial_looks(self.model, num_worlds)
+        self._cameras = RayCameras(self.model, self._ids, config.rig, num_worlds, groups, threads) if groups else None
+        self._time = np.zeros(num_worlds)
+
+    def _bind(self) -> None:
+        names = {
+            "qpos", "qvel", "ctrl", "time", "qacc_warmstart", "xpos", "xmat", "site_xpos", "xanchor", "xaxis",
+            "sensordata", *POSES,
+        }  # fmt: skip
+        self._data = {name: self._batch.bind(name) for name in sorted(names)}
+
+    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+        d, ids = self._data, np.flatnonzero(active.numpy())
+        d["ctrl"][:] = joint_target.numpy()
+        expected = d["time"] + self.model.opt.timestep * (self._config.substeps - 0.5)
+        try:
+            self._batch.step(ids, nstep=self._config.substeps, stage=mujoco.mjtStage.mjSTAGE_ACC)
+        except mujoco.batch.SimulationError:
+            pass  # which worlds failed is read off their state below
+        with np.errstate(invalid="ignore"):
+            sane = (np.abs(d["qvel"]) < TOO_FAST).all(1) & np.isfinite(d["qpos"]).all(1) & (d["time"] >= expected)
+        return torch.from_numpy(~sane) & active
+
+    def reset(self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams) -> None:
+        ids = np.flatnonzero(mask.numpy())
+        if not len(ids):
+            return
+        self._write_params(ids, params)
+        self._batch.set_const(ids)
+        self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        d, i = self._data, self._ids
+        d["qpos"][ids, : i.robot_dofs] = joint_pos.numpy()[ids]
+        d["qpos"][ids, i.object_qpos : i.object_qpos + 3] = object_pos.numpy()[ids]
+        d["qpos"][ids, i.object_qpos + 3 : i.object_qpos + 7] = object_quat.numpy()[ids]
+        d["ctrl"][ids] = joint_pos.numpy()[ids]
+        self._batch.forward(ids)
+
+    def _write_params(self, ids: np.ndarray, params: WorldParams) -> None:
+        f, i, model = self._fields, self._ids, self.model
+        p = {name: value.numpy()[ids] for name, value in vars(params).items()}
+        geoms = slice(i.object_geoms[0], i.object_geoms[-1] + 1)
+        f["body_mass"][ids, i.object] = p["mass"]
+        f["body_inertia"][ids, i.object] = p["inertia"]
+        f["body_ipos"][ids, i.object] = p["com"]
+        f["geom_size"][ids, geoms] = p["geom_size"]
+        f["geom_pos"][ids, geoms] = p["geom_pos"]
+        f["geom_aabb"][ids, geoms] = _bounding_boxes(p["geom_size"]).reshape(f["geom_aabb"][ids, geoms].shape)
+        f["geom_friction"][ids, geoms, 0] = p["friction"][:, None]
+        gain = np.concatenate([np.repeat(p["arm_gain"][:, None], 7, 1), np.repeat(p["hand_gain"][:, None], 16, 1)], 1)
+        f["actuator_gainprm"][ids, :, 0] = model.actuator_gainprm[:, 0] * gain
+        f["actuator_biasprm"][ids, :, 1:3] = model.actuator_biasprm[:, 1:3] * gain[..., None]
+        self._write_cameras(ids, p)
+        self._write_looks(ids, p)
+
+    def _write_cameras(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
+        """Move and turn the pair as one; the turn is small, so its quaternion is (1, turn / 2) normalised."""
+        for camera in self._ids.cameras:
+            quat = self.model.cam_quat[camera]
+            turn = np.concatenate([np.ones((len(ids), 1)), p["camera_turn"] / 2], 1)
+            turn /= np.linalg.norm(turn, axis=1, keepdims=True)
+            self._fields["cam_pos"][ids, camera] = self.model.cam_pos[camera] + p["camera_shift"]
+            self._fields["cam_quat"][ids, camera] = _quat_times(quat, turn)
+
+    def _write_looks(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
+        i, looks = self._ids, self._looks
+        geoms = slice(i.object_geoms[0], i.object_geoms[-1] + 1)
+        looks["geom_size"][ids, geoms] = p["geom_size"]
+        looks["geom_rgba"][ids, geoms, :3] = p["object_rgb"][:, None]
+        looks["geom_rgba"][ids, i.table_geom, :3] = p["table_rgb"]
+        looks["geom_matid"][ids, i.table_geom] = np.array(i.table_materials)[p["table_texture"]]
+        looks["light_diffuse"][ids, i.light] = p["light_diffuse"][:, None]
+        looks["light_dir"][ids, i.light] = p["light_dir"]
+        self._show(ids)
+
+    def _show(self, ids: np.ndarray) -> None:
+        if self._cameras:
+            looks = {name: values[ids] for name, values in self._looks.items() if name != "light_dir"}
+            self._cameras.set_looks(ids, looks)
+
+    def read(self) -> BodyState:
+        d, i = self._data, self._ids
+        n = self.num_worlds
+        return BodyState(
+            joint_pos=_float(d["qpos"][:, : i.robot_dofs]),
+            joint_vel=_float(d["qvel"][:, : i.robot_dofs]),
+            joint_anchor=_float(d["xanchor"][:, :7]),
+            joint_axis=_float(d["xaxis"][:, :7]),
+            palm_pos=_float(d["xpos"][:, i.palm]),
+            palm_rot=_float(d["xmat"][:, i.palm]).reshape(n, 3, 3),
+            grasp_pos=_float(d["site_xpos"][:, i.grasp_site]),
+            tip_pos=_float(d["site_xpos"][:, list(i.tip_sites)]),
+            object_pos=_float(d["xpos"][:, i.object]),
+            object_rot=_float(d["xmat"][:, i.object]).reshape(n, 3, 3),
+            object_linvel=_float(d["qvel"][:, i.object_qvel : i.object_qvel + 3]),
+            object_angvel=_float(d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6]),
+            touch=torch.from_numpy(d["sensordata"][:, list(i.touch)] > 0),
+        )
+
+    def render(self, groups: Collection[str]) -> dict[str, Tensor]:
+        if self._cameras is None:
+            raise RuntimeError(f"this engine was made without cameras; asked to render {sorted(groups)}")
+        poses = {name: self._data[name] for name in POSES if name != "light_xdir"}
+        return self._cameras.render({**poses, "light_xdir": self._looks["light_dir"]}, groups)
+
+    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+        """(height, width, 3) uint8: one world from the outside, through MuJoCo's own renderer (needs OpenGL)."""
+        model = self._batch.get_model(world)
+        for name, values in self._looks.items():
+            getattr(model, name)[:] = values[world]
+        with mujoco.Renderer(model, height, width) as renderer:
+            renderer.update_scene(self._batch.get_data(world), camera="overview")
+            return renderer.render()
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {name: self._data[name].copy() for name in ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")}
+        fields = {name: values.copy() for name, values in self._fields.items()}
+        return {"state": state, "fields": fields, "looks": {name: v.copy() for name, v in self._looks.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for name, values in state["fields"].items():
+            self._fields[name][:] = values
+        self._batch.set_const()
+        self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
+        for name, values in state["state"].items():
+            self._data[name][:] = values
+        self._batch.forward()
+        self._data["qacc_warmstart"][:] = state["state"]["qacc_warmstart"]
+        for name, values in state["looks"].items():
+            self._looks[name][:] = values
+        self._show(np.arange(self.num_worlds))
+
+    def close(self) -> None:
+        if self._cameras:
+            self._cameras.close()
+
+
+def _ignore(message: str) -> None:
+    """MuJoCo's warnings about unstable worlds: the worlds are found, counted and reset by the task."""
+
+
+def _float(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _bounding_boxes(size: np.ndarray) -> np.ndarray:
+    """(n, 3, 6) centre and half size of each object geom (box, box, cylinder) in its own frame."""
+    half = size.copy()
+    half[:, 2] = np.stack([size[:, 2, 0], size[:, 2, 0], size[:, 2, 1]], -1)
+    return np.concatenate([np.zeros_like(half), half], -1)
+
+
+def _quat_times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a (4,) times each row of b (n, 4)."""
+    out = np.empty_like(b)
+    for row, turn in zip(out, b, strict=True):
+        mujoco.mju_mulQuat(row, a, turn)
+    return out
+
+
+def _initial_looks(model: mujoco.MjModel, n: int) -> dict[str, np.ndarray]:
+    names = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse", "light_dir")
+    return {name: np.repeat(getattr(model, name)[None], n, 0) for name in names}

@@ -1,0 +1,78 @@
+"""The kinds of object, put together from two boxes and a cylinder, and their inertia."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+KINDS = ("box", "cylinder", "cross", "tee", "mug")
+TINY = 0.001
+"""m: size of a geom slot that a kind does not use; it hides inside the others."""
+
+
+def build_objects(kind: Tensor, radius: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sizes and places of the geoms (box, box, cylinder) of each world's object.
+
+    Args:
+        kind: (N,) int64, index into `KINDS`.
+        radius: (N,) half width, m.
+        half_height: (N,) m.
+
+    Returns:
+        geom_size (N, 3, 3) and geom_pos (N, 3, 3) in the object's frame (origin at the middle of its height, z up when
+        it stands), and size (N, 3): half extents of the bounding box.
+    """
+    options = [_shape(name, radius, half_height) for name in KINDS]
+    rows = torch.arange(len(kind), device=kind.device)
+    size, pos, extent = (torch.stack([option[i] for option in options], 1)[rows, kind] for i in range(3))
+    return size, pos, extent
+
+
+def _shape(name: str, r: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    zero, tiny = torch.zeros_like(r), torch.full_like(r, TINY)
+    hidden, origin = (tiny, tiny, tiny), (zero, zero, zero)
+    match name:
+        case "box":
+            parts = ((r, 0.8 * r, h), origin), (hidden, origin), (hidden, origin)
+            extent = (r, 0.8 * r, h)
+        case "cylinder":
+            parts = (hidden, origin), (hidden, origin), ((r, h, zero), origin)
+            extent = (r, r, h)
+        case "cross":
+            parts = ((r, 0.45 * r, h), origin), ((0.45 * r, r, h), origin), (hidden, origin)
+            extent = (r, r, h)
+        case "tee":
+            bar, stem = (zero, 0.55 * r, zero), (zero, -0.4 * r, zero)
+            parts = ((r, 0.4 * r, h), bar), ((0.4 * r, 0.6 * r, h), stem), (hidden, origin)
+            extent = (r, r, h)
+        case _:  # mug: a cylinder with a handle on its side
+            handle = (1.05 * r, zero, zero)
+            parts = ((0.35 * r, 0.22 * r, 0.6 * h), handle), (hidden, origin), ((0.8 * r, h, zero), origin)
+            extent = (1.4 * r, 0.8 * r, h)
+    size = torch.stack([torch.stack(part[0], -1) for part in parts], 1)
+    pos = torch.stack([torch.stack(part[1], -1) for part in parts], 1)
+    return size, pos, torch.stack(extent, -1)
+
+
+def mass_properties(mass: Tensor, geom_size: Tensor, geom_pos: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre of mass (N, 3) m and moments (N, 3) kg m^2 about it, for uniform density over the summed geom volumes.
+
+    Every kind is symmetric about two of its own planes through the centre of mass, so its axes are principal axes.
+    Parts that overlap (the cross) count twice where they do; boxes and cylinders: textbook moments, parallel axes.
+    """
+    x, y, z = geom_size.unbind(-1)
+    cylinder = torch.zeros_like(x, dtype=torch.bool)
+    cylinder[:, 2] = True
+    height = torch.where(cylinder, y, z)
+    volume = torch.where(cylinder, 2 * math.pi * x * x * y, 8 * x * y * z)
+    share = volume / volume.sum(1, keepdim=True) * mass[:, None]
+    com = (share[..., None] * geom_pos).sum(1) / mass[:, None]
+    box = torch.stack([y * y + z * z, x * x + z * z, x * x + y * y], -1) / 3
+    side = x * x / 4 + height * height / 3
+    round_ = torch.stack([side, side, x * x / 2], -1)
+    own = torch.where(cylinder[..., None], round_, box)
+    offset = (geom_pos - com[:, None]) ** 2
+    apart = offset.sum(-1, keepdim=True) - offset
+    return com, (share[..., None] * (own + apart)).sum(1)

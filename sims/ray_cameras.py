@@ -1,0 +1,114 @@
+"""Ray-traced batch cameras (mujoco_warp) for physics that runs elsewhere: poses are copied in, images come out.
+
+On a CPU, Warp runs a kernel on one core; so the worlds are split into shards, each with its own render context, and the
+shards are rendered by a pool of threads (the kernels release Python's lock).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import mujoco
+import mujoco_warp as mjw
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from .cameras import CameraRig
+from .robot import HIDDEN_FROM_WRIST, RENDERED
+from .scene import SceneIds
+
+wp.config.quiet = True
+POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
+LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse")
+"""Model fields that differ between worlds."""
+SKY = (0.55, 0.62, 0.7, 1.0)
+
+
+@dataclass
+class _Shard:
+    """A consecutive piece of the worlds with its render context."""
+
+    worlds: slice
+    model: mjw.Model
+    data: mjw.Data
+    context: mjw.RenderContext
+
+
+class RayCameras:
+    """Renders the stereo pair of N worlds on the CPU."""
+
+    def __init__(
+        self, model: mujoco.MjModel, ids: SceneIds, rig: CameraRig, num_worlds: int, groups: Collection[str], threads: int
+    ) -> None:
+        """groups: those that will be asked for, "depth" and / or "stereo"; threads: at most one shard each."""
+        self._rig, self._ids, self._num_worlds = rig, ids, num_worlds
+        self._stereo = "stereo" in groups
+        wp.init()
+        edges = np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int)
+        self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._pool = ThreadPoolExecutor(len(self._shards), thread_name_prefix="handsight-render")
+
+    def _shard(self, model: mujoco.MjModel, worlds: slice) -> _Shard:
+        count, rig = worlds.stop - worlds.start, self._rig
+        with wp.ScopedDevice("cpu"):
+            looks = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
+            data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
+            context = mjw.create_render_context(
+                model, nworld=count, cam_res=(rig.width, rig.height), cam_active=list(self._eyes()),
+                render_rgb=self._stereo, render_depth=[True] + [False] * self._stereo,
+                render_seg=[True] + [False] * self._stereo,
+                enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
+                use_shadows=False, enable_specular=False, enable_emission=False, background_color=SKY,
+            )  # fmt: skip
+        return _Shard(worlds, looks, data, context)
+
+    def _eyes(self) -> tuple[str, ...]:
+        return ("left", "right") if self._stereo else ("left",)
+
+    def set_looks(self, ids: np.ndarray, looks: dict[str, np.ndarray]) -> None:
+        """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""
+        for shard in self._shards:
+            here = (ids >= shard.worlds.start) & (ids < shard.worlds.stop)
+            if not here.any():
+                continue
+            for name, values in looks.items():
+                array = getattr(shard.model, name).numpy()
+                array[ids[here] - shard.worlds.start] = values[here].reshape(-1, *array.shape[1:])
+
+    def render(self, poses: dict[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
+        """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
+        height, width, n = self._rig.height, self._rig.width, self._num_worlds
+        images = {"object_pixels": torch.empty(n, dtype=torch.int64)}
+        if "depth" in groups:
+            images["depth"] = torch.empty(n, 1, height, width)
+        if "stereo" in groups:
+            images["stereo"] = torch.empty(n, 2, 3, height, width, dtype=torch.uint8)
+        list(self._pool.map(lambda shard: self._render_shard(shard, poses, images), self._shards))
+        return images
+
+    def _render_shard(self, shard: _Shard, poses: dict[str, np.ndarray], images: dict[str, Tensor]) -> None:
+        for name, values in poses.items():
+            array = getattr(shard.data, name).numpy()
+            array[:] = values[shard.worlds].reshape(array.shape)
+        with wp.ScopedDevice("cpu"):
+            mjw.refit_bvh(shard.model, shard.data, shard.context)
+            mjw.render(shard.model, shard.data, shard.context)
+        context, worlds = shard.context, shard.worlds
+        shape = (worlds.stop - worlds.start, self._rig.height, self._rig.width)
+        geoms = context.seg_data.numpy().reshape(*shape, 2)[..., 0]
+        first, last = self._ids.object_geoms[0], self._ids.object_geoms[-1]
+        images["object_pixels"][worlds] = torch.from_numpy(((geoms >= first) & (geoms <= last)).sum((1, 2)))
+        if "depth" in images:
+            images["depth"][worlds, 0] = torch.from_numpy(context.depth_data.numpy().reshape(shape))
+        if "stereo" in images:
+            packed = context.rgb_data.numpy().view(np.uint8).reshape(shape[0], 2, *shape[1:], 4)
+            rgb = torch.from_numpy(packed)[..., [2, 1, 0]]
+            images["stereo"][worlds] = rgb.permute(0, 1, 4, 2, 3)
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._pool.shutdown(wait=True)

@@ -1,0 +1,113 @@
+"""The reward of grasping and lifting, one named term per function. Every term is (N,), before its weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class GraspSituation:
+    """What the terms look at, all (N,) float32 unless said."""
+
+    tip_distance: Tensor
+    """Mean distance of the four fingertips to the object's middle, m."""
+    grasp_distance: Tensor
+    """Distance of the grasp site to the object's middle, m."""
+    palm_height: Tensor
+    """m above the table."""
+    lift: Tensor
+    """How far the object's middle has risen above its standing height, m."""
+    closure: Tensor
+    """Mean closing of fingers and thumb, 0..1."""
+    held: Tensor
+    """(N,) bool: at least two digits touch the object."""
+    action: Tensor
+    """(N, A)."""
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Weight of each term; the sum is multiplied by `scale`."""
+
+    reach: float = 0.3
+    """Fingertips near the object."""
+    approach: float = 0.7
+    """Object at the grasp site."""
+    close: float = 0.4
+    """Hand closed around an object at the grasp site."""
+    raise_hand: float = 1.5
+    """Palm height while closed around the object: without it the policy grasps and keeps pushing down."""
+    lift: float = 5.0
+    """Object height while it stays at the grasp site."""
+    success: float = 2.0
+    """Lifted above the success height and held."""
+    effort: float = -0.05
+    """Squared action."""
+    scale: float = 0.1
+    """Factor on the whole."""
+
+
+SUCCESS_LIFT = 0.10
+"""m: an object counts as lifted above this."""
+
+
+def is_held(touch: Tensor) -> Tensor:
+    """(N,) bool: at least two digits (index, middle, ring, thumb) touch the object. touch (N, 5) bool, palm last."""
+    return touch[:, :4].sum(1) >= 2
+
+
+def is_success(s: GraspSituation) -> Tensor:
+    """(N,) bool: lifted and held by finger contacts."""
+    return (s.lift > SUCCESS_LIFT) & s.held
+
+
+def reach(s: GraspSituation) -> Tensor:
+    """exp(-10 (d - 3.5 cm)+) of the mean fingertip distance."""
+    return torch.exp(-10.0 * (s.tip_distance - 0.035).clamp_min(0.0))
+
+
+def approach(s: GraspSituation) -> Tensor:
+    """exp(-8 (d - 4 cm)+) of the grasp site's distance."""
+    return torch.exp(-8.0 * (s.grasp_distance - 0.04).clamp_min(0.0))
+
+
+def nearness(s: GraspSituation) -> Tensor:
+    """1 when the object is within 4 cm of the grasp site, 0 beyond 8 cm."""
+    return ((0.08 - s.grasp_distance) / 0.04).clamp(0.0, 1.0)
+
+
+def close(s: GraspSituation) -> Tensor:
+    """Closing of the hand where the object is near."""
+    return s.closure * nearness(s)
+
+
+def raise_hand(s: GraspSituation) -> Tensor:
+    """Palm height up to 15 cm, while closed and near."""
+    return s.closure * nearness(s) * ((s.palm_height - 0.03) / 0.12).clamp(0.0, 1.0)
+
+
+def lift(s: GraspSituation) -> Tensor:
+    """Height of the object up to 12 cm, while it stays within 12 cm of the grasp site."""
+    return (s.lift / 0.12).clamp(0.0, 1.0) * (s.grasp_distance < 0.12)
+
+
+def success(s: GraspSituation) -> Tensor:
+    """1 while the episode counts as solved."""
+    return is_success(s).float()
+
+
+def effort(s: GraspSituation) -> Tensor:
+    """Squared norm of the action."""
+    return (s.action**2).sum(1)
+
+
+TERMS = {f.__name__: f for f in (reach, approach, close, raise_hand, lift, success, effort)}
+
+
+def grasp_reward(s: GraspSituation, weights: RewardWeights) -> tuple[Tensor, dict[str, Tensor]]:
+    """Sum of the weighted terms (N,), and each of them by name."""
+    terms = {name: weights.scale * getattr(weights, name) * term(s) for name, term in TERMS.items()}
+    return torch.stack(list(terms.values())).sum(0), terms
