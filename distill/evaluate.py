@@ -186,7 +186,10 @@ class _Columns:
     """Fills the columns of an `Evaluation` step by step."""
 
     def __init__(self, env: VecEnv, episodes: int) -> None:
-        self.names = {name: tuple(getattr(env, name, ())) for name in ("object_kinds", "reset_kinds")}
+        self.names = {
+            "object_kinds": tuple(getattr(env, "kinds", ())),
+            "reset_kinds": tuple(getattr(env, "reset_kinds", ())),
+        }
         self.success = np.zeros((2, episodes), dtype=bool)
         """Once, at end."""
         self.ended = np.zeros(episodes, dtype=bool)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,9 +25,9 @@ class CameraRig:
     """Body that carries the pair: "palm" (wrist pair) or "world" (fixed pair)."""
     position: tuple[float, float, float] = (0.11, 0.0, -0.14)
     """m in the mount's frame: the middle between the eyes."""
-    right: tuple[float, float, float] = (0.0, 1.0, 0.0)
+    right: tuple[float, float, float] = (0.0, -1.0, 0.0)
     """The camera's x axis in the mount's frame; the eyes sit along it."""
-    up: tuple[float, float, float] = (0.961, 0.0, -0.276)
+    up: tuple[float, float, float] = (-0.961, 0.0, 0.276)
     """The camera's y axis in the mount's frame."""
     baseline: float = 0.06
     """m between the eyes."""
@@ -76,8 +77,15 @@ class CameraRig:
             raise ValueError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
         for eye, side in zip(EYES, (-0.5, 0.5), strict=True):
             offset = [p + side * self.baseline * r for p, r in zip(self.position, self.right, strict=True)]
-            camera = body.add_camera(name=eye, pos=offset, fovy=self.fov_y, resolution=[self.width, self.height])
-            camera.alt.xyaxes = [*self.right, *self.up]
+            body.add_camera(name=eye, pos=offset, quat=self._quat(), fovy=self.fov_y, resolution=[self.width, self.height])
+
+    def _quat(self) -> np.ndarray:
+        """Camera to mount, w x y z."""
+        x = np.array(self.right) / np.linalg.norm(self.right)
+        z = np.cross(x, self.up) / np.linalg.norm(np.cross(x, self.up))
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, np.stack([x, np.cross(z, x), z], axis=1).ravel())
+        return quat
 
 
 def depth_to_millimetres(depth: Tensor, rig: CameraRig, noise: Tensor | None = None) -> Tensor:

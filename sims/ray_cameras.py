@@ -50,6 +50,7 @@ class RayCameras:
         wp.init()
         edges = np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int)
         self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._compile()
         self._pool = ThreadPoolExecutor(len(self._shards), thread_name_prefix="handsight-render")
 
     def _shard(self, model: mujoco.MjModel, worlds: slice) -> _Shard:
@@ -68,6 +69,13 @@ class RayCameras:
 
     def _eyes(self) -> tuple[str, ...]:
         return ("left", "right") if self._stereo else ("left",)
+
+    def _compile(self) -> None:
+        """Render once with one shard, so that the threads find the kernels compiled."""
+        shard = self._shards[0]
+        with wp.ScopedDevice("cpu"):
+            mjw.refit_bvh(shard.model, shard.data, shard.context)
+            mjw.render(shard.model, shard.data, shard.context)
 
     def set_looks(self, ids: np.ndarray, looks: dict[str, np.ndarray]) -> None:
         """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""

@@ -1,1 +1,17 @@
+"""What is deployed: the stereo student on any timm backbone, and paired augmentation."""
 
+from .augment import AugmentConfig
+from .backbone import Backbone, BackboneConfig, BackboneError
+from .stereo import StereoStudent, StudentConfig, StudentError, StudentOutput, gpu_student
+
+__all__ = [
+    "AugmentConfig",
+    "Backbone",
+    "BackboneConfig",
+    "BackboneError",
+    "StereoStudent",
+    "StudentConfig",
+    "StudentError",
+    "StudentOutput",
+    "gpu_student",
+]

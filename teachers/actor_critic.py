@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ..errors import HandsightError
 from ..policies.gaussian import GaussianHead, log_prob
 from ..policies.normalize import RunningMeanStd, moments
 from ..policies.policy import Policy
 from ..policies.recurrent import Memory, RecurrentCore
-from ..errors import HandsightError
 from ..sims.vec_env import ArraySpec
 
 Observation = Mapping[str, Tensor]

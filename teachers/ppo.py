@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from lightning.fabric import Fabric
@@ -13,7 +13,7 @@ from torch import Tensor
 from ..policies.gaussian import entropy, kl_divergence, log_prob
 from ..policies.policy import zero_where_first
 from ..sims.vec_env import VecEnv
-from .actor_critic import ActorCritic, Observation, Prediction
+from .actor_critic import ActorCritic, Decision, Observation, Prediction
 from .advantage import compute_gae
 from .episodes import EpisodeTracker
 from .rollout_buffer import Minibatch, RolloutBuffer
@@ -85,25 +85,56 @@ class PPOConfig:
     """The learning rate."""
 
 
+class Actor(Protocol):
+    """What collects: an `ActorCritic`, or something that acts in its place."""
+
+    train_keys: tuple[str, ...]
+    """Observation groups that it reads."""
+
+    def act(self, obs: Observation, hidden: Tensor) -> Decision:
+        """One step."""
+        ...
+
+    def value(self, obs: Observation, hidden: Tensor) -> Tensor:
+        """(N,) of the critic."""
+        ...
+
+
 @torch.no_grad()
 def collect(
     env: VecEnv,
-    actor: ActorCritic,
+    actor: Actor,
     buffer: RolloutBuffer,
     obs: Observation,
     hidden: Tensor,
     episodes: EpisodeTracker,
 ) -> tuple[Observation, Tensor]:
-    """Fill the buffer, from this observation and memory on; returns those after its last row."""
+    """Fill the buffer, from this observation and memory on; returns those after its last row.
+
+    Args:
+        env: the worlds.
+        actor: decides; where it and the worlds live on different devices, observations and actions are moved.
+        buffer: started over.
+        obs: present observation, by group.
+        hidden: (N, H) present memory.
+        episodes: takes in every step.
+    """
     buffer.begin(hidden)
+    obs = seen(obs, actor, hidden.device)
     for _ in range(buffer.steps):
         decision = actor.act(obs, hidden)
-        step = env.step(decision.action)
+        step = env.step(decision.action.to(env.device))
         buffer.add(obs, decision, step)
         episodes.add(step)
-        obs, hidden = step.obs, zero_where_first(decision.hidden, step.first)
+        obs = seen(step.obs, actor, hidden.device)
+        hidden = zero_where_first(decision.hidden, step.first.to(hidden.device))
     buffer.end(actor.value(obs, hidden))
     return obs, hidden
+
+
+def seen(obs: Observation, actor: Actor, device: torch.device) -> dict[str, Tensor]:
+    """The groups that an actor and its critic read, on their device."""
+    return {key: obs[key].to(device) for key in actor.train_keys}
 
 
 class PPO:
@@ -130,7 +161,7 @@ class PPO:
                 totals = {name: totals.get(name, 0.0) + value for name, value in measured.items()}
         if self.config.rate.every == "update":
             self._adapt(torch.stack(last).mean())
-        self.policy.normalise(self.fabric.all_gather(self.policy.observed(buffer.obs, buffer.valid)))
+        self.take_in(buffer)
         self.updates += 1
         steps = self.config.epochs * self.config.minibatches
         metrics = {name: float(total) / steps for name, total in totals.items()}
@@ -140,7 +171,13 @@ class PPO:
 
     def advantages(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
         """Normalised advantages and returns, both (T, N)."""
-        advantage, returns = compute_gae(
+        advantage, returns = self.returns(buffer)
+        usable = advantage[buffer.valid]
+        return (advantage - usable.mean()) / (usable.std(correction=0) + 1e-8), returns
+
+    def returns(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
+        """Advantages and returns, both (T, N), of the scaled rewards."""
+        return compute_gae(
             buffer.reward * self.config.reward_scale,
             buffer.value,
             buffer.last_value,
@@ -150,8 +187,6 @@ class PPO:
             self.config.gamma,
             self.config.lam,
         )
-        usable = advantage[buffer.valid]
-        return (advantage - usable.mean()) / (usable.std(correction=0) + 1e-8), returns
 
     def improve(self, batch: Minibatch) -> dict[str, Tensor]:
         """One gradient step. Returns what was measured on the way."""
@@ -168,9 +203,7 @@ class PPO:
     def loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to descend, and its parts by name."""
         config = self.config
-        new = self.model.predict(batch.obs, batch.hidden, batch.first)
-        if new.value.ndim > 1:
-            new, batch = Prediction(*(part[batch.valid] for part in new)), batch.usable()
+        new, batch = self.predict(batch)
         ratio = (log_prob(new.mean, new.std, batch.action) - batch.log_prob).exp()
         policy = clipped_surrogate(ratio, batch.advantage, config.clip).mean()
         value = value_error(new.value, batch.value, batch.returns, config.value_clip).mean()
@@ -191,6 +224,18 @@ class PPO:
         if missed.numel():
             measured["loss/auxiliary"] = auxiliary
         return loss, {name: part.detach() for name, part in measured.items()}
+
+    def predict(self, batch: Minibatch) -> tuple[Prediction, Minibatch]:
+        """What the present weights say of the rows that may be learnt from, and those rows, both (B,)."""
+        with self.fabric.autocast():
+            new = self.model.predict(batch.obs, batch.hidden, batch.first)
+        if new.value.ndim == 1:
+            return new, batch
+        return Prediction(*(part[batch.valid] for part in new)), batch.usable()
+
+    def take_in(self, buffer: RolloutBuffer) -> None:
+        """Let the normalisers see a rollout. After the update: during it the policy must be the one that acted."""
+        self.policy.normalise(self.fabric.all_gather(self.policy.observed(buffer.obs, buffer.valid)))
 
     def _adapt(self, kl: Tensor) -> None:
         if self.updates < self.config.aux_warmup_iterations or self.config.rate.target_kl is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,7 +99,7 @@ class RolloutBuffer:
             torch.zeros(flat, dtype=torch.bool, device=device) for _ in range(3)
         )
         self.first = torch.zeros(steps + 1, num_envs, dtype=torch.bool, device=device)
-        """(T + 1, N): whether an episode opens with observation t; the last row belongs to the next rollout."""
+        """(T + 1, N): whether an episode opens with observation t; not marked in row 0, whose memory is stored as it is."""
         self.hidden = torch.zeros(num_envs, hidden_size, device=device)
         self.last_value = torch.zeros(num_envs, device=device)
 
@@ -118,10 +118,9 @@ class RolloutBuffer:
         return num_envs * (steps * row + 4 * hidden_size + 4 + 1)
 
     def begin(self, hidden: Tensor) -> None:
-        """Start over at row 0, with the memory (N, H) that the policy has now."""
+        """Start over at row 0, with the memory (N, H) that the policy has now, zeroed where an episode opens."""
         self.row = 0
         self.hidden.copy_(hidden)
-        self.first[0].copy_(self.first[-1])
 
     def add(self, obs: Mapping[str, Tensor], decision: Decision, step: Step) -> None:
         """Store one row: the observation acted on, the decision, and what the environment returned."""
@@ -138,6 +137,18 @@ class RolloutBuffer:
     def end(self, last_value: Tensor) -> None:
         """Store the value (N,) of the observation after the last row."""
         self.last_value.copy_(last_value)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything in it."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | {"obs": dict(self.obs)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` returned, into a buffer of the same sizes."""
+        for key, rows in self.obs.items():
+            rows.copy_(state["obs"][key])
+        for name, value in state.items():
+            if name != "obs":
+                getattr(self, name).copy_(value)
 
     def minibatches(self, count: int, advantage: Tensor, returns: Tensor) -> Iterator[Minibatch]:
         """The rollout once, in `count` parts in random order; advantage and returns (T, N) are dealt out with it.

@@ -43,7 +43,7 @@ class ToyEnv(VecEnv):
     control_dt = 0.1
     episode_steps = 8
     device = torch.device("cpu")
-    object_kinds = ("box", "cylinder")
+    kinds = ("box", "cylinder")
     reset_kinds = ("near", "wide")
 
     def __init__(
