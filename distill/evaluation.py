@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .intervals import bootstrap_mean, wilson
+from .intervals import bootstrap_mean, plain, wilson
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Evaluation:
     def save(self, folder: Path) -> None:
         """Write evaluation.json (summary and settings), episodes.csv (one row per reset) and episodes.npz (all)."""
         folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"settings": self.settings, "summary": self.summary()}, indent=2)
+        text = json.dumps(plain({"settings": self.settings, "summary": self.summary()}), indent=2)
         (folder / "evaluation.json").write_text(text + "\n")
         with (folder / "episodes.csv").open("w", newline="") as file:
             writer = csv.writer(file)

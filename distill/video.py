@@ -1,0 +1,246 @@
+"""What a policy sees while it acts: an mp4 and a contact sheet of both eyes beside the depth image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+from .. import sims
+from ..policies.policy import Policy
+from ..sims.vec_env import VecEnv
+from .episodes import play
+from .evaluate import HELD_OUT_SEED
+
+if TYPE_CHECKING:
+    from ..sims.make import EnvConfig
+
+DEPTH_RANGE = (100.0, 700.0)
+"""mm shown from bright to dark; nearer and farther are clipped, so that colours mean the same in every picture."""
+CAPTION = 22
+"""Height of the line above a row of images, pixels."""
+PANELS = ("overview", "left eye", "right eye", "depth")
+
+
+@dataclass(frozen=True)
+class VideoArgs:
+    """Film a policy in the first held-out resets."""
+
+    policy: Path
+    """Run folder, or a checkpoint in one."""
+    episodes: int = 4
+    """Resets to film, the first ones of an evaluation with the same seed."""
+    seed: int = HELD_OUT_SEED
+    """Of the resets."""
+    reset_kind: str | None = "wide"
+    """Kind of reset; None takes the mix that the environment was made with."""
+    out: Path | None = None
+    """The mp4; in the run's folder videos/ if not given. A contact sheet (png) is written beside it."""
+    speed: float = 0.5
+    """Playing speed; 1 is real time."""
+    tile: int = 192
+    """Width of one image, pixels."""
+    device: str = "cpu"
+    """Where the policy and the environment run."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """E episodes side by side, T frames: the reset and each step; an episode that is over stands still."""
+
+    images: dict[str, NDArray[np.uint8]]
+    """By panel, each (T, E, H, W, 3) RGB; "overview" only if the environment offers it."""
+    success: NDArray[np.bool_]
+    """(T, E) lifted and held in this frame."""
+    over: NDArray[np.bool_]
+    """(T, E) this frame is the episode's last, or stands still after it."""
+    lost: NDArray[np.bool_]
+    """(E,) the world diverged."""
+    kinds: tuple[str, ...]
+    """E object kinds."""
+    control_dt: float
+    """Seconds between two frames."""
+
+    def caption(self, t: int, episode: int) -> str:
+        """What stands above one episode's images."""
+        if self.lost[episode] and self.over[t, episode]:
+            state = "lost"
+        elif self.over[t, episode]:
+            state = "success" if self.success[t, episode] else "failure"
+        else:
+            state = "held" if self.success[t, episode] else ""
+        return f"reset {episode}  {self.kinds[episode]}  step {self.step(t, episode)}  {state}".rstrip()
+
+    def step(self, t: int, episode: int) -> int:
+        """Steps since the reset, counted until the episode is over."""
+        return min(t, int(np.argmax(self.over[:, episode])) if self.over[:, episode].any() else t)
+
+
+def run_video(args: VideoArgs) -> Path:
+    """What `handsight video` does: film, write the mp4 and the contact sheet, say where."""
+    from .policy_loading import load_policy
+
+    loaded = load_policy(args.policy, device=args.device)
+    folder = loaded.run.path if loaded.run else args.policy.parent
+    out = args.out or folder / "videos" / f"resets-{args.seed}.mp4"
+    film = make_film(loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device)
+    write_video(out, film, title=loaded.kind, speed=args.speed, tile=args.tile)
+    contact_sheet(film).savefig(out.with_suffix(".png"), dpi=120)
+    Console().print(f"Saved {out} and {out.with_suffix('.png')}")
+    return out
+
+
+def make_film(
+    policy: Policy,
+    env_config: EnvConfig,
+    episodes: int = 4,
+    seed: int = HELD_OUT_SEED,
+    reset_kind: str | None = None,
+    device: str = "cpu",
+) -> Film:
+    """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
+    env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=device)
+    try:
+        if reset_kind is not None:
+            env.set_reset_mix({reset_kind: 1.0})
+        return _film(env, policy, seed)
+    finally:
+        env.close()
+
+
+def _film(env: VecEnv, policy: Policy, seed: int) -> Film:
+    obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
+    kind = env.measure().get("kind")
+    frames, success, over = [_look(env, obs)], [nothing], [nothing]
+    lost = nothing.copy()
+    for moment in play(env, policy, obs):
+        running, step = moment.running.cpu().numpy(), moment.step
+        lost |= moment.aborted.cpu().numpy()
+        moving = running & ~lost
+        picture = _look(env, step.obs)
+        frames.append(
+            {name: np.where(moving[:, None, None, None], new, frames[-1][name]) for name, new in picture.items()}
+        )
+        holding = step.log["success"].cpu().numpy() if "success" in step.log else nothing
+        success.append(np.where(moving, holding, success[-1] & ~lost))
+        over.append(over[-1] | (moment.ended | moment.aborted).cpu().numpy())
+    names = tuple(getattr(env, "kinds", ()))
+    numbers = [] if kind is None else kind.tolist()
+    return Film(
+        images={name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
+        success=np.stack(success),
+        over=np.stack(over),
+        lost=lost,
+        kinds=tuple(names[k] if k < len(names) else f"kind {k}" for k in numbers) or ("",) * env.num_envs,
+        control_dt=env.control_dt,
+    )
+
+
+def _look(env: VecEnv, obs: Any) -> dict[str, NDArray[np.uint8]]:
+    """The panels of all worlds, each (E, H, W, 3)."""
+    stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
+    panels = {"left eye": stereo[0].copy(), "right eye": stereo[1].copy(), "depth": colour_depth(obs["depth"][:, 0])}
+    overview = getattr(env, "render_overview", None)
+    if overview is not None:
+        panels = {"overview": np.stack([np.asarray(overview(world)) for world in range(env.num_envs)])} | panels
+    return panels
+
+
+def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
+    """(..., H, W) int16 millimetres -> (..., H, W, 3): near is bright, no return is black."""
+    millimetres = np.asarray(depth.cpu() if isinstance(depth, torch.Tensor) else depth, dtype=np.float32)
+    near, far = DEPTH_RANGE
+    shade = np.clip((far - millimetres) / (far - near), 0.0, 1.0)
+    coloured = colormaps["viridis"](shade)[..., :3] * (millimetres > 0)[..., None]
+    return np.rint(coloured * 255).astype(np.uint8)
+
+
+def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 192) -> None:
+    """Write an mp4 (h264, yuv420p, playable in browsers).
+
+    Args:
+        path: of the file; folders above are made.
+        film: what to show, episodes in two columns.
+        title: who acts, in the line at the top.
+        speed: 1 is real time.
+        tile: width of one image, pixels; images are enlarged without smoothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pages = _pages(film, f"{title}   (played at {speed:g}x)", tile)
+    rate = max(round(speed / film.control_dt), 1)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = None
+        for page in pages:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "medium"})
+                stream.height, stream.width, stream.pix_fmt = *page.shape[:2], "yuv420p"
+            for packet in stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")):
+                container.mux(packet)
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
+    """One picture per frame, even height and width; the last one is held for a second."""
+    frames, episodes = film.success.shape
+    panels, columns = [name for name in PANELS if name in film.images], min(2, episodes)
+    height, width = (film.images["depth"].shape[2] * tile) // film.images["depth"].shape[3], tile
+    rows, gap = -(-episodes // columns), 4
+    row_height, block = height + 2 * CAPTION, len(panels) * (width + gap) + 3 * gap
+    size = (columns * block // 2 * 2, (CAPTION + rows * row_height + gap) // 2 * 2)
+    font = ImageFont.load_default(14)
+    for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
+        page = Image.new("RGB", size, "white")
+        pen = ImageDraw.Draw(page)
+        pen.text((gap, 3), title, fill="black", font=font)
+        for episode in range(episodes):
+            x, y = episode % columns * block + gap, CAPTION + episode // columns * row_height
+            pen.text((x, y + 3), film.caption(t, episode), fill="#333333", font=font)
+            for place, name in enumerate(panels):
+                picture = Image.fromarray(film.images[name][t, episode])
+                left = x + place * (width + gap)
+                page.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, y + CAPTION))
+                pen.text((left, y + CAPTION + height + 2), name, fill="#777777", font=font)
+        yield np.asarray(page)
+
+
+def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
+    """One episode as a grid: a row per panel (left eye, right eye, depth), a column per moment from reset to end."""
+    last = film.step(len(film.success) - 1, episode)
+    times = np.unique(np.linspace(0, last, moments).round().astype(int))
+    panels = [name for name in PANELS if name in film.images]
+    figure = Figure(figsize=(1.25 * len(times) + 0.7, 1.25 * len(panels) + 0.35), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
+    axes = figure.subplots(len(panels), len(times), squeeze=False)
+    for row, name in enumerate(panels):
+        axes[row, 0].set_ylabel(name, fontsize=9)
+        for column, t in enumerate(times):
+            axis = axes[row, column]
+            axis.imshow(film.images[name][t, episode], interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(f"step {t}" + ("  held" if film.success[t, episode] else ""), fontsize=9)
+    return figure
+
+
+def take(film: Film, episodes: list[int]) -> Film:
+    """The same film with these episodes only."""
+    return replace(
+        film,
+        images={name: pictures[:, episodes] for name, pictures in film.images.items()},
+        success=film.success[:, episodes],
+        over=film.over[:, episodes],
+        lost=film.lost[episodes],
+        kinds=tuple(film.kinds[e] for e in episodes),
+    )
