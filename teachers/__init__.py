@@ -3,7 +3,7 @@
 from .actor_critic import ActorCritic, ActorCriticConfig, Decision, Prediction
 from .advantage import compute_gae
 from .episodes import EpisodeTracker
-from .ppo import PPO, AdaptiveRate, PPOConfig, collect
+from .ppo import PPO, AdaptiveRate, PPOConfig, RolloutStoppedError, collect
 from .rollout_buffer import Minibatch, RolloutBuffer, RolloutTooLargeError
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "PPOConfig",
     "Prediction",
     "RolloutBuffer",
+    "RolloutStoppedError",
     "RolloutTooLargeError",
     "collect",
     "compute_gae",

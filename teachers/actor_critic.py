@@ -55,6 +55,12 @@ class ActorCriticConfig:
     observation_clip: float = 10.0
     """Normalised observations are clipped at +- this many standard deviations."""
 
+    @property
+    def train_keys(self) -> tuple[str, ...]:
+        """Observation groups needed in training: the actor's, the critic's and, for the auxiliary head, "state"."""
+        targets = ("state",) if self.auxiliary else ()
+        return tuple(dict.fromkeys((*self.actor_keys, *self.critic_keys, *targets)))
+
 
 class Decision(NamedTuple):
     """What was decided in each world, with what the learner must remember of it."""
@@ -92,8 +98,7 @@ class ActorCritic(Policy):
     def __init__(self, config: ActorCriticConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
         super().__init__()
         self.config, self.obs_keys = config, tuple(config.actor_keys)
-        state = ("state",) if config.auxiliary else ()
-        self.train_keys = tuple(dict.fromkeys((*config.actor_keys, *config.critic_keys, *state)))
+        self.train_keys = config.train_keys
         self._check(obs_spec)
         self.flat_keys = tuple(key for key in self.obs_keys if len(obs_spec[key].shape) == 1)
         self.normalizers = nn.ModuleDict(

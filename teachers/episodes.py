@@ -81,7 +81,7 @@ class EpisodeTracker:
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes under way. What ended must have been taken by `summary`."""
-        return {"total": self.total, "length": self.length, "once": self.once}
+        return {name: getattr(self, name).clone() for name in ("total", "length", "once")}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on with episodes under way."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -85,6 +85,10 @@ class PPOConfig:
     """The learning rate."""
 
 
+class RolloutStoppedError(Exception):
+    """A rollout was broken off on request."""
+
+
 class Actor(Protocol):
     """What collects: an `ActorCritic`, or something that acts in its place."""
 
@@ -108,6 +112,7 @@ def collect(
     obs: Observation,
     hidden: Tensor,
     episodes: EpisodeTracker,
+    stop: Callable[[], bool] = lambda: False,
 ) -> tuple[Observation, Tensor]:
     """Fill the buffer, from this observation and memory on; returns those after its last row.
 
@@ -118,10 +123,16 @@ def collect(
         obs: present observation, by group.
         hidden: (N, H) present memory.
         episodes: takes in every step.
+        stop: asked before every step.
+
+    Raises:
+        RolloutStoppedError: `stop` said so; the worlds are somewhere in the middle.
     """
     buffer.begin(hidden)
     obs = seen(obs, actor, hidden.device)
     for _ in range(buffer.steps):
+        if stop():
+            raise RolloutStoppedError
         decision = actor.act(obs, hidden)
         step = env.step(decision.action.to(env.device))
         buffer.add(obs, decision, step)

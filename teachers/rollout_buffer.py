@@ -99,7 +99,7 @@ class RolloutBuffer:
             torch.zeros(flat, dtype=torch.bool, device=device) for _ in range(3)
         )
         self.first = torch.zeros(steps + 1, num_envs, dtype=torch.bool, device=device)
-        """(T + 1, N): whether an episode opens with observation t; not marked in row 0, whose memory is stored as it is."""
+        """(T + 1, N): whether an episode opens with observation t; not marked in row 0, whose memory is stored as is."""
         self.hidden = torch.zeros(num_envs, hidden_size, device=device)
         self.last_value = torch.zeros(num_envs, device=device)
 
@@ -140,7 +140,9 @@ class RolloutBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything in it."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | {"obs": dict(self.obs)}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | {
+            "obs": dict(self.obs)
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` returned, into a buffer of the same sizes."""
