@@ -89,8 +89,7 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         CheckpointError, RunError: nothing complete there.
         PolicyError: the checkpoint holds no policy, or one that this version cannot build.
     """
-    run = _run_of(Path(path))
-    place = _checkpoint_in(Path(path), run)
+    run, place = _run_of(Path(path)), find_checkpoint(path)
     tree = checkpoint.load(place)
     missing = [key for key in ("policy", "signature", "env_config") if key not in tree]
     if missing:
@@ -105,6 +104,11 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         path=place,
         run=run,
     )
+
+
+def find_checkpoint(path: Path | str) -> Path:
+    """The checkpoint that `load_policy` takes: that at `path`, or the best, or else the newest, of the run there."""
+    return _checkpoint_in(Path(path), _run_of(Path(path)))
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
