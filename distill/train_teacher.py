@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
@@ -113,19 +113,10 @@ class TeacherConfig:
         return f"teacher-{self.sight}" + ("-warm-started" if self.warm_start else "")
 
 
-class MakeEnv(Protocol):
-    """`sims.make`, or what stands in for it."""
-
-    def __call__(self, config: EnvConfig, observe: tuple[str, ...], num_envs: int) -> VecEnv:
-        """Make worlds."""
-        ...
-
-
 def train_teacher(
     config: TeacherConfig | None = None,
     resume: Path | None = None,
     run_root: Path = Path("runs"),
-    make_env: MakeEnv = sims.make,
 ) -> Run:
     """Train a teacher in a run folder of its own, or go on with an interrupted run.
 
@@ -133,7 +124,6 @@ def train_teacher(
         config: what to train; not with `resume`, which goes on with the run's own.
         resume: run folder; its newest periodic checkpoint is taken.
         run_root: where a new run folder goes.
-        make_env: makes the worlds.
 
     Raises:
         Interrupted: Ctrl-C; everything up to the last finished iteration is saved.
@@ -147,7 +137,7 @@ def train_teacher(
     else:
         assert config is not None
         run = Run.create(config.run_name, config, run_root)
-    training = TeacherTraining(config, make_env, saved)
+    training = TeacherTraining(config, saved)
     if saved is not None:
         run.rewind(training.steps)
     try:
@@ -182,12 +172,12 @@ def learn(training: TeacherTraining, run: Run) -> None:
 class TeacherTraining:
     """All that an iteration changes: what acts, what learns, where the worlds stand."""
 
-    def __init__(self, config: TeacherConfig, make_env: MakeEnv, saved: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: TeacherConfig, saved: Mapping[str, Any] | None = None) -> None:
         """Begins anew, or goes on bit for bit from what `state_dict` returned."""
-        self.config, self._make_env = config, make_env
+        self.config = config
         torch.manual_seed(config.seed)
         self.fabric = _fabric(config)
-        self.env = make_env(config.env, config.policy.train_keys, config.num_envs)
+        self.env = sims.make(config.env, config.policy.train_keys, config.num_envs)
         self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, self.fabric)
         self.buffer = self._new_buffer()
@@ -246,7 +236,7 @@ class TeacherTraining:
 
         count = min(self.config.validation_episodes, self.config.num_envs)
         if self._validation is None:
-            self._validation = self._make_env(self.config.env, self.policy.obs_keys, count)
+            self._validation = sims.make(self.config.env, self.policy.obs_keys, count)
             self._validation.set_reset_mix({self.config.validation_kind: 1.0})
         result = evaluate_in(
             self._validation, self.policy, self.config.validation_episodes, VALIDATION_SEED, watch=watch

@@ -22,13 +22,13 @@ from ..teachers import PPO, ActorCritic, Decision, Minibatch, RolloutBuffer
 class WarmStartConfig:
     """How the depth policy is regressed onto the state teacher."""
 
-    iterations: int = 40
+    iterations: int = 30
     """Rollouts that are imitated before PPO begins."""
     beta_iterations: int = 10
     """Rollouts over which the share of worlds in which the state teacher acts falls from 1 to 0."""
     window: int = 10
     """Latest rollouts that are learnt from together."""
-    gradient_steps: int = 40
+    gradient_steps: int = 20
     """Per rollout."""
     minibatch: int = 1024
     """Rows of a gradient step."""
@@ -55,7 +55,7 @@ class WarmStart:
         self.ppo, self.policy, self.config, self.buffers = ppo, ppo.policy, config, buffers
         self.actor = MixedActor(self.policy, expert)
         adam = torch.optim.Adam(self.policy.parameters(), lr=config.rate, fused=True)
-        self.optimizer = ppo.fabric.setup_optimizers(adam)
+        self.optimizer: Any = ppo.fabric.setup_optimizers(adam)
         self.updates = 0
         self.copied = _inherit(self.policy, expert)
 

@@ -68,6 +68,8 @@ class VecEnv(ABC):
     episode_steps: int
     """Most steps in one episode (before truncation)."""
     device: torch.device
+    reset_kinds: tuple[str, ...] = ()
+    """Names of what `Step.log["reset_kind"]` counts and `set_reset_mix` mixes; none if there is one kind only."""
     obs_spec: dict[str, ArraySpec]
     signature: dict[str, Any]
     """JSON-able description of what a policy is wired to: task, action space, observation parts, camera rig."""

@@ -109,7 +109,7 @@ class ActorCritic(Policy):
             }
         )
         features = sum(obs_spec[key].shape[0] for key in self.flat_keys)
-        self.depth = None
+        self.depth: DepthEncoder | None = None
         if "depth" in self.obs_keys:
             self.depth = DepthEncoder(obs_spec["depth"].shape, config)
             features += config.depth_features
@@ -190,17 +190,16 @@ class ActorCritic(Policy):
             return next(iter(obs.values())).new_zeros(())
         return self.normalizers["state"](obs["state"])[..., self.auxiliary_index]
 
-    @torch.no_grad()
     def observed(self, obs: Observation, valid: Tensor) -> dict[str, Tensor]:
         """Moments of the rows of flat groups (..., D) where valid (...), by group: what `normalise` takes in."""
         return {key: moments(obs[key][valid]) for key in self.normalizers}
 
-    @torch.no_grad()
     def normalise(self, seen: Mapping[str, Tensor]) -> None:
-        """Move the normalisers on. seen: by group, the moments (2 D + 1,) of one learner or (R, 2 D + 1) of several."""
-        for key, gathered in seen.items():
-            for one in gathered.reshape(-1, gathered.shape[-1]):
-                self.normalizers[key].merge(one)
+        """Move the normalisers on by the moments (2 D + 1,) of each group."""
+        for key, one in seen.items():
+            normalizer = self.normalizers[key]
+            assert isinstance(normalizer, RunningMeanStd)
+            normalizer.merge(one)
 
 
 class DepthEncoder(nn.Module):
@@ -231,9 +230,10 @@ def mlp(inputs: int, hidden: tuple[int, ...], outputs: int = 0) -> nn.Sequential
     """Linear layers with ELU between them; with `outputs`, a last linear layer without one."""
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *hidden)):
-        layers += [nn.Linear(before, after), nn.ELU()]
-        nn.init.orthogonal_(layers[-2].weight, 2**0.5)
-        nn.init.zeros_(layers[-2].bias)
+        linear = nn.Linear(before, after)
+        nn.init.orthogonal_(linear.weight, 2**0.5)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.ELU()]
     if outputs:
         layers.append(nn.Linear(hidden[-1], outputs))
     return nn.Sequential(*layers)

@@ -206,7 +206,7 @@ class PPO:
             self._adapt(measured["kl"])
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        norm = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.max_grad_norm)
+        norm: Any = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.max_grad_norm)
         self.optimizer.step()
         self.policy.head.clip_std()
         return measured | {"grad_norm": norm}
@@ -246,12 +246,18 @@ class PPO:
 
     def take_in(self, buffer: RolloutBuffer) -> None:
         """Let the normalisers see a rollout. After the update: during it the policy must be the one that acted."""
-        self.policy.normalise(self.fabric.all_gather(self.policy.observed(buffer.obs, buffer.valid)))
+        mine = self.policy.observed(buffer.obs, buffer.valid)
+        gathered: Any = self.fabric.all_gather(mine)
+        for rank in range(self.fabric.world_size):
+            self.policy.normalise(
+                {key: all_of.reshape(-1, mine[key].shape[0])[rank] for key, all_of in gathered.items()}
+            )
 
     def _adapt(self, kl: Tensor) -> None:
         if self.updates < self.config.aux_warmup_iterations or self.config.rate.target_kl is None:
             return
-        self.set_rate(self.config.rate.next(self.rate, float(self.fabric.all_reduce(kl, reduce_op="mean"))))
+        mean: Any = self.fabric.all_reduce(kl, reduce_op="mean")
+        self.set_rate(self.config.rate.next(self.rate, float(mean)))
 
     def set_rate(self, rate: float) -> None:
         """Set Adam's learning rate."""

@@ -99,7 +99,7 @@ class RolloutBuffer:
             torch.zeros(flat, dtype=torch.bool, device=device) for _ in range(3)
         )
         self.first = torch.zeros(steps + 1, num_envs, dtype=torch.bool, device=device)
-        """(T + 1, N): whether an episode opens with observation t; not marked in row 0, whose memory is stored as is."""
+        """(T + 1, N): an episode opens with observation t; not marked in row 0, whose memory is stored as it is."""
         self.hidden = torch.zeros(num_envs, hidden_size, device=device)
         self.last_value = torch.zeros(num_envs, device=device)
 

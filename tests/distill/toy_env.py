@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -138,6 +139,14 @@ class ToyEnv(VecEnv):
             eyes = torch.stack([self._mask(0), self._mask(1)], dim=1)[:, :, None]
             groups["stereo"] = torch.where(eyes, red, table)
         return TensorDict(groups, batch_size=[self.num_envs])  # type: ignore[arg-type]
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("seed", "episode", "clock", "palm", "object", "kind", "reset_kind", "over", "mix")
+        return copy.deepcopy({name: getattr(self, name) for name in names})
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
+        vars(self).update(copy.deepcopy(dict(state)))
+        return self._observe()
 
     def close(self) -> None:
         pass
