@@ -1,6 +1,6 @@
 """What is deployed: the stereo student on any timm backbone, and paired augmentation."""
 
-from .augment import AugmentConfig
+from .augment import AugmentConfig, PairedAugment
 from .backbone import Backbone, BackboneConfig, BackboneError
 from .stereo import StereoStudent, StudentConfig, StudentError, StudentOutput, gpu_student
 
@@ -9,6 +9,7 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "BackboneError",
+    "PairedAugment",
     "StereoStudent",
     "StudentConfig",
     "StudentError",

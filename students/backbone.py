@@ -1,0 +1,240 @@
+"""`Backbone`: any timm model by name, from uint8 images to feature maps, with its preprocessing inside."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import timm
+import torch
+import torch.nn.functional as F
+from huggingface_hub import constants, try_to_load_from_cache
+from huggingface_hub.utils import get_session
+from timm.models import register_model
+from timm.models.resnet import ResNet, resnet10t
+from torch import Tensor, nn
+
+from ..errors import HandsightError
+
+DEPTH_MEAN, DEPTH_STD = 500.0, 250.0
+"""Millimetres: centre and spread of what a palm camera sees over a table."""
+SIZES = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 384)
+"""Pixels: what is tried before an error says which sizes a model can take."""
+
+
+class BackboneError(HandsightError):
+    """A backbone that does not exist, or that cannot be built or fed as asked."""
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which timm model looks at the images, and how."""
+
+    name: str = "resnet10t_light"
+    """Name in timm's list, or `resnet10t_light`: ResNet-10-T with 16, 32, 64 and 128 channels, for two CPU cores."""
+    pretrained: bool = False
+    """Start from ImageNet weights; where they cannot be had, warn and start from random ones."""
+    out_indices: tuple[int, ...] = (2, 3)
+    """Levels whose feature maps are read, counted as timm counts them; -1 is the last."""
+    image_size: int | None = None
+    """Pixels: images are resized to this square before the backbone sees them; None leaves them as rendered."""
+    patch_size: int | None = None
+    """Pixels, transformers only: smaller patches than the model was designed with give small images more tokens."""
+    drop_path_rate: float | None = None
+    """Probability that a residual branch is skipped in training; None leaves the model's own."""
+    frozen: bool = False
+    """Keep the backbone's weights and running statistics as they are and train only what stands on it."""
+
+
+@register_model
+def resnet10t_light(pretrained: bool = False, **kwargs: Any) -> ResNet:
+    """timm's ResNet-10-T at a quarter of its width. There are no pretrained weights of it."""
+    if pretrained:
+        raise OSError("no weights were ever published for resnet10t_light; resnet10t and resnet18 have some")
+    return resnet10t(channels=(16, 32, 64, 128), stem_width=8, **kwargs)
+
+
+class Backbone(nn.Module):
+    """Images (B, C, H, W) of one eye each to the feature maps of the chosen levels."""
+
+    mean: Tensor
+    """(C, 1, 1) float32 in the images' own unit (0..255, or millimetres); travels with the weights."""
+    inverse_std: Tensor
+    """(C, 1, 1) float32."""
+
+    def __init__(self, config: BackboneConfig, channels: int, image_size: tuple[int, int]) -> None:
+        """Build, and look once through it to learn its shapes.
+
+        Args:
+            config: which model.
+            channels: 3 for colour (uint8), 1 for depth (int16 millimetres).
+            image_size: (H, W) of the images as they arrive.
+
+        Raises:
+            BackboneError: unknown name, levels or options, or an image size that the model cannot take.
+        """
+        super().__init__()
+        self.config = config
+        self.size = (config.image_size, config.image_size) if config.image_size else image_size
+        self.resize = self.size != image_size
+        self.net = _build(config, channels, self.size)
+        self.channels_last_maps = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
+        self.shapes = self._probe(channels)
+        self.net.to(memory_format=torch.channels_last)  # convolutions on a CPU are faster this way round
+        if config.frozen:
+            self.net.requires_grad_(False)
+        self._set_preprocessing(channels)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """A frozen backbone keeps its running statistics too."""
+        super().train(mode)
+        if self.config.frozen:
+            self.net.eval()
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(B, C, H, W), uint8, int16 or float in the same unit -> per level (B, C', H', W')."""
+        x = images.to(torch.float32, memory_format=torch.channels_last)
+        x = (x - self.mean) * self.inverse_std
+        if self.resize:
+            x = F.interpolate(x, size=self.size, mode="bilinear", antialias=True)
+        maps = self.net(x)
+        return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last_maps else maps
+
+    @property
+    def shapes_text(self) -> str:
+        """For messages: the shape of each level's map."""
+        return ", ".join(" x ".join(map(str, shape)) for shape in self.shapes)
+
+    def _set_preprocessing(self, channels: int) -> None:
+        if channels == 1:
+            mean, std = torch.tensor([DEPTH_MEAN]), torch.tensor([DEPTH_STD])
+        else:
+            facts = timm.data.resolve_model_data_config(self.net)
+            mean, std = 255 * torch.tensor(facts["mean"]), 255 * torch.tensor(facts["std"])
+        self.register_buffer("mean", mean[:, None, None])
+        self.register_buffer("inverse_std", 1 / std[:, None, None])
+
+    def _probe(self, channels: int) -> list[tuple[int, int, int]]:
+        """(C', H', W') of each level."""
+        try:
+            maps = _look(self.net, channels, self.size)
+        except (AssertionError, RuntimeError, ValueError, IndexError) as error:
+            raise BackboneError(_size_message(self.config, channels, self.size, str(error))) from error
+        if self.channels_last_maps:
+            maps = [m.permute(0, 3, 1, 2) for m in maps]
+        return [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+
+
+def _build(config: BackboneConfig, channels: int, size: tuple[int, int]) -> nn.Module:
+    if not timm.is_model(config.name):
+        near = difflib.get_close_matches(config.name, timm.list_models(), n=5, cutoff=0.5)
+        raise BackboneError(
+            f"backbone {config.name!r} is not in timm {timm.__version__}; nearest names: {', '.join(near) or 'none'}. "
+            'timm.list_models("*part*") lists all.'
+        )
+    if not config.pretrained:
+        return _create(config, channels, size, pretrained=False)
+    reason = _why_unreachable(config.name)
+    if reason is None:
+        try:
+            return _create(config, channels, size, pretrained=True)
+        except Exception as error:  # a hub can fail in any way; a wrong option fails again below, with its own message
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    warnings.warn(
+        f"no pretrained weights for backbone {config.name!r} ({reason}): it starts from random weights. "
+        "Connect once, or copy a Hugging Face cache (HF_HOME) that holds them, to start from ImageNet.",
+        stacklevel=2,
+    )
+    return _create(config, channels, size, pretrained=False)
+
+
+def _why_unreachable(name: str) -> str | None:
+    """None where weights are cached or the hub answers; asked first because a hub client retries for a minute."""
+    facts = timm.models.get_pretrained_cfg(name)
+    if facts is None or not facts.has_weights:
+        return "timm lists none"
+    if facts.hf_hub_id is None:
+        return None
+    files = ("model.safetensors", "pytorch_model.bin")
+    if any(isinstance(try_to_load_from_cache(facts.hf_hub_id, file), str) for file in files):
+        return None
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set and they are not in the cache"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception as error:  # the session's errors depend on the client library behind it
+        return f"{constants.ENDPOINT} cannot be reached: {error}"
+    return None
+
+
+def _create(config: BackboneConfig, channels: int, size: tuple[int, int], pretrained: bool) -> nn.Module:
+    options = {
+        "pretrained": pretrained,
+        "features_only": True,
+        "out_indices": config.out_indices,
+        "in_chans": channels,
+        "patch_size": config.patch_size,  # timm leaves out what is None
+        "drop_path_rate": config.drop_path_rate,
+    }
+    try:
+        try:
+            return timm.create_model(config.name, img_size=size, **options)
+        except TypeError as error:
+            if "img_size" not in str(error):  # transformers must know the size, convolutions do not take it
+                raise
+            return timm.create_model(config.name, **options)
+    except TypeError as error:
+        raise BackboneError(
+            f"backbone {config.name!r} does not take one of the options set: {error}. "
+            f"Set: patch_size={config.patch_size}, drop_path_rate={config.drop_path_rate}; None leaves an option out."
+        ) from error
+    except (IndexError, AssertionError) as error:
+        raise BackboneError(_levels_message(config, size, error)) from error
+
+
+def _levels_message(config: BackboneConfig, size: tuple[int, int], error: Exception) -> str:
+    try:
+        levels = len(timm.create_model(config.name, features_only=True).feature_info)
+    except Exception:  # only to word a message
+        return f"backbone {config.name!r} cannot be built for {size[0]} x {size[1]} px images: {error}"
+    return (
+        f"backbone {config.name!r}: out_indices {config.out_indices} are not all there; "
+        f"expected levels 0..{levels - 1} (or -{levels}..-1)"
+    )
+
+
+def _look(net: nn.Module, channels: int, size: tuple[int, int]) -> Sequence[Tensor]:
+    """Feature maps of a black image, leaving running statistics alone."""
+    training = net.training
+    try:
+        with torch.no_grad():
+            maps = net.eval()(torch.zeros(2, channels, *size))
+    finally:
+        net.train(training)
+    if any(0 in m.shape for m in maps):
+        raise ValueError("a feature map has no pixels left")
+    patch = getattr(getattr(getattr(net, "model", None), "patch_embed", None), "patch_size", None)
+    if patch and any(side % step for side, step in zip(size, patch, strict=True)):
+        raise ValueError(f"patches of {patch[0]} x {patch[1]} px would leave a margin unseen")
+    return maps
+
+
+def _size_message(config: BackboneConfig, channels: int, size: tuple[int, int], cause: str) -> str:
+    able = [side for side in SIZES if _can_take(config, channels, side)]
+    return (
+        f"backbone {config.name!r} cannot take images of {size[0]} x {size[1]} px ({cause}); "
+        f"of the square sizes tried it takes {', '.join(map(str, able)) or 'none'}. "
+        "Render at one of them, or set image_size to have the images resized."
+    )
+
+
+def _can_take(config: BackboneConfig, channels: int, side: int) -> bool:
+    try:
+        _look(_create(config, channels, (side, side), pretrained=False), channels, (side, side))
+    except (BackboneError, AssertionError, RuntimeError, ValueError, IndexError):
+        return False
+    return True

@@ -1,0 +1,213 @@
+"""`StereoStudent`: the policy that must look for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import HandsightError
+from ..policies.gaussian import GaussianHead
+from ..policies.normalize import RunningMeanStd
+from ..policies.policy import Policy
+from ..policies.recurrent import Memory, RecurrentCore
+from ..sims.vec_env import ArraySpec
+from .backbone import Backbone, BackboneConfig
+from .fusion import Concat, CrossAttention
+
+Observation = Mapping[str, Tensor]
+Sight = Literal["stereo", "left", "depth", "state"]
+GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state"}
+"""The observation group that each kind of sight reads, beside "proprio"."""
+OBJECT_UNIT = 0.1
+"""Metres: the object head works in this unit, in which its targets are near one."""
+
+
+class StudentError(HandsightError):
+    """A student was asked to see what the environment does not give, or is built from parts that do not fit."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
+
+    sight: Sight = "stereo"
+    """Both eyes, the left one only, or as a control depth or state; what comes after the encoder is the same."""
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The timm model that looks at each image."""
+    fusion: Literal["cross_attention", "concat"] = "cross_attention"
+    """How the maps of the eyes become one vector."""
+    image_features: int = 128
+    """Width of that vector, and of the encoder of a state."""
+    heads: int = 4
+    """Heads of the cross-attention."""
+    proprio_features: int = 64
+    """Width of what the robot feels, after its encoder."""
+    memory: Memory = "gru"
+    """"gru", "lstm" or "none"."""
+    memory_size: int = 128
+    """Width of the memory."""
+    hidden: int = 128
+    """Width of the ELU layer before the action."""
+    object_to_action: bool = True
+    """Whether the action may read the predicted object position (no gradient flows back through it)."""
+    initial_std: float = 0.3
+    """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
+    min_std: float = 0.02
+    """Least standard deviation."""
+    max_std: float = 1.0
+    """Greatest standard deviation."""
+
+    @property
+    def obs_keys(self) -> tuple[str, str]:
+        """Observation groups that a student of this kind reads."""
+        return GROUP[self.sight], "proprio"
+
+
+def gpu_student(pretrained: bool = True) -> StudentConfig:
+    """The student for a GPU: ResNet-18 with ImageNet weights, wider features and memory."""
+    return StudentConfig(
+        backbone=BackboneConfig("resnet18", pretrained=pretrained),
+        image_features=256,
+        memory_size=256,
+        hidden=256,
+    )
+
+
+class StudentOutput(NamedTuple):
+    """What the student says of every row of a sequence, with gradients."""
+
+    mean: Tensor
+    """(T, B, A) of the action."""
+    std: Tensor
+    """(T, B, A) of the action."""
+    object_position: Tensor
+    """(T, B, 3) metres, in the palm's frame."""
+
+
+class StereoStudent(Policy):
+    """Two eyes through one backbone, fused with what the robot feels, remembered, and turned into an action."""
+
+    def __init__(self, config: StudentConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
+        """Build for an environment.
+
+        Args:
+            config: what it sees and how large it is.
+            obs_spec: of the environment; must have `config.obs_keys`.
+            action_dim: A.
+
+        Raises:
+            StudentError: a group is not there or not of the expected form.
+            BackboneError: the backbone does not exist or cannot take the images.
+        """
+        super().__init__()
+        self.config, self.obs_keys = config, config.obs_keys
+        _check(config, obs_spec)
+        proprio = obs_spec["proprio"].shape[0]
+        self.normalize = nn.ModuleDict({"proprio": RunningMeanStd(proprio)})
+        self.feel = nn.Sequential(nn.Linear(proprio, config.proprio_features), nn.ELU())
+        if config.sight == "state":
+            width = obs_spec["state"].shape[0]
+            self.normalize["state"] = RunningMeanStd(width)
+            self.see = nn.Sequential(nn.Linear(width, config.image_features), nn.ELU())
+            self.see.append(nn.Linear(config.image_features, config.image_features))
+        else:
+            *_, channels, height, image_width = obs_spec[self.obs_keys[0]].shape
+            self.eyes = 2 if config.sight == "stereo" else 1
+            self.backbone = Backbone(config.backbone, channels, (height, image_width))
+            self.fusion = self._fusion(proprio)
+        self.core = RecurrentCore(config.memory, config.image_features + config.proprio_features, config.memory_size)
+        self.object_head = nn.Linear(self.core.output_size, 3)
+        known = self.core.output_size + (3 if config.object_to_action else 0)
+        self.trunk = nn.Sequential(nn.Linear(known, config.hidden), nn.ELU())
+        self.head = GaussianHead(config.hidden, action_dim, config.initial_std, config.min_std, config.max_std)
+
+    def _fusion(self, proprio: int) -> nn.Module:
+        config = self.config
+        if config.fusion == "concat":
+            return Concat(self.backbone.shapes, self.eyes, config.image_features)
+        return CrossAttention(self.backbone.shapes, self.eyes, proprio, config.image_features, config.heads)
+
+    def initial_hidden(self, n: int) -> Tensor:
+        """(n, H) zeros."""
+        return self.core.initial_hidden(n).to(self.head.log_std.device)
+
+    def forward(self, obs: Observation, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of N worlds: mean (N, A), standard deviation (N, A), next memory (N, H)."""
+        output, hidden = self.core.step(self.encode(obs), hidden)
+        mean, std, _ = self._decide(output)
+        return mean, std, hidden
+
+    def sequence(self, obs: Observation, first: Tensor, valid: Tensor) -> StudentOutput:
+        """T steps of B worlds, each from an empty memory.
+
+        Args:
+            obs: groups (T, B, ...).
+            first: (T, B) bool: an episode opens with this row.
+            valid: (T, B) bool: rows that count. The others are not even looked at, so that they cannot reach the
+                running statistics of a backbone; each is the last of its episode, so no memory passes through it.
+        """
+        rows = valid.flatten().nonzero()[:, 0]
+        whole = len(rows) == valid.numel()
+        flat = {key: obs[key].flatten(0, 1) for key in self.obs_keys}
+        features = self.encode(flat if whole else {key: value[rows] for key, value in flat.items()})
+        if not whole:
+            features = features.new_zeros(valid.numel(), features.shape[1]).index_copy(0, rows, features)
+        output, _ = self.core.sequence(features.unflatten(0, valid.shape), self.initial_hidden(valid.shape[1]), first)
+        return StudentOutput(*self._decide(output))
+
+    def encode(self, obs: Observation) -> Tensor:
+        """Groups (B, ...) -> features (B, F) of what is seen and felt."""
+        proprio = self.normalize["proprio"](obs["proprio"])
+        if self.config.sight == "state":
+            seen = self.see(self.normalize["state"](obs["state"]))
+        else:
+            seen = self.fusion(self.backbone(self._images(obs)), proprio)
+        return torch.cat([F.elu(seen), self.feel(proprio)], dim=1)
+
+    def update_normalizers(self, obs: Observation, valid: Tensor) -> None:
+        """Take in what was met. Flat groups (..., D), valid (...) bool."""
+        for key, normalizer in self.normalize.items():
+            normalizer.update(obs[key][valid])
+
+    def _images(self, obs: Observation) -> Tensor:
+        """(B * eyes, C, H, W)."""
+        if self.config.sight == "depth":
+            return obs["depth"]
+        return obs["stereo"][:, : self.eyes].flatten(0, 1)
+
+    def _decide(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Memory's output (..., M) -> mean (..., A), std (..., A), object position (..., 3)."""
+        place = self.object_head(output)
+        known = torch.cat([output, place.detach()], dim=-1) if self.config.object_to_action else output
+        return *self.head(self.trunk(known)), OBJECT_UNIT * place.float()
+
+
+FORMS = {
+    "stereo": (torch.uint8, 4),
+    "depth": (torch.int16, 3),
+    "state": (torch.float32, 1),
+    "proprio": (torch.float32, 1),
+}
+"""dtype and number of axes, without the leading one, of the groups that a student may read."""
+
+
+def _check(config: StudentConfig, obs_spec: Mapping[str, ArraySpec]) -> None:
+    for key in config.obs_keys:
+        if key not in obs_spec:
+            there = ", ".join(obs_spec) or "none"
+            raise StudentError(
+                f"a student with sight {config.sight!r} reads {key!r}, which is not observed; available: {there}"
+            )
+        spec, (dtype, axes) = obs_spec[key], FORMS[key]
+        if spec.dtype != dtype or len(spec.shape) != axes:
+            found = f"{spec.shape} of {spec.dtype}"
+            raise StudentError(f"observation {key!r}: expected {axes} axes of {dtype}, found {found}")
+    if config.fusion == "cross_attention" and config.image_features % (2 * config.heads):
+        raise StudentError(
+            f"student: image_features {config.image_features} must be a multiple of 2 x heads ({2 * config.heads})"
+        )
