@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from lightning.fabric.plugins import CheckpointIO
 
 from ..errors import HandsightError
 from .typed_tree import Blob, pack, unpack
@@ -185,26 +184,6 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state(stream, index)
     np.random.set_state(state["numpy"])
     random.setstate(state["python"])
-
-
-class SafeCheckpointIO(CheckpointIO):
-    """Lightning's checkpoints in this format: `Fabric(plugins=[SafeCheckpointIO()])`, and the same for a Trainer."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Path | str, storage_options: Any | None = None) -> None:
-        """Write Lightning's state to the folder `path`."""
-        if storage_options is not None:
-            raise CheckpointError(f"checkpoint {path}: storage options are for remote stores; expected a local folder")
-        save(path, checkpoint)
-
-    def load_checkpoint(
-        self, path: Path | str, map_location: Any | None = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
-        """Read what `save_checkpoint` wrote; tensors come back on the CPU, `load_state_dict` moves them."""
-        return load(path)
-
-    def remove_checkpoint(self, path: Path | str) -> None:
-        """Delete the folder."""
-        remove(path)
 
 
 def _safetensors(blobs: Mapping[str, Blob]) -> list[Any]:

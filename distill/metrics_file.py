@@ -9,41 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import Logger
-from lightning.pytorch.utilities import rank_zero_only
 
-
-class MetricsFile(Logger):
-    """A Lightning logger that appends to one CSV file. Lightning's own deletes the file of an earlier session first
-    and holds rows back in memory.
+class MetricsFile:
+    """A CSV file that rows are appended to.
 
     Columns: `step`, then the metrics in the order of their first appearance; a metric not logged is empty in its row.
     """
 
     def __init__(self, path: Path):
-        super().__init__()
         self.path = path
         self._columns: list[str] | None = None
 
-    @property
-    def name(self) -> str:
-        """The file's name."""
-        return self.path.name
-
-    @property
-    def version(self) -> str:
-        """Its run folder's name."""
-        return self.path.parent.name
-
-    @property
-    def save_dir(self) -> str:
-        """The run folder."""
-        return str(self.path.parent)
-
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+    def append(self, metrics: Mapping[str, Any], step: int) -> None:
         """Append one row; a new metric name first widens the file."""
-        row = {"step": -1 if step is None else int(step), **{name: float(value) for name, value in metrics.items()}}
+        row = {"step": step, **{name: float(value) for name, value in metrics.items()}}
         columns = self._open()
         new = [name for name in row if name not in columns]
         if new:
@@ -52,11 +31,6 @@ class MetricsFile(Logger):
         with self.path.open("a", newline="") as file:
             csv.DictWriter(file, self._columns or [], restval="").writerow(row)
 
-    @rank_zero_only
-    def log_hyperparams(self, params: Any, *args: Any) -> None:
-        """Nothing: the configuration stands in config.json."""
-
-    @rank_zero_only
     def rewind(self, step: int) -> None:
         """Drop the rows later than `step`: a resumed run will write them again."""
         if self.path.is_file():

@@ -14,15 +14,17 @@ import time
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import HandsightError
 from . import metrics_file
 from .metrics_file import MetricsFile
 from .provenance import provenance
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 CONFIG, META, METRICS = "config.json", "meta.json", "metrics.csv"
 Config = TypeVar("Config")
@@ -115,10 +117,14 @@ class Run:
     def loggers(self) -> list[Logger]:
         """Lightning loggers that write into this folder (TensorBoard, metrics.csv): for a Trainer, and behind `log`."""
         if not self._loggers:
+            from lightning.pytorch.loggers import TensorBoardLogger  # seconds to import, and readers need none
+
+            from .lightning_io import MetricsLogger
+
             board = TensorBoardLogger(
                 self.path, name="", version="", default_hp_metric=False, purge_step=self._purge_step
             )
-            self._loggers = [board, MetricsFile(self.path / METRICS)]
+            self._loggers = [board, MetricsLogger(self.path / METRICS)]
         return self._loggers
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:

@@ -14,7 +14,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from handsight.distill import checkpoint
-from handsight.distill.checkpoint import CheckpointError, SafeCheckpointIO
+from handsight.distill.checkpoint import CheckpointError
+from handsight.distill.lightning_io import SafeCheckpointIO
 
 PLAIN = {
     "words": {"none": None, "yes": True, "int": 2**80, "float": 0.1, "text": "depth → stereo", "path": Path("a/b")},

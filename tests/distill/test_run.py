@@ -132,7 +132,7 @@ def test_row_that_a_killed_process_wrote_in_part_is_dropped(tmp_path):
     file = tmp_path / "metrics.csv"
     file.write_text("step,kl\n1,0.5\n2,0.")
     log = MetricsFile(file)
-    log.log_metrics({"kl": 0.75}, 2)
+    log.append({"kl": 0.75}, 2)
     assert file.read_text().splitlines() == ["step,kl", "1,0.5", "2,0.75"]
 
 
