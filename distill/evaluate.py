@@ -19,7 +19,7 @@ from ..policies.policy import Policy
 from ..sims.vec_env import VecEnv
 from .episodes import Moment, play
 from .evaluation import Evaluation
-from .intervals import Interval
+from .intervals import Interval, plain
 
 if TYPE_CHECKING:
     from ..sims.make import EnvConfig
@@ -136,7 +136,7 @@ def evaluate(
         result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance)
     finally:
         env.close()
-    return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": asdict(env_config)})
+    return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": plain(asdict(env_config))})
 
 
 def evaluate_in(

@@ -50,6 +50,21 @@ def retention(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bool_
     return bootstrap(len(of_teacher), lambda i: _ratio(of_student[i].sum(axis=-1), of_teacher[i].sum(axis=-1)))
 
 
+def gap_difference(
+    first: tuple[Evaluation, Evaluation], second: tuple[Evaluation, Evaluation], chosen: NDArray[np.bool_] | None = None
+) -> Interval:
+    """How much more the first chain loses than the second: gap(T1, S1) - gap(T2, S2), paired over the same resets.
+
+    Each chain is (teacher, student); chosen (E,) bool as in `success_gap`.
+    """
+    for evaluation in (first[1], *second):
+        check_paired(first[0], evaluation)
+    (t1, s1), (t2, s2) = (tuple(e.success_at_end.astype(np.float64) for e in chain) for chain in (first, second))
+    lost = (t1 - s1) - (t2 - s2)
+    lost = lost if chosen is None else lost[chosen]
+    return bootstrap(len(lost), lambda i: lost[i].mean(axis=-1))
+
+
 def unexplained_variance(teacher: NDArray, student: NDArray, valid: NDArray[np.bool_]) -> Interval:
     """E|a_T - a_S|^2 / Var(a_T) over valid steps: the share of the teacher's decisions that the student missed.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,13 +234,6 @@ def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
     return figure
 
 
-def take(film: Film, episodes: list[int]) -> Film:
-    """The same film with these episodes only."""
-    return replace(
-        film,
-        images={name: pictures[:, episodes] for name, pictures in film.images.items()},
-        success=film.success[:, episodes],
-        over=film.over[:, episodes],
-        lost=film.lost[episodes],
-        kinds=tuple(film.kinds[e] for e in episodes),
-    )
+def file_name(role: str) -> str:
+    """A role as a file name: "depth → stereo" is depth-to-stereo."""
+    return "-".join(role.replace("→", "to").split())

@@ -132,7 +132,7 @@ class ToyEnv(VecEnv):
         if "proprio" in self.obs_spec:
             groups["proprio"] = self.palm.clone()
         if "depth" in self.obs_spec:
-            groups["depth"] = torch.where(self._mask(0), 900, 1000).to(torch.int16)[:, None]
+            groups["depth"] = torch.where(self._mask(0), 300, 400).to(torch.int16)[:, None]
         if "stereo" in self.obs_spec:
             table = torch.full((self.num_envs, 2, 3, PIXELS, PIXELS), 90, dtype=torch.uint8)
             red = torch.tensor([220, 40, 40], dtype=torch.uint8)[:, None, None]
@@ -167,7 +167,7 @@ class Scripted(Policy):
             target = obs["state"][:, :2]
         else:
             image = obs["depth"][:, 0] if self.group == "depth" else obs["stereo"][:, 0, 0]
-            seen = (image < 950) & (image > 0) if self.group == "depth" else image > 150
+            seen = (image < 350) & (image > 0) if self.group == "depth" else image > 150
             axis = (torch.arange(PIXELS) + 0.5) / PIXELS * 2 * VIEW - VIEW
             count = seen.sum(dim=(1, 2)).clamp(min=1)
             target = torch.stack(

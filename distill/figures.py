@@ -1,0 +1,231 @@
+"""The figures of a report: one function each, from a comparison to a matplotlib figure."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from .comparison import WARM, Comparison, Entry
+from .intervals import Interval, t_interval, wilson
+
+COLOURS = {
+    "state teacher": "#b5490f",
+    "state → stereo": "#e69f00",
+    "depth teacher": "#0a5a94",
+    "depth → stereo": "#56b4e9",
+    "state → left": "#f0c869",
+    "depth → left": "#a6d8f5",
+    "state → state": "#8a6d3b",
+    "depth → depth": "#4b6b86",
+}
+"""By role, after Okabe and Ito: hues tell the chains apart without red against green; teachers are darker."""
+OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
+STYLE = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titlelocation": "left",
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "xtick.major.pad": 5,
+    "ytick.major.pad": 5,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "handsight",
+}
+WIDTH = 9.6
+"""Of a wide figure, inches."""
+
+
+def colour(comparison: Comparison, role: str) -> str:
+    """The same colour for a role in every figure."""
+    others = [r for r in comparison.roles if r.removesuffix(WARM) not in COLOURS]
+    return COLOURS.get(role.removesuffix(WARM)) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
+
+
+def picture(draw: Callable[[], Figure], kind: str = "svg") -> str:
+    """What `draw` draws, in the report's style, as a data URI: an image that needs no file. kind: "svg" or "png".
+
+    Nothing of matplotlib's global state is left changed.
+    """
+    stream = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        draw().savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+    mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
+    return f"data:{mime};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def success_figure(comparison: Comparison) -> Figure:
+    """success_at_end by view at reset: all, in view, out of view."""
+    groups = {"all resets": np.ones(len(comparison.entries[0].evaluation.length), dtype=bool)}
+    if comparison.entries[0].evaluation.seen:
+        view = comparison.entries[0].evaluation.in_view_at_reset
+        groups |= {"object in view at reset": view, "out of view at reset": ~view}
+    return _success_by(comparison, {f"{name}\n(n = {int(rows.sum())})": rows for name, rows in groups.items()})
+
+
+def kinds_figure(comparison: Comparison) -> Figure:
+    """success_at_end by kind of object."""
+    evaluation = comparison.entries[0].evaluation
+    names, kinds = evaluation.object_kinds, np.unique(evaluation.kind).tolist()
+    groups = {names[k] if k < len(names) else f"kind {k}": evaluation.kind == k for k in kinds}
+    return _success_by(comparison, {f"{name}\n(n = {int(rows.sum())})": rows for name, rows in groups.items()})
+
+
+def _success_by(comparison: Comparison, groups: Mapping[str, NDArray[np.bool_]]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+    axes = figure.subplots()
+
+    def height(entry: Entry, group: str) -> Interval:
+        return wilson(entry.evaluation.success_at_end[groups[group]])
+
+    _bars(axes, comparison, comparison.roles, list(groups), height)
+    axes.set(ylabel="success at end", ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
+    _legend(axes, comparison, comparison.roles)
+    return figure
+
+
+def unexplained_figure(comparison: Comparison) -> Figure:
+    """Unexplained action variance of each student: all steps, and by whether it sees the object at that step."""
+    gaps = {gap.student: gap for gap in comparison.gaps if gap.unexplained is not None}
+    roles = list(dict.fromkeys(comparison.entry(name).role for name in gaps))
+    groups = ["all steps", *dict.fromkeys(view for gap in gaps.values() for view in gap.unexplained_by_view)]
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.subplots()
+
+    def height(entry: Entry, group: str) -> Interval:
+        gap = gaps[entry.name]
+        assert gap.unexplained is not None
+        return gap.unexplained if group == "all steps" else gap.unexplained_by_view[group]
+
+    _bars(axes, comparison, roles, groups, height)
+    axes.set(ylabel="unexplained action variance", ylim=(0, None))
+    axes.set_xticks(axes.get_xticks(), ["all steps", *(f"steps with the object {view}" for view in groups[1:])])
+    _legend(axes, comparison, roles)
+    return figure
+
+
+def _bars(
+    axes: Axes,
+    comparison: Comparison,
+    roles: Sequence[str],
+    groups: Sequence[str],
+    height: Callable[[Entry, str], Interval],
+) -> None:
+    """Groups of bars, one per role. One seed: its own interval. Several: their mean, t-interval and points."""
+    width = min(0.8 / max(len(roles), 1), 0.22)
+    for number, role in enumerate(roles):
+        entries = [e for e in comparison.of_role(role)]
+        for place, group in enumerate(groups):
+            each = [height(entry, group) for entry in entries]
+            bar = each[0] if len(each) == 1 else t_interval([figure.value for figure in each])
+            if not np.isfinite(bar.value):
+                continue
+            x = place + (number - (len(roles) - 1) / 2) * width
+            axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, role))
+            top = bar.value
+            if np.isfinite([bar.low, bar.high]).all():
+                axes.plot([x, x], [bar.low, bar.high], color="#222222", linewidth=1.1)
+                top = max(bar.high, top)
+            if len(each) > 1:
+                axes.plot([x] * len(each), [f.value for f in each], "o", color="white", markeredgecolor="#222222", ms=3)
+            axes.annotate(
+                f"{bar.value:.{2 if bar.value >= 0.1 else 3}f}",
+                (x, top),
+                (0, 2),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=8,
+            )
+    axes.set_xticks(range(len(groups)), groups)
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+
+
+def _legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
+    handles = [Patch(color=colour(comparison, role), label=role) for role in roles]
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(roles), handlelength=1.0)
+
+
+def learning_figure(comparison: Comparison) -> Figure:
+    """Success of teachers and students, and the students' imitation error, over the environment steps of training."""
+    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
+    teachers, students, errors = figure.subplots(1, 3)
+    for entry in comparison.entries:
+        taught = "→" in entry.role
+        axes = students if taught else teachers
+        _curve(axes, comparison, entry, "success_at_end", alpha=0.35 if _has(entry, "validation/success_at_end") else 1)
+        _curve(axes, comparison, entry, "validation/success_at_end", marker="o", markersize=3)
+        if taught:
+            _curve(errors, comparison, entry, "imitation_error")
+    teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
+    students.set(title="Students: success at end", ylim=(0, 1.02))
+    errors.set(title="Students: imitation error", ylim=(0, None))
+    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr]
+    for axes in (teachers, students, errors):
+        axes.set_xlabel("environment steps (millions)")
+        axes.set_xlim(left=0)
+        if axes.get_legend_handles_labels()[1] and axes is not errors:
+            axes.legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def _has(entry: Entry, metric: str) -> bool:
+    return any(metric in row for row in entry.origin.metrics)
+
+
+def _curve(axes: Axes, comparison: Comparison, entry: Entry, metric: str, **look: float | str) -> None:
+    points = [(row["step"] / 1e6, row[metric]) for row in entry.origin.metrics if metric in row]
+    if not points:
+        return
+    steps, values = zip(*points, strict=True)
+    pale = look.get("alpha", 1) != 1
+    label = None if pale or entry is not comparison.of_role(entry.role)[0] else entry.role
+    axes.plot(steps, values, color=colour(comparison, entry.role), label=label, **look)  # type: ignore[arg-type]
+
+
+def visibility_figure(comparison: Comparison) -> Figure:
+    """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset."""
+    evaluation = comparison.entries[0].evaluation
+    view = evaluation.in_view_at_reset
+    groups = {"All resets": np.ones_like(view), "Object in view at reset": view, "Out of view at reset": ~view}
+    groups = {name: rows for name, rows in groups.items() if rows.any()}
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, groups.items(), strict=True):
+        for role in comparison.roles:
+            curves = [_share_in_view(entry, rows) for entry in comparison.of_role(role)]
+            axes.plot(
+                np.mean(curves, axis=0), color=colour(comparison, role), label=role, ls="--" if "→" in role else "-"
+            )
+        axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
+    panels[0].set_ylabel("share with the object in view")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    return figure
+
+
+def _share_in_view(entry: Entry, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    seen = entry.evaluation.in_view[rows]
+    running = np.isfinite(seen).sum(axis=0)
+    share = np.nansum(seen, axis=0) / np.maximum(running, 1)
+    return np.where(running > 0, share, np.nan)

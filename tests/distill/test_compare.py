@@ -1,0 +1,154 @@
+"""A comparison from checkpoints to files: paired, cached, and refused where policies are not alike."""
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from handsight.distill import checkpoint
+from handsight.distill.compare import CompareArgs, check_alike, compare, differences, flat, gather, load_contestant
+from handsight.distill.comparison import unique_names
+from handsight.distill.policy_loading import policy_tree
+from handsight.distill.run import Run
+from handsight.errors import HandsightError
+from handsight.sims.make import EnvConfig
+from handsight.students import StereoStudent, StudentConfig
+from handsight.teachers import ActorCritic, ActorCriticConfig
+
+from . import synthetic
+from .toy_env import ToyConfig, ToyEnv
+
+EVERYTHING = ("state", "proprio", "depth", "stereo")
+
+
+def make_teacher(root: Path, sight: str, seed: int = 0, **changes) -> Path:
+    torch.manual_seed(seed)
+    env = ToyEnv(EVERYTHING, 1)
+    config = ActorCriticConfig(actor_keys=(sight, "proprio"))
+    policy = ActorCritic(config, env.obs_spec, env.action_dim)
+    run = Run.create(f"teacher-{sight}", ToyConfig(), root)
+    run.log({"success_at_end": 0.5, "seconds/collect": 3.0, "seconds/update": 2.0}, step=4096)
+    run.close()
+    tree = policy_tree(policy, config, env.action_dim, env.signature | changes, EnvConfig(), policy.train_keys)
+    checkpoint.save(run.checkpoints / "best.ckpt", tree | {"warm_started_from": None})
+    return run.path
+
+
+def make_student(root: Path, teacher: Path, name: str = "student") -> Path:
+    torch.manual_seed(1)
+    env, config = ToyEnv(EVERYTHING, 1), StudentConfig()
+    policy = StereoStudent(config, env.obs_spec, env.action_dim)
+    run = Run.create(name, ToyConfig(), root)
+    place = teacher / "checkpoints" / "best.ckpt"
+    seal = load_contestant(teacher).origin.digest
+    tree = policy_tree(policy, config, env.action_dim, env.signature, EnvConfig(), policy.obs_keys)
+    checkpoint.save(run.checkpoints / "best.ckpt", tree | {"teacher": {"path": str(place), "sha256": seal}})
+    return run.path
+
+
+@pytest.fixture
+def chain(tmp_path):
+    teacher = make_teacher(tmp_path / "runs", "depth")
+    return teacher, make_student(tmp_path / "runs", teacher)
+
+
+def args(out: Path, *policies: Path, **changes) -> CompareArgs:
+    return CompareArgs(policies, **({"episodes": 8, "num_envs": 4, "videos": False, "out": out} | changes))
+
+
+def test_comparison_from_checkpoints_to_files(chain, tmp_path, toy_sims):
+    _, student = chain
+    comparison = compare(args(tmp_path / "out", student, videos=True))
+    assert [entry.role for entry in comparison.entries] == ["depth teacher", "depth → stereo"]
+    teacher, pupil = comparison.entries
+    assert pupil.teacher == teacher.name
+    np.testing.assert_array_equal(teacher.evaluation.kind, pupil.evaluation.kind)
+    assert pupil.disagreement is not None and pupil.disagreement.valid.all()
+    stored = json.loads((tmp_path / "out" / "comparison.json").read_text())
+    assert stored["gaps"][0]["student"] == "depth → stereo"
+    assert stored["gaps"][0]["unexplained"]["value"] > 0
+    assert stored["policies"][0]["training_seconds"] == 5.0
+    rows = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open()))
+    assert [row["policy"] for row in rows] == ["depth teacher", "depth → stereo"]
+    assert "depth → stereo" in (tmp_path / "out" / "comparison.md").read_text()
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("data:video/mp4") == 2
+    assert (tmp_path / "out" / "videos" / "depth-to-stereo.mp4").stat().st_size > 1000
+
+
+def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_sims):
+    first = compare(args(tmp_path / "a", *chain))
+    built = len(toy_sims)
+    again = compare(args(tmp_path / "b", *chain))
+    assert len(toy_sims) == built
+    assert again.as_csv() == first.as_csv()
+    compare(args(tmp_path / "c", *chain, seed=5))
+    assert len(toy_sims) == built + 2
+
+
+def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims):
+    teacher, _ = chain
+    compare(args(tmp_path / "a", teacher))
+    built = len(toy_sims)
+    tree = checkpoint.load(teacher / "checkpoints" / "best.ckpt")
+    checkpoint.save(teacher / "checkpoints" / "best.ckpt", tree)
+    compare(args(tmp_path / "b", teacher))
+    assert len(toy_sims) == built + 1
+
+
+def test_policies_of_unlike_worlds_are_refused_and_told_apart(tmp_path):
+    one = load_contestant(make_teacher(tmp_path, "state"))
+    rig = load_contestant(make_teacher(tmp_path, "depth", rig={"pixels": 64}, action_space="toy9"))
+    with pytest.raises(
+        HandsightError, match=r"cannot be compared.*\n  action_space: 'toy3' and 'toy9'\n  rig.pixels: 16 and 64"
+    ):
+        check_alike([one, rig])
+
+
+def test_unlike_training_environments_are_noted(tmp_path):
+    one, other = (load_contestant(make_teacher(tmp_path, "state", seed)) for seed in (0, 1))
+    assert check_alike([one, other]) == []
+    changed = replace(other, loaded=replace(other.loaded, env_config=replace(other.loaded.env_config, threads=3)))
+    (note,) = check_alike([one, changed])
+    assert "threads: None and 3" in note
+
+
+def test_teacher_that_is_gone_leaves_a_note(chain):
+    teacher, student = chain
+    (teacher / "checkpoints" / "best.ckpt").rename(teacher / "checkpoints" / "other.ckpt")
+    contestants, notes = gather([student])
+    assert [c.role for c in contestants] == ["unknown → stereo"]
+    assert "not at" in notes[0]
+
+
+def test_nothing_to_compare_is_an_error(tmp_path):
+    with pytest.raises(HandsightError, match="expected run folders"):
+        compare(args(tmp_path))
+
+
+def test_names_tell_seeds_apart():
+    assert unique_names(["a", "b", "a"], [0, 0, 1]) == ["a (seed 0)", "b", "a (seed 1)"]
+    assert unique_names(["a", "a"], [None, None]) == ["a (no. 1)", "a (no. 2)"]
+
+
+def test_flat_names_of_nested_differences():
+    assert differences(flat({"a": {"b": 1, "c": 2}}), flat({"a": {"b": 1, "c": 3}})) == ["a.c: 2 and 3"]
+
+
+def test_extra_loss_is_the_difference_of_the_two_gaps():
+    comparison = synthetic.comparison()
+    extra = comparison.extra_loss()
+    state, depth = (gap.success.value for gap in comparison.gaps)
+    assert extra is not None
+    assert extra.value == pytest.approx(state - depth)
+    assert extra.low < extra.value < extra.high
+
+
+def test_several_seeds_give_t_intervals():
+    over = synthetic.comparison(seeds=3).over_seeds["state → stereo"]
+    assert over["seeds"] == 3
+    assert over["success_gap"].low < over["success_gap"].value < over["success_gap"].high

@@ -1,0 +1,101 @@
+"""The report: complete, self-contained, honest about what it does not show."""
+
+import re
+
+import matplotlib
+import pytest
+
+from handsight.distill.comparison import Comparison
+from handsight.distill.figures import COLOURS, colour, picture, success_figure
+from handsight.distill.findings import headline, limits
+from handsight.distill.intervals import Interval
+from handsight.distill.report import write_report
+
+from . import synthetic
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(synthetic.comparison(), path)
+    return path.read_text()
+
+
+def test_page_asks_nobody_for_anything(page):
+    sources = re.findall(r'(?:src|href|srcset)\s*=\s*"([^"]{0,40})', page) + re.findall(r"url\(([^)]{0,40})", page)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_page_shows_every_policy_figure_and_gap(page):
+    for role in synthetic.SUCCESS:
+        assert role in page
+    assert page.count("data:image/svg+xml") == 5
+    for heading in ("The observability gap", "Learning", "Who looks", "What this does not show", "What was run"):
+        assert heading in page
+    assert "Over training seeds" not in page
+
+
+def test_several_seeds_have_a_table_of_their_own(tmp_path):
+    text = write_report(synthetic.comparison(seeds=3), tmp_path / "report.html").read_text()
+    assert "Over training seeds" in text
+    assert "state → stereo (seed 2)" in text
+
+
+def test_page_of_teachers_alone_has_no_gap(tmp_path):
+    whole = synthetic.comparison()
+    teachers = Comparison(tuple(e for e in whole.entries if "teacher" in e.role), whole.settings)
+    text = write_report(teachers, tmp_path / "report.html").read_text()
+    assert "The observability gap" not in text
+    assert "state teacher policy succeeds in" in text
+
+
+def test_names_are_escaped(tmp_path):
+    whole = synthetic.comparison()
+    odd = Comparison(whole.entries, whole.settings, notes=("<script>alert(1)</script>",))
+    assert "<script>" not in write_report(odd, tmp_path / "report.html").read_text()
+
+
+def test_warm_start_is_named_and_called_no_end_to_end_result():
+    said = " ".join(limits(synthetic.comparison()))
+    assert "depth teacher did not learn from scratch" in said
+    assert "no end-to-end result" in said
+
+
+def test_limits_name_seeds_pixels_simulation_and_missing_control():
+    said = " ".join(limits(synthetic.comparison()))
+    for words in ("one seed", "32 x 32 pixels", "simulation", "boxes and cylinders", "No control student", "invented"):
+        assert words in said
+    assert "3 training seeds" in " ".join(limits(synthetic.comparison(seeds=3)))
+
+
+def test_difference_within_its_interval_is_not_claimed(monkeypatch):
+    comparison = synthetic.comparison()
+    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(0.02, -0.01, 0.05))
+    assert "do not tell the two chains apart" in headline(comparison)[-1]
+    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(-0.05, -0.08, -0.02))
+    assert "The depth teacher's student loses 5.0 points [2.0, 8.0] more" in headline(comparison)[-1]
+
+
+def test_headline_gives_each_students_success_and_loss():
+    comparison = synthetic.comparison()
+    first = headline(comparison)[0]
+    success = comparison.entry("state → stereo").evaluation.success_at_end.mean()
+    assert f"{100 * success:.1f}" in first
+    assert "loses" in first
+
+
+def test_role_has_one_colour_whatever_else_is_compared():
+    whole = synthetic.comparison()
+    some = Comparison(whole.entries[2:], whole.settings)
+    assert colour(whole, "depth → stereo") == colour(some, "depth → stereo") == COLOURS["depth → stereo"]
+    assert colour(whole, "depth teacher, warm start") == COLOURS["depth teacher"]
+    assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    picture(lambda: success_figure(synthetic.comparison()))
+    assert dict(matplotlib.rcParams) == before
