@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import HandsightError
+
 EYES = ("left", "right")
 
 
@@ -42,11 +44,11 @@ class CameraRig:
 
     def __post_init__(self) -> None:
         if self.height < 8 or self.width < 8:
-            raise ValueError(f"camera images must be at least 8 x 8 pixels, not {self.height} x {self.width}")
+            raise HandsightError(f"camera images must be at least 8 x 8 pixels, not {self.height} x {self.width}")
         if not 1.0 <= self.fov_y <= 150.0:
-            raise ValueError(f"fov_y must lie within 1..150 degrees, not {self.fov_y}")
+            raise HandsightError(f"fov_y must lie within 1..150 degrees, not {self.fov_y}")
         if not 0.1 <= self.depth_max <= 32.0:
-            raise ValueError(f"depth_max must lie within 0.1..32 m (int16 millimetres), not {self.depth_max}")
+            raise HandsightError(f"depth_max must lie within 0.1..32 m (int16 millimetres), not {self.depth_max}")
 
     @property
     def focal_pixels(self) -> float:
@@ -54,7 +56,7 @@ class CameraRig:
         return 0.5 * self.height / math.tan(math.radians(self.fov_y) / 2)
 
     def intrinsics(self) -> list[list[float]]:
-        """3 x 3 pinhole matrix K of each eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down."""
+        """3 x 3 pinhole matrix K per eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down."""
         f = self.focal_pixels
         return [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]]
 
@@ -74,10 +76,12 @@ class CameraRig:
         """Add the cameras `left` and `right` to the scene."""
         body = spec.worldbody if self.mount == "world" else spec.body(self.mount)
         if body is None:
-            raise ValueError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
+            raise HandsightError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
         for eye, side in zip(EYES, (-0.5, 0.5), strict=True):
             offset = [p + side * self.baseline * r for p, r in zip(self.position, self.right, strict=True)]
-            body.add_camera(name=eye, pos=offset, quat=self._quat(), fovy=self.fov_y, resolution=[self.width, self.height])
+            body.add_camera(
+                name=eye, pos=offset, quat=self._quat(), fovy=self.fov_y, resolution=[self.width, self.height]
+            )
 
     def _quat(self) -> np.ndarray:
         """Camera to mount, w x y z."""

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..errors import HandsightError
 from .engine import BodyState
 from .robot import CLOSED_HAND, HOME, OPEN_HAND, VELOCITY_LIMIT
 from .rotation import exp_matrix, log_matrix, rotate
@@ -61,7 +62,7 @@ def action_space(name: str) -> ActionSpace:
             rows = (fingers, thumb, opposition, spread, curl)
             return ActionSpace(name, ("x", "y", "z", "roll", "pitch", "yaw"), rows, (0.0, 0.0, -0.5, -1.0, -1.0))
         case _:
-            raise ValueError(f"unknown action space {name!r}; available: palm4+closure2, palm6+synergy5")
+            raise HandsightError(f"unknown action space {name!r}; available: palm4+closure2, palm6+synergy5")
 
 
 class Controller:

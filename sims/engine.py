@@ -66,7 +66,9 @@ class Engine(ABC):
         """
 
     @abstractmethod
-    def reset(self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams) -> None:
+    def reset(
+        self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams
+    ) -> None:
         """Write parameters and a resting state into the worlds of `mask`.
 
         Args:
@@ -89,8 +91,8 @@ class Engine(ABC):
             groups: any of "depth", "stereo".
 
         Returns:
-            depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N,) int64: pixels
-            of the object in the left eye.
+            depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N,) int64:
+            pixels of the object in the left eye.
         """
 
     @abstractmethod

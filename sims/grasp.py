@@ -10,6 +10,7 @@ import torch
 from tensordict import TensorDict
 from torch import Tensor
 
+from ..errors import HandsightError
 from .cameras import CameraRig, depth_to_millimetres
 from .control import ActionSpaceName, Controller, action_space
 from .engine import BodyState, Engine
@@ -49,9 +50,9 @@ class GraspConfig:
         action_space(self.action_space)
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown or not self.kinds:
-            raise ValueError(f"unknown kinds of object {unknown}; available: {', '.join(KINDS)}")
+            raise HandsightError(f"unknown kinds of object {unknown}; available: {', '.join(KINDS)}")
         if self.episode_steps < 1:
-            raise ValueError(f"episode_steps must be at least 1, not {self.episode_steps}")
+            raise HandsightError(f"episode_steps must be at least 1, not {self.episode_steps}")
 
 
 class GraspTask(VecEnv):
@@ -70,11 +71,11 @@ class GraspTask(VecEnv):
         this task's first world, so that the same worlds draw the same numbers in whatever worker they live.
 
         Raises:
-            ValueError: unknown observation group or kind of reset.
+            HandsightError: unknown observation group or kind of reset.
         """
         unknown = sorted(set(observe) - set(GROUPS))
         if unknown or not observe:
-            raise ValueError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
+            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
         self._config, self._engine, self._rig = config, engine, rig
         self.num_envs, self.device = engine.num_worlds, engine.device
         self.control_dt, self.episode_steps = control_dt, config.episode_steps
@@ -105,7 +106,11 @@ class GraspTask(VecEnv):
 
     def _sign(self) -> dict[str, Any]:
         obs = {
-            group: {"shape": list(spec.shape), "dtype": str(spec.dtype).removeprefix("torch."), "parts": dict(spec.parts)}
+            group: {
+                "shape": list(spec.shape),
+                "dtype": str(spec.dtype).removeprefix("torch."),
+                "parts": dict(spec.parts),
+            }
             for group, spec in self.obs_spec.items()
         }
         return {
@@ -117,7 +122,7 @@ class GraspTask(VecEnv):
         unknown = sorted(set(mix) - set(RESETS))
         total = sum(mix.values())
         if unknown or total <= 0 or min(mix.values()) < 0:
-            raise ValueError(f"reset mix {dict(mix)} needs probabilities >= 0 of: {', '.join(RESETS)}")
+            raise HandsightError(f"reset mix {dict(mix)} needs probabilities >= 0 of: {', '.join(RESETS)}")
         self._mix = torch.tensor([mix.get(kind, 0.0) / total for kind in RESETS], device=self.device)
 
     # -- the episode ---------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..errors import HandsightError
 from .grasp import IMAGE_GROUPS, GraspConfig, GraspTask
 from .scene import SceneConfig
 
@@ -39,18 +40,18 @@ def make(
         device: where the observations live.
 
     Raises:
-        ValueError: unknown engine, observation group or device, or no worlds.
+        HandsightError: unknown engine, observation group or device, or no worlds.
     """
     if num_envs < 1:
-        raise ValueError(f"num_envs must be at least 1, not {num_envs}")
+        raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
     match config.engine:
         case "mujoco":
             from .mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
 
             if device != "cpu":
-                raise ValueError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
+                raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             groups = [group for group in IMAGE_GROUPS if group in observe]
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
         case _:
-            raise ValueError(f"unknown engine {config.engine!r}; available: mujoco")
+            raise HandsightError(f"unknown engine {config.engine!r}; available: mujoco")
     return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)

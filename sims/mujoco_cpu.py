@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 import mujoco
@@ -30,7 +31,9 @@ TOO_FAST = 200.0
 class MujocoEngine(Engine):
     """`mujoco.batch.Batch` under the engine's contract; bit-reproducible whatever the number of threads."""
 
-    def __init__(self, config: SceneConfig, num_worlds: int, groups: Collection[str], threads: int | None = None) -> None:
+    def __init__(
+        self, config: SceneConfig, num_worlds: int, groups: Collection[str], threads: int | None = None
+    ) -> None:
         """groups: image groups to render, any of "depth", "stereo"; threads: None = all cores."""
         self.num_worlds, self.device = num_worlds, torch.device("cpu")
         self.model, self._config = build_model(config), config
@@ -55,15 +58,15 @@ class MujocoEngine(Engine):
         d, ids = self._data, np.flatnonzero(active.numpy())
         d["ctrl"][:] = joint_target.numpy()
         expected = d["time"] + self.model.opt.timestep * (self._config.substeps - 0.5)
-        try:
+        with suppress(mujoco.batch.SimulationError):  # which worlds failed is read off their state below
             self._batch.step(ids, nstep=self._config.substeps, stage=mujoco.mjtStage.mjSTAGE_ACC)
-        except mujoco.batch.SimulationError:
-            pass  # which worlds failed is read off their state below
         with np.errstate(invalid="ignore"):
             sane = (np.abs(d["qvel"]) < TOO_FAST).all(1) & np.isfinite(d["qpos"]).all(1) & (d["time"] >= expected)
         return torch.from_numpy(~sane) & active
 
-    def reset(self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams) -> None:
+    def reset(
+        self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams
+    ) -> None:
         ids = np.flatnonzero(mask.numpy())
         if not len(ids):
             return

@@ -41,7 +41,8 @@ class Observer:
             case "proprio":
                 parts = {
                     "joint_position": 23, "joint_velocity": 23, "palm_position": 3, "palm_rotation": 6,
-                    "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": synergies, "last_action": actions,
+                    "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": synergies,
+                    "last_action": actions,
                 }  # fmt: skip
             case "depth":
                 return ArraySpec((1, self._rig.height, self._rig.width), torch.int16)
@@ -75,7 +76,7 @@ class Observer:
 
     def proprio(self, body: BodyState, action: Tensor) -> Tensor:
         """(N, P) float32, parts as in `spec`: joints scaled to [-1, 1] by their range, rad/s, m in the world frame
-        relative to `PALM_CENTRE`, m in the palm frame (fingertips), rad (servo error of the fingers: what they feel)."""
+        relative to `PALM_CENTRE`, m in the palm frame (fingertips), rad (servo error of the fingers: touch)."""
         tips = rotate_back(body.palm_rot, body.tip_pos - body.palm_pos[:, None])
         return torch.cat(
             [

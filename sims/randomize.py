@@ -52,7 +52,7 @@ class Draws:
         return torch.sqrt(-2.0 * torch.log1p(-u)) * torch.cos(2.0 * torch.pi * v)
 
     def triangular(self, name: str, size: int) -> Tensor:
-        """(N, size) float32 with mean 0 and variance 1, triangular: cheap grain for images, one draw for four pixels."""
+        """(N, size) float32 with mean 0 and variance 1, triangular: cheap grain, one draw for four pixels."""
         bits = self._bits(name, size // 4 + 1)
         bytes_ = bits.view(torch.uint8).reshape(len(bits), -1, 2).to(torch.float32).sum(-1)
         return ((bytes_ - 255.0) / 104.51)[:, :size]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import mujoco
 import mujoco_warp as mjw
@@ -21,7 +22,7 @@ from .cameras import CameraRig
 from .robot import HIDDEN_FROM_WRIST, RENDERED
 from .scene import SceneIds
 
-wp.config.quiet = True
+wp.config.quiet = True  # no banner on import of a simulator
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
 LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse")
 """Model fields that differ between worlds."""
@@ -42,14 +43,20 @@ class RayCameras:
     """Renders the stereo pair of N worlds on the CPU."""
 
     def __init__(
-        self, model: mujoco.MjModel, ids: SceneIds, rig: CameraRig, num_worlds: int, groups: Collection[str], threads: int
+        self,
+        model: mujoco.MjModel,
+        ids: SceneIds,
+        rig: CameraRig,
+        num_worlds: int,
+        groups: Collection[str],
+        threads: int,
     ) -> None:
         """groups: those that will be asked for, "depth" and / or "stereo"; threads: at most one shard each."""
         self._rig, self._ids, self._num_worlds = rig, ids, num_worlds
         self._stereo = "stereo" in groups
         wp.init()
         edges = np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int)
-        self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in pairwise(edges)]
         self._compile()
         self._pool = ThreadPoolExecutor(len(self._shards), thread_name_prefix="handsight-render")
 

@@ -127,7 +127,9 @@ def _solve_arm(model: mujoco.MjModel, palm: np.ndarray) -> np.ndarray:
     return found
 
 
-def _reach_error(model: mujoco.MjModel, data: mujoco.MjData, body: int, target: np.ndarray, goal: np.ndarray) -> np.ndarray:
+def _reach_error(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, target: np.ndarray, goal: np.ndarray
+) -> np.ndarray:
     mujoco.mj_kinematics(model, data)
     mujoco.mj_comPos(model, data)
     inverse, difference, turn = np.zeros(4), np.zeros(4), np.zeros(3)

@@ -47,11 +47,11 @@ class Step:
     terminated: Tensor
     """(N,) bool: the episode ended in a state without a future; nothing is bootstrapped."""
     truncated: Tensor
-    """(N,) bool: the episode was cut by the clock; its value is bootstrapped from `obs`, which is its last real observation."""
+    """(N,) bool: the episode was cut by the clock; its value is bootstrapped from `obs`, its last real observation."""
     first: Tensor
     """(N,) bool: `obs` opens a new episode; a policy's memory is zeroed here and nowhere else."""
     valid: Tensor
-    """(N,) bool: this transition may be learnt from. False for the step that resets a world and for one that diverged."""
+    """(N,) bool: this transition may be learnt from. False for a step that resets a world and for one that diverged."""
     log: dict[str, Tensor] = field(default_factory=dict)
     """Per-world measurements of this step by name, each (N,): `success`, `reward/<term>`, `kind`, `visible`, ..."""
 
@@ -83,8 +83,9 @@ class VecEnv(ABC):
         """Advance every world by `control_dt`. action (N, action_dim) float32."""
 
     def measure(self) -> dict[str, Tensor]:
-        """What `Step.log` says of the present state, each (N,): `visible`, `kind`, `reset_kind`, ... Also right after `reset`,
-        which has no other place to say whether the object is in view when an episode opens."""
+        """What `Step.log` says of the present state, each (N,): `visible`, `kind`, `reset_kind`, ...
+
+        Also right after `reset`, which has no other place to say whether the object is in view as an episode opens."""
         return {}
 
     @abstractmethod

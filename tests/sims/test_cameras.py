@@ -1,0 +1,106 @@
+"""Images against geometry worked out by hand."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
+from handsight.sims.cameras import depth_to_millimetres
+from handsight.sims.randomize import Randomization
+from handsight.sims.scene import SceneConfig
+
+STILL = Randomization(camera_shift=0, camera_turn=0, depth_noise=0, pixel_noise=0, textures=False)
+ABOVE = CameraRig(
+    mount="world", position=(0.62, 0.0, 0.8), right=(0, -1, 0), up=(1, 0, 0), height=64, width=64, fov_y=50
+)
+
+
+def look(rig=ABOVE, randomization=STILL, num_envs=8, observe=("state", "depth", "stereo"), seed=0):
+    config = EnvConfig(scene=SceneConfig(rig=rig), task=GraspConfig(randomization=randomization))
+    env = make(config, observe, num_envs)
+    return env, env.reset(seed)
+
+
+def test_depth_of_the_table_is_the_distance_along_the_optical_axis():
+    """From 0.8 m above, looking straight down, every pixel of the table reads 800 mm, in the corners too."""
+    env, obs = look()
+    corner = obs["depth"][:, 0, -1, :4]
+    assert corner.tolist() == [[800] * 4] * 8
+    env.close()
+
+
+def test_depth_is_clipped_and_zero_where_nothing_is_hit():
+    rig = CameraRig(depth_max=0.5)
+    depth = torch.tensor([0.0, 0.2, 0.4996, 0.7]).reshape(1, 1, 2, 2)
+    assert depth_to_millimetres(depth, rig).flatten().tolist() == [0, 200, 500, 500]
+    assert depth_to_millimetres(depth, rig).dtype == torch.int16
+    noisy = depth_to_millimetres(depth, rig, torch.full_like(depth, 0.01))
+    assert noisy.flatten().tolist() == [0, 210, 500, 500]
+
+
+def test_objects_are_seen_where_they_stand():
+    """Pinhole by hand: the left eye sits 3 cm toward +y, image x runs along -y: u = cx + f (0.03 - y) / Z."""
+    rig = dataclasses.replace(ABOVE, height=128, width=128)
+    env, _ = look(rig)
+    obs = without_arm(env)
+    position, size = env._engine.read().object_pos, env._params.size
+    for world in range(8):
+        top = 2 * float(size[world, 2])
+        rows, columns = torch.nonzero(obs["depth"][world, 0] < 1000 * (0.8 - 0.7 * top), as_tuple=True)
+        u = 64 + rig.focal_pixels * (0.03 - float(position[world, 1])) / (0.8 - top)
+        v = 64 + rig.focal_pixels * (0.62 - float(position[world, 0])) / (0.8 - top)
+        middle = [(float(x.min()) + float(x.max())) / 2 for x in (columns, rows)]
+        assert middle == pytest.approx([u, v], abs=7), world  # 1 px is 5 mm; a mug's handle sticks out by 14 mm
+    env.close()
+
+
+def test_the_right_eye_sees_the_table_shifted_by_its_disparity():
+    rig = dataclasses.replace(ABOVE, height=128, width=128)
+    env, _ = look(rig, randomization=dataclasses.replace(STILL, textures=True))
+    obs = without_arm(env)
+    shift = [_shift_between(*obs["stereo"][world].float().mean(1)) for world in range(8)]
+    assert np.median(shift) == pytest.approx(rig.disparity(torch.tensor(0.8)).item(), abs=1)  # 10.3 px
+    env.close()
+
+
+def without_arm(env):
+    """The same worlds with the arm swung aside."""
+    engine = env._engine
+    engine._data["qpos"][:, 0] = 1.8
+    engine._batch.forward()
+    return env._observe(engine.read())
+
+
+def _shift_between(left, right):
+    """Columns by which the right image must be moved to look like the left one."""
+    costs = [float((left[:, s:] - right[:, : right.shape[1] - s]).abs().mean()) for s in range(1, 24)]
+    return 1 + int(np.argmin(costs))
+
+
+def test_only_the_groups_asked_for_are_rendered_and_any_mix_sees_the_same():
+    env, both = look(observe=("depth", "stereo"))
+    env.close()
+    env, depth = look(observe=("depth",))
+    assert sorted(depth.keys()) == ["depth"]
+    assert torch.equal(both["depth"], depth["depth"])
+    env.close()
+
+
+def test_looks_differ_between_worlds_and_noise_between_steps():
+    env, obs = look(randomization=Randomization())
+    assert len({tuple(image.flatten()[:300].tolist()) for image in obs["stereo"]}) == 8
+    grain = obs["stereo"].float() - look(randomization=dataclasses.replace(Randomization(), pixel_noise=0))[1]["stereo"]
+    assert grain.std() == pytest.approx(3.0, rel=0.15)
+    assert abs(float(grain.mean())) < 0.2
+    env.close()
+
+
+def test_visibility_counts_the_objects_pixels_in_the_left_eye():
+    env, _ = look()
+    visible = env.measure()["visible"]
+    area = env._params.size[:, 0] * env._params.size[:, 1] * 4
+    assert ((visible == 0) | (visible > 0.0005)).all()
+    assert float(visible.max()) < 3 * float(area.max()) / (2 * 0.8 * np.tan(np.radians(25))) ** 2 * 3
+    env.close()
