@@ -80,7 +80,7 @@ def ask(policy: Policy, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor
     if missing:
         raise HandsightError(
             f"{type(policy).__name__} reads {', '.join(missing)}, which the environment does not observe; "
-            f"available: {', '.join(sorted(obs.keys()))}"
+            f"available: {', '.join(sorted(map(str, obs.keys())))}"
         )
     return policy(obs.select(*policy.obs_keys).to(device_of(policy)), hidden)
 

@@ -40,7 +40,7 @@ def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] |
         films: by name of the entry; a contact sheet is drawn of each student's.
     """
     films = films or {}
-    text = resources.files(__package__).joinpath("report.html.j2").read_text(encoding="utf-8")
+    text = resources.files(__spec__.parent).joinpath("report.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
     path.write_text(template.render(**contents(comparison, films, path.parent / "videos")), encoding="utf-8")
     return path

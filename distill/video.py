@@ -134,14 +134,14 @@ def _film(env: VecEnv, policy: Policy, seed: int) -> Film:
         holding = step.log["success"].cpu().numpy() if "success" in step.log else nothing
         success.append(np.where(moving, holding, success[-1] & ~lost))
         over.append(over[-1] | (moment.ended | moment.aborted).cpu().numpy())
-    names = tuple(getattr(env, "kinds", ()))
-    numbers = [] if kind is None else kind.tolist()
+    names: tuple[str, ...] = getattr(env, "kinds", ())
+    numbers = [-1] * env.num_envs if kind is None else kind.tolist()
     return Film(
         images={name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
         success=np.stack(success),
         over=np.stack(over),
         lost=lost,
-        kinds=tuple(names[k] if k < len(names) else f"kind {k}" for k in numbers) or ("",) * env.num_envs,
+        kinds=tuple(names[k] if 0 <= k < len(names) else "" for k in numbers),
         control_dt=env.control_dt,
     )
 
