@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pixel_unshuffle
 
 from ..errors import HandsightError
 from ..policies.gaussian import GaussianHead, log_prob
@@ -39,7 +40,7 @@ class ActorCriticConfig:
     recurrent_size: int = 128
     """Width of that memory."""
     depth_channels: tuple[int, ...] = (16, 32, 32)
-    """Channels of the convolutions over the depth image; the first has 5 x 5 pixels, the others 3 x 3, all stride 2."""
+    """Channels of the convolutions over the depth image; first 6 x 6 pixels, then 3 x 3, all stride 2."""
     depth_features: int = 128
     """Width of what the depth encoder gives."""
     depth_max_m: float = 1.2
@@ -203,27 +204,32 @@ class ActorCritic(Policy):
 
 
 class DepthEncoder(nn.Module):
-    """Convolutions over one depth image."""
+    """Convolutions over one depth image of even height and width.
+
+    The first one works on blocks of 2 x 2 pixels laid out as four channels: it is a 6 x 6 convolution of stride 2, and
+    faster than a 5 x 5 one, which like every convolution of a single channel wastes most of the vector unit.
+    """
 
     def __init__(self, shape: tuple[int, ...], config: ActorCriticConfig) -> None:
         super().__init__()
-        self.limit = config.depth_max_m * 1000.0
-        kernels = (5, *[3] * (len(config.depth_channels) - 1))
+        if shape[1] % 2 or shape[2] % 2:
+            raise ActorCriticError(f"DepthEncoder: expected an image of even height and width, found {shape[1:]}")
+        self.limit = round(config.depth_max_m * 1000)
         layers: list[nn.Module] = []
-        for (before, after), kernel in zip(pairwise((shape[0], *config.depth_channels)), kernels, strict=True):
-            layers += [nn.Conv2d(before, after, kernel, stride=2, padding=kernel // 2), nn.ReLU()]
+        for i, (before, after) in enumerate(pairwise((4 * shape[0], *config.depth_channels))):
+            layers += [nn.Conv2d(before, after, 3, stride=2 if i else 1, padding=1), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers, nn.Flatten())
         with torch.no_grad():
-            width = self.convolutions(torch.zeros(1, *shape)).shape[1]
+            width = self.convolutions(torch.zeros(1, 4 * shape[0], shape[1] // 2, shape[2] // 2)).shape[1]
         self.project = nn.Sequential(nn.Linear(width, config.depth_features), nn.ELU())
 
     def forward(self, depth: Tensor) -> Tensor:
         """depth (..., 1, H, W) int16 millimetres, 0 = no return -> (..., depth_features)."""
-        images = depth.flatten(0, -4) if depth.ndim > 4 else depth
-        metres = images.float()
-        far = metres.masked_fill(images == 0, self.limit).clamp_(max=self.limit)
-        features = self.project(self.convolutions(far.mul_(2 / self.limit).sub_(1)))
-        return features.unflatten(0, depth.shape[:-3]) if depth.ndim > 4 else features
+        images = depth.flatten(0, -4)
+        far = images.masked_fill(images == 0, self.limit).clamp_(max=self.limit)
+        blocks = pixel_unshuffle(far, 2).contiguous(memory_format=torch.channels_last)
+        unit = blocks.float().mul_(2 / self.limit).sub_(1)
+        return self.project(self.convolutions(unit)).unflatten(0, depth.shape[:-3])
 
 
 def mlp(inputs: int, hidden: tuple[int, ...], outputs: int = 0) -> nn.Sequential:
