@@ -9,6 +9,7 @@ checkpoints/   see checkpoint.py
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 CONFIG, META, METRICS = "config.json", "meta.json", "metrics.csv"
 Config = TypeVar("Config")
+_log = logging.getLogger(__name__)
 
 
 class RunError(HandsightError):
@@ -60,6 +62,7 @@ class Run:
         meta = {"name": name, "seed": getattr(config, "seed", None), **provenance(), "resumed": []}
         _write_json(run.path / META, meta)
         _write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
+        _log.info("run folder: %s", run.path)
         return run
 
     @classmethod
@@ -144,6 +147,7 @@ class Run:
         meta = self.meta
         meta["resumed"] = [*meta.get("resumed", []), {"step": step, **provenance()}]
         _write_json(self.path / META, meta)
+        _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
     def close(self) -> None:
         """Flush and close the loggers. May be called twice; a later `log` opens them again."""

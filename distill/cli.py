@@ -1,0 +1,164 @@
+"""`handsight COMMAND [OPTIONS]`: each command is one frozen dataclass and the one function that takes it.
+
+Only the module of the command asked for is imported, so that `handsight --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+from .. import __version__
+from ..errors import HandsightError
+
+
+class Command(NamedTuple):
+    """Where a command lives."""
+
+    module: str
+    """In this folder."""
+    config: str
+    """Its frozen dataclass."""
+    function: str
+    """What takes it."""
+    about: str
+    """One line for the overview."""
+
+
+COMMANDS = {
+    "train-teacher": Command(
+        "train_teacher", "TeacherConfig", "train_teacher", "state|depth: train a teacher with PPO"
+    ),
+    "train-student": Command("train_student", "StudentRunConfig", "train_student", "distil a teacher into a student"),
+    "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
+    "compare": Command("compare", "CompareArgs", "compare", "policies side by side: report.html"),
+    "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),
+    "check-env": Command("check_env", "CheckEnvArgs", "check_env", "does an environment keep its promises?"),
+}
+RESUMABLE = ("train-teacher", "train-student")
+SIGHTS = ("state", "depth")
+"""Of a teacher; each has defaults of its own."""
+
+
+class UsageError(HandsightError):
+    """A command line that means nothing."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code: 0 done, 2 a mistake that the message explains, 128 + n stopped by
+    signal n (130 for Ctrl-C)."""
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(overview())
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"handsight {__version__}\n")
+        return 0
+    try:
+        _run(words)
+    except (HandsightError, OSError) as error:
+        sys.stderr.write(f"handsight {words[0]}: {error}\n")
+        return 2
+    except KeyboardInterrupt as stop:
+        sys.stderr.write(f"handsight {words[0]}: {stop or 'stopped'}\n")
+        return 128 + getattr(stop, "signal_number", 2)
+    return 0
+
+
+def overview() -> str:
+    """What `handsight --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()]
+    tail = "handsight COMMAND --help lists the options of a command."
+    return "\n".join(["usage: handsight COMMAND [OPTIONS]", "", *lines, "", tail, ""])
+
+
+def _run(words: list[str]) -> None:
+    name, rest = words[0], words[1:]
+    if name not in COMMANDS:
+        raise UsageError(_unknown("command", name, COMMANDS))
+    from . import options
+
+    command = COMMANDS[name]
+    _show_run_folders()
+    module = _module(command)
+    config_class, function = getattr(module, command.config), getattr(module, command.function)
+    if name not in RESUMABLE:
+        function(options.parse(config_class, rest, f"handsight {name}"))
+        return
+    sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)
+    resume = _resumed(rest)
+    if resume is not None:
+        _check_sight(resume, config_class, sight)
+        function(resume=resume)
+        return
+    default = getattr(config_class, sight)() if sight else None
+    training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
+    function(training.config, run_root=training.runs)
+
+
+def _module(command: Command) -> ModuleType:
+    return importlib.import_module(f".{command.module}", __package__)
+
+
+def _sight(words: list[str]) -> tuple[str | None, list[str]]:
+    """Which teacher, and the words after it; a resumed run knows by itself."""
+    if words and words[0] in SIGHTS:
+        return words[0], words[1:]
+    if _resumed(words) is not None:
+        return None, words
+    if words and words[0] in ("-h", "--help"):
+        sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
+        sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
+        raise SystemExit(0)
+    raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+
+
+def _resumed(words: list[str]) -> Path | None:
+    """The run folder of `--resume RUN`, which stands alone."""
+    option = next((word for word in words if word.partition("=")[0] == "--resume"), None)
+    if option is None:
+        return None
+    joined = option.partition("=")[2]
+    index = words.index(option)
+    value = joined or next(iter(words[index + 1 :]), "")
+    others = words[:index] + words[index + (1 if joined else 2) :]
+    if not value or value.startswith("-"):
+        raise UsageError("--resume: expected a run folder")
+    if others:
+        raise UsageError(f"--resume {value} goes on with that run's own configuration: found also {' '.join(others)}")
+    return Path(value)
+
+
+def _check_sight(resume: Path, config_class: type, sight: str | None) -> None:
+    from .run import Run
+
+    found = getattr(Run.open(resume).config(config_class), "sight", None)
+    if sight is not None and found != sight:
+        raise UsageError(f"--resume {resume}: expected a {sight} teacher, found a {found} teacher")
+
+
+def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:
+    near = difflib.get_close_matches(word, list(available), 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
+
+
+def _show_run_folders() -> None:
+    """Runs say where they lie through the log; here is where it is shown."""
+    log = logging.getLogger(__name__.partition(".")[0])
+    if not log.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

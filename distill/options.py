@@ -1,0 +1,43 @@
+"""The options of a command, derived from its dataclass by tyro."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar
+
+import tyro
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class Training(Generic[Config]):
+    """What a training command takes: its configuration, and where its run lies."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    runs: Path = Path("runs")
+    """Where the run folder goes."""
+    resume: Path | None = None
+    """Run folder to go on with, under its own configuration: allows no other option."""
+
+
+def parse(config_class: type[Config], words: Sequence[str], prog: str) -> Config:
+    """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2."""
+    return tyro.cli(config_class, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+
+
+def parse_training(
+    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None
+) -> Training[Config]:
+    """The same for a training command; `default` is the configuration whose values the options change."""
+    training: Any = Training[config_class]  # pyright: ignore[reportInvalidTypeForm]
+    return tyro.cli(
+        training,
+        args=words,
+        prog=prog,
+        description=config_class.__doc__,
+        default=None if default is None else Training(default),
+        config=(tyro.conf.AvoidSubcommands,),
+    )
