@@ -283,6 +283,7 @@ class TeacherTraining:
     def _begin(self) -> None:
         self.env.set_reset_mix(self.curriculum.mix)
         self.obs = self.env.reset(self.config.seed)
+        self.env.stagger()
         self.hidden = self.policy.initial_hidden(self.config.num_envs)
         if self.warm is None:  # the first rollout must not be the first time that the normalisers see anything
             self._collect(self.policy, self.buffer, lambda: False)

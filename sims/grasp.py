@@ -134,6 +134,10 @@ class GraspTask(VecEnv):
         self._ended = torch.zeros_like(self._ended)
         return self._observe(self._engine.read())
 
+    def stagger(self) -> None:
+        draws = Draws(self._seed, self._world, self._episode)
+        self._time = draws.integer("stagger", self.episode_steps)
+
     def step(self, action: Tensor) -> Step:
         if action.shape != (self.num_envs, self.action_dim):
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self.num_envs, self.action_dim)}")

@@ -92,6 +92,11 @@ class VecEnv(ABC):
     def close(self) -> None:
         """Release processes, threads and device memory. May be called twice."""
 
+    def stagger(self) -> None:
+        """Spread the worlds' clocks over an episode right after `reset`, so that they do not all end together and a
+        rollout shorter than an episode holds every part of it. The first episodes are shorter for it; a task without
+        a clock of its own does nothing."""
+
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
         """Set the probabilities of the task's kinds of reset, from the next reset of each world on."""
         raise NotImplementedError(f"{type(self).__name__} has one kind of reset only")
