@@ -6,20 +6,22 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from .. import sims
+from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import VecEnv
 from .episodes import Moment, play
 from .evaluation import Evaluation
-from .intervals import Interval, plain
+from .intervals import plain
 
 if TYPE_CHECKING:
     from ..sims.make import EnvConfig
@@ -33,7 +35,7 @@ HELD_OUT_SEED = 1_000_000
 class EvaluateArgs:
     """Evaluate one policy on held-out resets."""
 
-    policy: Path
+    policy: Annotated[Path, tyro.conf.Positional]
     """Run folder, or a checkpoint in one."""
     episodes: int = 512
     """Resets to start from, one episode each."""
@@ -57,7 +59,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
     from .progress import stage
 
     loaded = load_policy(args.policy, device=args.device)
-    with stage(f"Evaluate {args.policy}", args.episodes) as progress:
+    with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
         result = evaluate(
             loaded.policy,
             loaded.env_config,
@@ -78,20 +80,26 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
 
 
 def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """One row per policy; shares with 95 % Wilson intervals, means with 95 % bootstrap intervals."""
-    table = Table("policy", "episodes", "success at end", "success once", "in view", "out of view", "return", "lost")
+    """One row per policy; success at end over all resets, and those with the object in and out of view, with 95 %
+    Wilson intervals."""
+    heads = ("policy", "success at end", "in view at reset", "out of view", "success once", "return", "lost")
+    table = Table(*heads, caption=f"{len(next(iter(evaluations.values())).length)} held-out resets; 95 % intervals")
     for name, evaluation in evaluations.items():
         figures = evaluation.summary()
         views = figures.get("by_view_at_reset", {})
+        shares = [figures, views.get("in view"), views.get("out of view")]
         table.add_row(
             name,
-            str(figures["episodes"]),
-            *(str(Interval(**figures[key])) for key in ("success_at_end", "success_once")),
-            *(f"{views[v]['success_at_end']['value']:.3f}" if v in views else "-" for v in ("in view", "out of view")),
+            *(_share(outcome["success_at_end"]) if outcome else "-" for outcome in shares),
+            _share(figures["success_once"]),
             f"{figures['return']['value']:.2f}",
             str(figures["aborted"]),
         )
     return table
+
+
+def _share(figure: Mapping[str, float]) -> str:
+    return f"{figure['value']:.3f}\n{figure['low']:.3f}-{figure['high']:.3f}"
 
 
 def evaluate(
@@ -126,17 +134,31 @@ def evaluate(
         advisor: asked at each observation; what it reads is rendered too.
         advance: called after each round.
     """
+    if num_envs < 1:
+        raise HandsightError(f"evaluate: expected at least one world, found num_envs={num_envs}")
     groups = {*policy.obs_keys, *observe, *(advisor.obs_keys if advisor is not None else ())}
     if not groups & CAMERA_GROUPS:
         groups.add("depth")
     env = sims.make(env_config, observe=groups, num_envs=num_envs, device=device)
     try:
-        if reset_kind is not None:
-            env.set_reset_mix({reset_kind: 1.0})
+        set_reset_kind(env, reset_kind)
         result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance)
     finally:
         env.close()
     return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": plain(asdict(env_config))})
+
+
+def set_reset_kind(env: VecEnv, kind: str | None) -> None:
+    """Let every episode begin with this kind of reset; None leaves the mix that the environment has.
+
+    Raises:
+        HandsightError: there is no such kind; lists those that there are.
+    """
+    if kind is None:
+        return
+    if kind not in env.reset_kinds:
+        raise HandsightError(f"unknown reset_kind {kind!r}; available: {', '.join(env.reset_kinds) or 'None'}")
+    env.set_reset_mix({kind: 1.0})
 
 
 def evaluate_in(
@@ -164,6 +186,8 @@ def evaluate_in(
         advisor: asked at each observation; its answers are in `Moment.advice`.
         advance: called after each round with the number of episodes finished, for a progress bar.
     """
+    if episodes < 1:
+        raise HandsightError(f"evaluate: expected at least one episode, found episodes={episodes}")
     columns = _Columns(env, episodes)
     start, steps = time.perf_counter(), 0
     for turn, first in enumerate(range(0, episodes, env.num_envs)):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import av
 import numpy as np
 import torch
+import tyro
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from .. import sims
 from ..policies.policy import Policy
 from ..sims.vec_env import VecEnv
 from .episodes import play
-from .evaluate import HELD_OUT_SEED
+from .evaluate import HELD_OUT_SEED, set_reset_kind
 
 if TYPE_CHECKING:
     from ..sims.make import EnvConfig
@@ -36,7 +37,7 @@ PANELS = ("overview", "left eye", "right eye", "depth")
 class VideoArgs:
     """Film a policy in the first held-out resets."""
 
-    policy: Path
+    policy: Annotated[Path, tyro.conf.Positional]
     """Run folder, or a checkpoint in one."""
     episodes: int = 4
     """Resets to film, the first ones of an evaluation with the same seed."""
@@ -79,7 +80,8 @@ class Film:
             state = "success" if self.success[t, episode] else "failure"
         else:
             state = "held" if self.success[t, episode] else ""
-        return f"reset {episode}  {self.kinds[episode]}  step {self.step(t, episode)}  {state}".rstrip()
+        parts = [f"reset {episode}", self.kinds[episode], f"step {self.step(t, episode)}", state]
+        return "   ".join(part for part in parts if part)
 
     def step(self, t: int, episode: int) -> int:
         """Steps since the reset, counted until the episode is over."""
@@ -111,8 +113,7 @@ def make_film(
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
     env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=device)
     try:
-        if reset_kind is not None:
-            env.set_reset_mix({reset_kind: 1.0})
+        set_reset_kind(env, reset_kind)
         return _film(env, policy, seed)
     finally:
         env.close()

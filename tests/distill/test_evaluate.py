@@ -208,3 +208,12 @@ def test_row_means_leave_out_what_was_not_measured():
     assert means[0] == 2.0
     assert np.isnan(means[1])
     assert torch.tensor(means).shape == (2,)
+
+
+def test_mistakes_are_named(toy_sims):
+    with pytest.raises(HandsightError, match=r"unknown reset_kind 'steep'; available: near, wide"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=4, reset_kind="steep")
+    with pytest.raises(HandsightError, match="at least one episode, found episodes=0"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=0, num_envs=4)
+    with pytest.raises(HandsightError, match="at least one world, found num_envs=0"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=0)

@@ -31,7 +31,7 @@ def test_film_shows_what_the_policy_was_given(toy_sims):
     assert film.success.shape == (ToyEnv.episode_steps + 1, 3)
     assert film.over[-1].all()
     assert film.success[-1].all()
-    assert film.caption(ToyEnv.episode_steps, 0) == f"reset 0  {film.kinds[0]}  step 8  success"
+    assert film.caption(ToyEnv.episode_steps, 0) == f"reset 0   {film.kinds[0]}   step 8   success"
 
 
 def test_lost_world_stands_still():
@@ -40,7 +40,7 @@ def test_lost_world_stands_still():
     assert film.over[:, 1].tolist() == [False] * 3 + [True] * 6
     for pictures in film.images.values():
         assert (pictures[2:, 1] == pictures[2, 1]).all()
-    assert film.caption(8, 1).endswith("step 3  lost")
+    assert film.caption(8, 1).endswith("step 3   lost")
     assert not film.success[3:, 1].any()
 
 
@@ -51,7 +51,7 @@ def test_episode_that_ended_early_stands_still():
     early = int(ends.argmin())
     pictures = film.images["left eye"]
     assert (pictures[ends[early] :, early] == pictures[ends[early], early]).all()
-    assert film.caption(len(film.over) - 1, early).endswith(f"step {ends[early]}  success")
+    assert film.caption(len(film.over) - 1, early).endswith(f"step {ends[early]}   success")
 
 
 def test_overview_comes_first_where_the_environment_offers_it():
