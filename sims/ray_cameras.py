@@ -22,7 +22,7 @@ from .cameras import CameraRig
 from .robot import HIDDEN_FROM_WRIST, RENDERED
 from .scene import SceneIds
 
-wp.config.quiet = True  # no banner on import of a simulator
+wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
 LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse")
 """Model fields that differ between worlds."""
