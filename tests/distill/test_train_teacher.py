@@ -1,0 +1,183 @@
+import dataclasses
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from handsight.distill import checkpoint, train_teacher
+from handsight.distill.curriculum import CurriculumConfig
+from handsight.distill.interrupt import Interrupted
+from handsight.distill.policy_loading import load_policy
+from handsight.distill.run import Run
+from handsight.distill.train_teacher import TeacherConfig, TeacherTraining
+from handsight.distill.warm_start import WarmStartConfig
+from handsight.errors import HandsightError
+from handsight.teachers import ActorCriticConfig, PPOConfig
+
+SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
+NEAR_TO_WIDE = CurriculumConfig(start={"near": 1.0}, goal={"wide": 1.0}, gate="near", low=0.1, high=0.5)
+
+
+def small(sight="state", **changes):
+    config = TeacherConfig(
+        sight=sight,
+        policy=dataclasses.replace(SMALL, actor_keys=(sight, "proprio")),
+        ppo=PPOConfig(epochs=2, minibatches=2),
+        curriculum=NEAR_TO_WIDE,
+        num_envs=8,
+        rollout_steps=5,
+        iterations=4,
+        checkpoint_every=2,
+        validate_every=2,
+        validation_episodes=8,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def final(run):
+    return checkpoint.load(run.checkpoints / "iteration_000004.ckpt")
+
+
+def same(one, other, where="tree"):
+    """Every leaf equal, tensors bit for bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            same(*pair, f"{where}[{i}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif hasattr(one, "tolist"):
+        assert one.tolist() == other.tolist(), where
+    else:
+        assert one == other, where
+
+
+LSTM = dataclasses.replace(SMALL, actor_keys=("depth", "proprio"), recurrent="lstm", auxiliary=("object_size",))
+
+
+@pytest.mark.parametrize("changes", [{}, {"sight": "depth", "policy": LSTM}], ids=["state", "recurrent depth"])
+def test_a_resumed_run_is_bit_exact(toy_sims, tmp_path, changes):
+    whole = train_teacher.train_teacher(small(**changes), run_root=tmp_path / "whole")
+    part = train_teacher.train_teacher(small(**changes), run_root=tmp_path / "part")
+    checkpoint.remove(part.checkpoints / "iteration_000004.ckpt")
+    torch.manual_seed(12345)
+    train_teacher.train_teacher(resume=part.path)
+    one, other = final(whole), final(part)
+    same({**one, "best": 0}, {**other, "best": 0})
+    steps = [[row["step"] for row in run.metrics()] for run in (whole, part)]
+    assert steps[0] == steps[1]
+
+
+def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
+    whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
+    rollouts, collect = [], train_teacher.collect
+
+    def interrupted(env, actor, buffer, obs, hidden, episodes, stop=lambda: False):
+        rollouts.append(env)
+        if len(rollouts) == 4:  # the first one is for the normalisers; this is the third iteration
+            step = env.step
+
+            def then_press(action):
+                os.kill(os.getpid(), signal.SIGINT)
+                return step(action)
+
+            env.step = then_press
+        return collect(env, actor, buffer, obs, hidden, episodes, stop)
+
+    monkeypatch.setattr(train_teacher, "collect", interrupted)
+    with pytest.raises(Interrupted):
+        train_teacher.train_teacher(small(), run_root=tmp_path / "part")
+    monkeypatch.undo()
+    path = next((tmp_path / "part").glob("*/*"))
+    assert checkpoint.latest(path / "checkpoints", train_teacher.PERIODIC).name == "iteration_000002.ckpt"
+    monkeypatch.setattr("handsight.sims.make", lambda *a, **k: toy_again(*a, **k))
+    train_teacher.train_teacher(resume=path)
+    same({**final(whole), "best": 0}, {**final(Run.open(path)), "best": 0})
+    assert threading.active_count() < 20
+
+
+def toy_again(config, observe, num_envs, world_offset=0, device="cpu"):
+    from .toy_env import ToyEnv
+
+    return ToyEnv(observe, num_envs, world_offset)
+
+
+def test_a_run_holds_a_policy_that_acts_as_it_did(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small("depth"), run_root=tmp_path)
+    loaded = load_policy(run.checkpoints / "iteration_000004.ckpt")
+    assert loaded.policy.obs_keys == ("depth", "proprio")
+    assert set(loaded.signature["obs"]) == {"depth", "proprio"}
+    assert run.name == "teacher-depth"
+    assert final(run)["warm_started_from"] is None
+    assert (run.checkpoints / "best.ckpt").is_dir()
+
+
+def test_metrics_have_the_promised_names(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small(), run_root=tmp_path)
+    names = {name for row in run.metrics() for name, value in row.items() if value is not None}
+    promised = {"success_at_end", "success_once", "return", "length", "fps", "kl", "lr", "loss/policy", "loss/value"}
+    assert promised | {"reward/reach", "validation/success_at_end", "curriculum"} <= names
+    assert max(row["step"] for row in run.metrics()) == 4 * 8 * 5
+
+
+def test_the_curriculum_reaches_the_worlds(toy_sims):
+    training = TeacherTraining(small())
+    assert training.env.mix == {"near": 1.0, "wide": 0.0}
+    training.curriculum.progress = 1.0
+    training.iterate(lambda: False)
+    assert training.env.mix == {"near": 0.0, "wide": 1.0}
+
+
+def test_normalisers_know_the_worlds_before_the_first_update(toy_sims):
+    training = TeacherTraining(small())
+    assert training.policy.normalizers["state"].count > 0
+    assert training.iteration == 0
+
+
+def test_worlds_beyond_the_memory_budget_are_refused(toy_sims, tmp_path):
+    with pytest.raises(HandsightError, match=r"8 worlds x 5 steps .* worlds fit"):
+        train_teacher.train_teacher(small(memory_budget_gib=1e-6), run_root=tmp_path)
+
+
+def test_a_sight_without_its_policy_is_refused():
+    with pytest.raises(HandsightError, match=r"start from TeacherConfig.depth\(\)"):
+        TeacherConfig(sight="depth")
+
+
+def test_the_presets_are_the_recipe():
+    state, depth = TeacherConfig.state(), TeacherConfig.depth()
+    assert (state.ppo.gamma, state.ppo.lam, state.num_envs, state.rollout_steps) == (0.985, 0.95, 256, 16)
+    assert (state.ppo.epochs, state.ppo.minibatches, state.ppo.clip, state.ppo.value_clip) == (4, 4, 0.2, 0.2)
+    assert (depth.ppo.epochs, depth.ppo.value_clip, depth.ppo.aux_warmup_iterations) == (3, None, 6)
+    assert depth.policy.critic_keys == ("state", "proprio")
+
+
+def test_a_warm_started_teacher_is_named_so_and_imitates_first(toy_sims, tmp_path):
+    expert = train_teacher.train_teacher(small(), run_root=tmp_path)
+    config = small(
+        "depth", warm_start=expert.path, warm=WarmStartConfig(iterations=2, window=2, gradient_steps=2, minibatch=16)
+    )
+    run = train_teacher.train_teacher(config, run_root=tmp_path)
+    assert run.name == run.meta["name"] == "teacher-depth-warm-started"
+    assert final(run)["warm_started_from"] == str(expert.path)
+    warm = [row.get("warm_start") for row in run.metrics() if row.get("fps")]
+    assert warm[:2] == [1.0, 1.0]
+    assert not any(warm[2:])
+
+
+def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
+    expert = train_teacher.train_teacher(small(), run_root=tmp_path)
+    warm = WarmStartConfig(iterations=3, beta_iterations=3, window=2, gradient_steps=3, minibatch=16)
+    config = small("depth", warm_start=expert.path, warm=warm)
+    whole = train_teacher.train_teacher(config, run_root=tmp_path / "whole")
+    part = train_teacher.train_teacher(config, run_root=tmp_path / "part")
+    checkpoint.remove(part.checkpoints / "iteration_000004.ckpt")
+    train_teacher.train_teacher(resume=part.path)
+    same({**final(whole), "best": 0}, {**final(part), "best": 0})
