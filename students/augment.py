@@ -1,15 +1,15 @@
-"""Paired augmentation: what an episode's cameras could have looked like, the same place for both eyes."""
+"""Paired augmentation: what an episode's cameras could have shown, moved alike in both eyes."""
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
+import torch
+import torch.nn.functional as F
+from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, adjust_saturation
 from torch import Tensor, nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # kornia announces optional packages when it is imported
-    import kornia.augmentation as K  # noqa: F401
+from ..errors import HandsightError
 
 
 @dataclass(frozen=True)
@@ -19,15 +19,20 @@ class AugmentConfig:
     shift: int = 0
     """Pixels: an episode's images move by up to this much in x and y, both eyes alike, so that disparity stays."""
     brightness: float = 0.0
-    """Share by which an episode's images get darker or lighter, both eyes alike, e.g. 0.2."""
+    """Share by which an episode gets darker or lighter, both eyes alike, e.g. 0.2."""
     contrast: float = 0.0
     """Share by which an episode's contrast changes, both eyes alike."""
     saturation: float = 0.0
-    """Share by which an episode's saturation changes, both eyes alike; costs much more than brightness and contrast."""
+    """Share by which an episode's saturation changes, both eyes alike."""
     eye_brightness: float = 0.0
-    """Share by which each eye is darker or lighter on its own: two cameras never meter alike."""
+    """Share by which each eye of an episode is darker or lighter on its own: two cameras never meter alike."""
     noise: float = 0.0
-    """Standard deviation of the noise added to each pixel, in grey levels of 0..255."""
+    """Standard deviation of what is added to each pixel, in grey levels of 0..255."""
+
+    def __post_init__(self) -> None:
+        shares = (self.brightness, self.contrast, self.saturation, self.eye_brightness)
+        if self.shift < 0 or self.noise < 0 or not all(0 <= share < 1 for share in shares):
+            raise HandsightError(f"augment: expected shift and noise >= 0 and shares in [0, 1), found {self}")
 
     @property
     def active(self) -> bool:
@@ -36,12 +41,38 @@ class AugmentConfig:
 
 
 class PairedAugment(nn.Module):
-    """Draws once per episode for both eyes, except for what differs between two real cameras."""
+    """Everything but the pixels' noise is drawn once per episode: a camera does not change while it looks."""
 
     def __init__(self, config: AugmentConfig) -> None:
         super().__init__()
         self.config = config
 
+    @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """(T, B, 2, 3, H, W) uint8 -> the same as float32 in 0..255."""
-        return images.float()
+        """(T, B, 2, 3, H, W) uint8 -> the same as float32 in 0..255, drawn from torch's global random stream."""
+        config, episodes = self.config, images.shape[1]
+        x = (move(images, config.shift) if config.shift else images) / 255.0
+        if config.saturation:
+            x = adjust_saturation(x, self._factor(config.saturation, x, episodes))
+        if config.contrast:
+            x = adjust_contrast_with_mean_subtraction(x, self._factor(config.contrast, x, episodes))
+        if config.brightness or config.eye_brightness:
+            both = self._factor(config.brightness, x, episodes) * self._factor(config.eye_brightness, x, episodes, 2)
+            x = adjust_brightness_accumulative(x, both)
+        if config.noise:
+            x = x + config.noise / 255 * torch.randn_like(x)
+        return (255 * x).clamp_(0, 255)
+
+    def _factor(self, share: float, like: Tensor, episodes: int, eyes: int = 1) -> Tensor:
+        """(1, B, eyes) around one: the same in all steps, and in both eyes unless each has its own."""
+        return 1 + share * (2 * torch.rand(1, episodes, eyes, device=like.device) - 1)
+
+
+def move(images: Tensor, most: int) -> Tensor:
+    """(T, B, 2, 3, H, W) shifted by whole pixels, one draw per episode; the border repeats."""
+    episodes, (height, width) = images.shape[1], images.shape[-2:]
+    offsets = torch.randint(0, 2 * most + 1, (episodes, 2)).tolist()
+    wide = F.pad(images.flatten(0, 2).float(), (most, most, most, most), mode="replicate")
+    wide = wide.to(images.dtype).unflatten(0, images.shape[:3])
+    moved = [wide[:, i, ..., y : y + height, x : x + width] for i, (y, x) in enumerate(offsets)]
+    return torch.stack(moved, dim=1)

@@ -207,7 +207,9 @@ def _check(config: StudentConfig, obs_spec: Mapping[str, ArraySpec]) -> None:
         if spec.dtype != dtype or len(spec.shape) != axes:
             found = f"{spec.shape} of {spec.dtype}"
             raise StudentError(f"observation {key!r}: expected {axes} axes of {dtype}, found {found}")
-    if config.fusion == "cross_attention" and config.image_features % (2 * config.heads):
+    parts = config.heads if config.fusion == "cross_attention" else 2
+    if config.image_features % parts:
         raise StudentError(
-            f"student: image_features {config.image_features} must be a multiple of 2 x heads ({2 * config.heads})"
+            f"student: image_features {config.image_features} must be a multiple of {parts} (heads, or eyes that are "
+            "laid side by side)"
         )
