@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,16 +62,15 @@ def colour(comparison: Comparison, role: str) -> str:
     return COLOURS.get(role.removesuffix(WARM)) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
 
 
-def picture(draw: Callable[[], Figure], kind: str = "svg") -> str:
-    """What `draw` draws, in the report's style, as a data URI: an image that needs no file. kind: "svg" or "png".
+def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:
+    """What `draw` draws, in the report's style, as a file's content. kind: "svg" or "png".
 
     Nothing of matplotlib's global state is left changed.
     """
     stream = io.BytesIO()
     with matplotlib.rc_context(STYLE):
         draw().savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    mime = {"svg": "image/svg+xml", "png": "image/png"}[kind]
-    return f"data:{mime};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return stream.getvalue()
 
 
 def success_figure(comparison: Comparison) -> Figure:

@@ -15,9 +15,9 @@ import jinja2
 from .comparison import Comparison, Entry, Gap
 from .figures import (
     colour,
+    drawn,
     kinds_figure,
     learning_figure,
-    picture,
     success_figure,
     unexplained_figure,
     visibility_figure,
@@ -32,7 +32,7 @@ SPEED = 0.5
 
 
 def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] | None = None) -> Path:
-    """Write report.html.
+    """Write report.html, and its pictures once more in the folder figures/ beside it.
 
     Args:
         comparison: what it tells.
@@ -40,13 +40,20 @@ def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] |
         films: by name of the entry; a contact sheet is drawn of each student's.
     """
     films = films or {}
+    pictures = draw(comparison, films)
+    folder = path.parent / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in pictures.items():
+        (folder / name).write_bytes(content)
     text = resources.files(__spec__.parent).joinpath("report.html.j2").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
-    path.write_text(template.render(**contents(comparison, films, path.parent / "videos")), encoding="utf-8")
+    path.write_text(template.render(**contents(comparison, pictures, films, path.parent / "videos")), encoding="utf-8")
     return path
 
 
-def contents(comparison: Comparison, films: Mapping[str, Film], videos: Path) -> dict[str, Any]:
+def contents(
+    comparison: Comparison, pictures: Mapping[str, bytes], films: Mapping[str, Film], videos: Path
+) -> dict[str, Any]:
     """Everything that the template shows."""
     near, far = DEPTH_RANGE
     started = comparison.settings.get("provenance", {}).get("started", "")
@@ -61,10 +68,13 @@ def contents(comparison: Comparison, films: Mapping[str, Film], videos: Path) ->
             for gap in comparison.gaps
         ],
         "seeds": seed_rows(comparison),
-        "figures": pictures(comparison),
+        "figures": {Path(name).stem: data_uri(content, Path(name).suffix) for name, content in pictures.items()},
         "depth_near": f"{near / 1000:g}",
         "depth_far": f"{far / 1000:g}",
-        "sheets": [_sheet(name, film) for name, film in films.items() if "→" in comparison.entry(name).role],
+        "sheets": [
+            {"name": sheet_name(name), "caption": _sheet_caption(name, film)}
+            for name, film in students_of(films).items()
+        ],
         "films": [_film(comparison.entry(name), film, videos) for name, film in films.items()],
         "limits": limits(comparison),
         "runs": [run_row(comparison, entry) for entry in comparison.entries],
@@ -79,8 +89,8 @@ def contents(comparison: Comparison, films: Mapping[str, Film], videos: Path) ->
     }
 
 
-def pictures(comparison: Comparison) -> dict[str, str]:
-    """Those figures for which there are data, as data URIs by name."""
+def draw(comparison: Comparison, films: Mapping[str, Film]) -> dict[str, bytes]:
+    """File names and contents of those figures for which there are data, and of the students' contact sheets."""
     figures = {"success": success_figure, "kinds": kinds_figure}
     if any(gap.unexplained for gap in comparison.gaps):
         figures["unexplained"] = unexplained_figure
@@ -88,7 +98,27 @@ def pictures(comparison: Comparison) -> dict[str, str]:
         figures["learning"] = learning_figure
     if all(entry.evaluation.seen for entry in comparison.entries):
         figures["visibility"] = visibility_figure
-    return {name: picture(partial(draw, comparison)) for name, draw in figures.items()}
+    sheets = {
+        f"{sheet_name(name)}.png": drawn(partial(contact_sheet, film), "png")
+        for name, film in students_of(films).items()
+    }
+    return {f"{name}.svg": drawn(partial(figure, comparison)) for name, figure in figures.items()} | sheets
+
+
+def data_uri(content: bytes, suffix: str) -> str:
+    """A file as an address that needs no file. suffix: ".svg", ".png" or ".mp4"."""
+    mime = {".svg": "image/svg+xml", ".png": "image/png", ".mp4": "video/mp4"}[suffix]
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+
+
+def students_of(films: Mapping[str, Film]) -> dict[str, Film]:
+    """Those films in which a student acts."""
+    return {name: film for name, film in films.items() if "→" in name}
+
+
+def sheet_name(name: str) -> str:
+    """Name of a contact sheet among the figures."""
+    return f"sees-{file_name(name)}"
 
 
 def policy_cells(entry: Entry) -> list[dict[str, str]]:
@@ -189,18 +219,14 @@ def _number(figure: Mapping[str, float], digits: int = 2) -> dict[str, str]:
     return _cell(f"{interval.value:.{digits}f}", bounds)
 
 
-def _sheet(name: str, film: Film) -> dict[str, str]:
-    outcome = film.caption(len(film.success) - 1, 0)
-    return {
-        "caption": f"{name}: both eyes, and what a depth teacher would see. {outcome[0].upper()}{outcome[1:]}.",
-        "data": picture(partial(contact_sheet, film), "png"),
-    }
+def _sheet_caption(name: str, film: Film) -> str:
+    outcome = film.caption(len(film.success) - 1, 0).replace("   ", ", ")
+    return f"{name}: both eyes, and what a depth teacher would see. {outcome[0].upper()}{outcome[1:]}."
 
 
 def _film(entry: Entry, film: Film, videos: Path) -> dict[str, str]:
-    encoded = base64.b64encode((videos / f"{file_name(entry.role)}.mp4").read_bytes()).decode()
     good, count = int((film.success[-1] & ~film.lost).sum()), film.success.shape[1]
     return {
         "caption": f"{entry.name}: resets 0 to {count - 1}, {good} of {count} end in success; played at {SPEED:g}x.",
-        "data": f"data:video/mp4;base64,{encoded}",
+        "data": data_uri((videos / f"{file_name(entry.role)}.mp4").read_bytes(), ".mp4"),
     }

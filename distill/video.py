@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from .evaluate import HELD_OUT_SEED, set_reset_kind
 if TYPE_CHECKING:
     from ..sims.make import EnvConfig
 
-DEPTH_RANGE = (100.0, 700.0)
+DEPTH_RANGE = (50.0, 600.0)
 """mm shown from bright to dark; nearer and farther are clipped, so that colours mean the same in every picture."""
 CAPTION = 22
 """Height of the line above a row of images, pixels."""
@@ -96,7 +97,7 @@ def run_video(args: VideoArgs) -> Path:
     folder = loaded.run.path if loaded.run else args.policy.parent
     out = args.out or folder / "videos" / f"resets-{args.seed}.mp4"
     film = make_film(loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device)
-    write_video(out, film, title=loaded.kind, speed=args.speed, tile=args.tile)
+    write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
     contact_sheet(film).savefig(out.with_suffix(".png"), dpi=120)
     Console().print(f"Saved {out} and {out.with_suffix('.png')}")
     return out
@@ -183,7 +184,7 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
         stream = None
         for page in pages:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "20", "preset": "medium"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "slow"})
                 stream.height, stream.width, stream.pix_fmt = *page.shape[:2], "yuv420p"
             for packet in stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")):
                 container.mux(packet)
@@ -236,5 +237,5 @@ def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
 
 
 def file_name(role: str) -> str:
-    """A role as a file name: "depth → stereo" is depth-to-stereo."""
-    return "-".join(role.replace("→", "to").split())
+    """A role or name as a file name: "depth → stereo (seed 1)" is depth-to-stereo-seed-1."""
+    return "-".join(re.findall(r"\w+", role.replace("→", "to")))

@@ -114,7 +114,7 @@ def report_for_a_look(folder: Path) -> Path:
     from .toy_env import Scripted, ToyEnv
 
     film = _film(ToyEnv(("state", "proprio", "depth", "stereo"), 4), Scripted("state"), seed=1)
-    for name in ("state-to-stereo", "depth-to-stereo", "state-teacher", "depth-teacher,-warm-start"):
+    for name in ("state-to-stereo", "depth-to-stereo", "state-teacher", "depth-teacher-warm-start"):
         write_video(folder / "videos" / f"{name}.mp4", film, title=name)
     films = {role: film for role in SUCCESS}
     return write_report(comparison(), folder / "report.html", films)

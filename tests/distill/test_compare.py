@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from handsight.distill import checkpoint
+from handsight.distill import compare as compare_module
 from handsight.distill.compare import CompareArgs, check_alike, compare, differences, flat, gather, load_contestant
 from handsight.distill.comparison import unique_names
 from handsight.distill.policy_loading import policy_tree
@@ -80,7 +81,13 @@ def test_comparison_from_checkpoints_to_files(chain, tmp_path, toy_sims):
     assert (tmp_path / "out" / "videos" / "depth-to-stereo.mp4").stat().st_size > 1000
 
 
-def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_sims):
+@pytest.fixture
+def no_report(monkeypatch):
+    """Drawing takes seconds, and some tests are about the figures' numbers only."""
+    monkeypatch.setattr(compare_module, "write_report", lambda comparison, path, films: path)
+
+
+def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_sims, no_report):
     first = compare(args(tmp_path / "a", *chain))
     built = len(toy_sims)
     again = compare(args(tmp_path / "b", *chain))
@@ -90,7 +97,7 @@ def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_s
     assert len(toy_sims) == built + 2
 
 
-def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims):
+def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims, no_report):
     teacher, _ = chain
     compare(args(tmp_path / "a", teacher))
     built = len(toy_sims)

@@ -5,8 +5,9 @@ import re
 import matplotlib
 import pytest
 
+from handsight.distill import report
 from handsight.distill.comparison import Comparison
-from handsight.distill.figures import COLOURS, colour, picture, success_figure
+from handsight.distill.figures import COLOURS, colour, drawn, success_figure
 from handsight.distill.findings import headline, limits
 from handsight.distill.intervals import Interval
 from handsight.distill.report import write_report
@@ -18,6 +19,8 @@ from . import synthetic
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(synthetic.comparison(), path)
+    names = {file.name for file in (path.parent / "figures").iterdir()}
+    assert names == {f"{name}.svg" for name in ("success", "kinds", "unexplained", "learning", "visibility")}
     return path.read_text()
 
 
@@ -38,13 +41,19 @@ def test_page_shows_every_policy_figure_and_gap(page):
     assert "Over training seeds" not in page
 
 
-def test_several_seeds_have_a_table_of_their_own(tmp_path):
+@pytest.fixture
+def words_only(monkeypatch):
+    """Drawing takes seconds, and some tests are about the text."""
+    monkeypatch.setattr(report, "draw", lambda comparison, films: {})
+
+
+def test_several_seeds_have_a_table_of_their_own(tmp_path, words_only):
     text = write_report(synthetic.comparison(seeds=3), tmp_path / "report.html").read_text()
     assert "Over training seeds" in text
     assert "state → stereo (seed 2)" in text
 
 
-def test_page_of_teachers_alone_has_no_gap(tmp_path):
+def test_page_of_teachers_alone_has_no_gap(tmp_path, words_only):
     whole = synthetic.comparison()
     teachers = Comparison(tuple(e for e in whole.entries if "teacher" in e.role), whole.settings)
     text = write_report(teachers, tmp_path / "report.html").read_text()
@@ -52,7 +61,7 @@ def test_page_of_teachers_alone_has_no_gap(tmp_path):
     assert "state teacher policy succeeds in" in text
 
 
-def test_names_are_escaped(tmp_path):
+def test_names_are_escaped(tmp_path, words_only):
     whole = synthetic.comparison()
     odd = Comparison(whole.entries, whole.settings, notes=("<script>alert(1)</script>",))
     assert "<script>" not in write_report(odd, tmp_path / "report.html").read_text()
@@ -97,5 +106,5 @@ def test_role_has_one_colour_whatever_else_is_compared():
 
 def test_drawing_leaves_matplotlib_as_it_was():
     before = dict(matplotlib.rcParams)
-    picture(lambda: success_figure(synthetic.comparison()))
+    drawn(lambda: success_figure(synthetic.comparison()))
     assert dict(matplotlib.rcParams) == before
