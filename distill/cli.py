@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "demo": Command("demo", "DemoConfig", "demo", "the main job: two teachers, two students, one comparison"),
     "train-teacher": Command(
         "train_teacher", "TeacherConfig", "train_teacher", "state|depth: train a teacher with PPO"
     ),
@@ -39,6 +41,7 @@ COMMANDS = {
     "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
     "compare": Command("compare", "CompareArgs", "compare", "policies side by side: report.html"),
     "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),
+    "bench": Command("bench", "BenchArgs", "bench", "steps per second of every part, beside the alternatives"),
     "check-env": Command("check_env", "CheckEnvArgs", "check_env", "does an environment keep its promises?"),
 }
 RESUMABLE = ("train-teacher", "train-student")
@@ -54,6 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0 done, 2 a mistake that the message explains, 128 + n stopped by
     signal n (130 for Ctrl-C)."""
     words = list(sys.argv[1:] if words is None else words)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting OpenMP threads must not take cores from the simulator
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
         return 0

@@ -76,7 +76,8 @@ class GraspTask(VecEnv):
         unknown = sorted(set(observe) - set(GROUPS))
         if unknown or not observe:
             raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
-        self._config, self._engine, self._rig = config, engine, rig
+        self._config, self._rig = config, rig
+        self.engine = engine
         self.num_envs, self.device = engine.num_worlds, engine.device
         self.control_dt, self.episode_steps = control_dt, config.episode_steps
         space = action_space(config.action_space)
@@ -132,7 +133,7 @@ class GraspTask(VecEnv):
         self._clear()
         self._begin(self._ended)
         self._ended = torch.zeros_like(self._ended)
-        return self._observe(self._engine.read())
+        return self._observe(self.engine.read())
 
     def stagger(self) -> None:
         draws = Draws(self._seed, self._world, self._episode)
@@ -144,11 +145,11 @@ class GraspTask(VecEnv):
         resetting = self._ended
         self._action = torch.where(resetting[:, None], 0.0, action.clamp(-1.0, 1.0).nan_to_num(0.0))
         target = self._controller.joint_target(self._action, self._body)
-        diverged = self._engine.step(target, ~resetting)
+        diverged = self.engine.step(target, ~resetting)
         self._time += 1
         first = resetting | diverged
         self._begin(first)
-        body = self._engine.read()
+        body = self.engine.read()
         situation = self._situation(body)
         reward, terms = grasp_reward(situation, self._config.rewards)
         terminated = self._lost(body) & ~first
@@ -171,8 +172,8 @@ class GraspTask(VecEnv):
             setattr(self._params, f.name, torch.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old))
         self._reset_kind = torch.where(mask, draws.choice("reset_kind", self._mix), self._reset_kind)
         joint_pos, object_pos, object_quat = self._bank.draw(draws, self._reset_kind, self._params.size[:, 2])
-        self._engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
-        self._controller.reset(mask, self._engine.read())
+        self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
+        self._controller.reset(mask, self.engine.read())
         self._time = torch.where(mask, 0, self._time)
 
     def _draw_params(self, draws: Draws) -> WorldParams:
@@ -223,7 +224,7 @@ class GraspTask(VecEnv):
         if "proprio" in self._groups:
             obs["proprio"] = self._observer.proprio(body, self._action)
         if self._image_groups:
-            images = self._engine.render(self._image_groups)
+            images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
             obs |= self._noisy(images)
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
@@ -262,7 +263,7 @@ class GraspTask(VecEnv):
             "task": {name: v.clone() if isinstance(v, Tensor) else v for name, v in task.items()},
             "params": {name: value.clone() for name, value in vars(self._params).items()},
             "controller": self._controller.state_dict(),
-            "engine": self._engine.state_dict(),
+            "engine": self.engine.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
@@ -270,8 +271,8 @@ class GraspTask(VecEnv):
             setattr(self, name, value.clone() if isinstance(value, Tensor) else value)
         self._params = WorldParams(**{name: value.clone() for name, value in state["params"].items()})
         self._controller.load_state_dict(state["controller"])
-        self._engine.load_state_dict(state["engine"])
-        return self._observe(self._engine.read())
+        self.engine.load_state_dict(state["engine"])
+        return self._observe(self.engine.read())
 
     def close(self) -> None:
-        self._engine.close()
+        self.engine.close()

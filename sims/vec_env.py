@@ -92,7 +92,7 @@ class VecEnv(ABC):
     def close(self) -> None:
         """Release processes, threads and device memory. May be called twice."""
 
-    def stagger(self) -> None:
+    def stagger(self) -> None:  # noqa: B027 - not every task has a clock
         """Spread the worlds' clocks over an episode right after `reset`, so that they do not all end together and a
         rollout shorter than an episode holds every part of it. The first episodes are shorter for it; a task without
         a clock of its own does nothing."""

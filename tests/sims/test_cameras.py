@@ -45,7 +45,7 @@ def test_objects_are_seen_where_they_stand():
     rig = dataclasses.replace(ABOVE, height=128, width=128)
     env, _ = look(rig)
     obs = without_arm(env)
-    position, size = env._engine.read().object_pos, env._params.size
+    position, size = env.engine.read().object_pos, env._params.size
     for world in range(8):
         top = 2 * float(size[world, 2])
         rows, columns = torch.nonzero(obs["depth"][world, 0] < 1000 * (0.8 - 0.7 * top), as_tuple=True)
@@ -67,7 +67,7 @@ def test_the_right_eye_sees_the_table_shifted_by_its_disparity():
 
 def without_arm(env):
     """The same worlds with the arm swung aside."""
-    engine = env._engine
+    engine = env.engine
     engine._data["qpos"][:, 0] = 1.8
     engine._batch.forward()
     return env._observe(engine.read())

@@ -71,7 +71,7 @@ def test_step_after_an_end_ignores_its_action_and_is_invalid():
 def test_a_lost_object_terminates():
     env = make(config(), ("state", "proprio"), 3)
     env.reset(0)
-    env._engine._data["qpos"][1, 23] += 1.0
+    env.engine._data["qpos"][1, 23] += 1.0
     step = env.step(torch.zeros(3, 6))
     assert step.terminated.tolist() == [False, True, False]
     assert not step.truncated.any() and step.valid.all()
@@ -86,7 +86,7 @@ def test_a_diverged_world_is_invalid_and_the_others_stay_bit_identical():
     env.reset(2)
     for i, action in enumerate(actions):
         if i == 3:
-            env._engine._data["qvel"][2, 0] = math.nan
+            env.engine._data["qvel"][2, 0] = math.nan
         step = env.step(action)
         flags = [False, False, i == 3, False, False]
         assert step.log["diverged"].tolist() == flags and step.first.tolist() == flags
@@ -126,7 +126,7 @@ def test_reset_mix_draws_kinds_in_proportion_and_places_objects_accordingly():
     kind = env.measure()["reset_kind"]
     near = kind == list(RESETS).index("near")
     assert set(kind.tolist()) == {0, 2} and 90 < int(near.sum()) < 166
-    body = env._engine.read()
+    body = env.engine.read()
     beside = (body.object_pos - body.grasp_pos)[:, :2].abs()
     assert (beside[near] <= torch.tensor([0.036, 0.041])).all()
     assert (body.object_pos[:, 2] - env._params.size[:, 2]).abs().max() < 0.002
@@ -152,7 +152,7 @@ def test_energy_of_a_flying_object_is_kept_whatever_its_mass():
 
     env = make(config(kinds=("mug", "tee")), ("state",), 6)
     env.reset(0)
-    data, engine = env._engine._data, env._engine
+    data, engine = env.engine._data, env.engine
     for field in ("opt.gravity", "geom_contype", "geom_conaffinity"):
         engine._batch.expand(field)[:] = 0
     data["qvel"][:, 23:29] = [0.3, 0.1, 0.2, 6.0, 9.0, 4.0]

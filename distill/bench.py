@@ -1,0 +1,198 @@
+"""How fast every part is on this machine, beside the obvious alternative, measured in one run."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from .. import sims
+from ..sims.make import EnvConfig
+from ..sims.mujoco_cpu import MujocoEngine
+from ..sims.scene import SceneConfig, build_model
+from .progress import stage
+from .provenance import provenance
+from .train_teacher import TeacherConfig, TeacherTraining
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """Measure environment and training steps per second, and divergence under random actions."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The worlds."""
+    num_envs: int = 256
+    """Worlds stepped together."""
+    steps: int = 60
+    """Control steps of each measurement, after a warm-up of one episode."""
+    divergence_steps: int = 100_000
+    """World-steps under random actions in which diverged worlds are counted."""
+    opengl: bool = True
+    """Also measure the usual loop: one world, MuJoCo's own OpenGL renderer."""
+    out: Path | None = None
+    """JSON file for the figures."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    what: str
+    """What was measured."""
+    per_second: float | None
+    """World-steps per second; None where it could not be measured."""
+    note: str = ""
+    """What it is to be compared with, or why it could not be measured."""
+
+
+def bench(args: BenchArgs) -> list[Row]:
+    """What `handsight bench` does: measure, print a table, write JSON."""
+    jobs: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("state", lambda: _state(args)),
+        ("depth", lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))]),
+        ("stereo", lambda: [_env(args, "stereo RGB with physics", ("proprio", "stereo"))]),
+        ("all groups", lambda: [_env(args, "depth and stereo with physics", ("state", "proprio", "depth", "stereo"))]),
+        ("training", lambda: _training(args)),
+        ("divergence", lambda: [_divergence(args)]),
+    ]
+    if args.opengl:
+        jobs.append(("opengl", lambda: _opengl(args)))
+    rows: list[Row] = []
+    with stage("bench", len(jobs), "measurements") as progress:
+        for _, job in jobs:
+            rows += job()
+            progress.advance()
+    _show(args, rows)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs, "provenance": provenance()}
+        args.out.write_text(json.dumps(facts, indent=2, default=str) + "\n")
+    return rows
+
+
+def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(steps, args.num_envs, dim, generator=generator) * 2 - 1
+
+
+def _drive(env: sims.VecEnv, actions: Tensor) -> float:
+    """World-steps per second."""
+    start = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return actions.shape[0] * actions.shape[1] / (time.perf_counter() - start)
+
+
+def _env(args: BenchArgs, what: str, observe: tuple[str, ...]) -> Row:
+    env = sims.make(args.env, observe, args.num_envs)
+    env.reset(0)
+    env.stagger()
+    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
+    _drive(env, actions[: env.episode_steps])
+    rate = _drive(env, actions[env.episode_steps :])
+    env.close()
+    rig = args.env.scene.rig
+    return Row(f"{what}, {rig.width} x {rig.height}" if set(observe) & {"depth", "stereo"} else what, rate)
+
+
+def _state(args: BenchArgs) -> list[Row]:
+    """The whole state environment, and physics alone fed with the very joint targets that it computed."""
+    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
+    engine = env.engine
+    assert isinstance(engine, MujocoEngine)
+    env.reset(0)
+    env.stagger()
+    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
+    _drive(env, actions[: env.episode_steps])
+    begin, targets = engine.state_dict(), []
+    step = engine.step
+
+    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
+        targets.append((joint_target.clone(), active.clone()))
+        return step(joint_target, active)
+
+    engine.step = recorded  # type: ignore[method-assign]
+    whole = _drive(env, actions[env.episode_steps :])
+    engine.load_state_dict(begin)
+    start = time.perf_counter()
+    for target, active in targets:
+        step(target, active)
+    alone = len(targets) * args.num_envs / (time.perf_counter() - start)
+    env.close()
+    return [Row("physics alone", alone), Row("state environment", whole, f"{whole / alone:.2f} of physics alone")]
+
+
+def _training(args: BenchArgs) -> list[Row]:
+    """Everything that a PPO iteration does, on both sights."""
+    rows = []
+    for config in (TeacherConfig.state(), TeacherConfig.depth()):
+        policy_update = replace(config.ppo, aux_warmup_iterations=0)
+        training = TeacherTraining(replace(config, env=args.env, num_envs=args.num_envs, ppo=policy_update))
+        training.iterate(lambda: False)
+        start, count = time.perf_counter(), 5
+        parts = [training.iterate(lambda: False) for _ in range(count)]
+        rate = count * args.num_envs * config.rollout_steps / (time.perf_counter() - start)
+        share = np.mean([part["seconds/update"] / (part["seconds/update"] + part["seconds/collect"]) for part in parts])
+        training.close()
+        rows.append(Row(f"{config.sight} PPO, everything", rate, f"{share:.0%} of the time in the update"))
+    return rows
+
+
+def _divergence(args: BenchArgs) -> Row:
+    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
+    env.set_reset_mix({"near": 0.5, "wide": 0.5})
+    env.reset(1)
+    count, steps = 0, max(1, args.divergence_steps // args.num_envs)
+    start = time.perf_counter()
+    for action in _actions(args, env.action_dim, steps):
+        count += int(env.step(action).log["diverged"].sum())
+    rate = steps * args.num_envs / (time.perf_counter() - start)
+    env.close()
+    return Row("random actions", rate, f"{count} of {steps * args.num_envs:,} world-steps diverged")
+
+
+def _opengl(args: BenchArgs) -> list[Row]:
+    """The usual loop: Gymnasium-style, one world, `mujoco.Renderer` for each image."""
+    rig = args.env.scene.rig
+    rows = []
+    for what, cameras, depth in (("depth", ("left",), True), ("stereo RGB", ("left", "right"), False)):
+        title = f"OpenGL loop, {what}, {rig.width} x {rig.height}"
+        try:
+            rows.append(Row(title, _opengl_rate(args.env.scene, cameras, depth), "one world, mujoco.Renderer"))
+        except Exception as error:  # whatever the machine's OpenGL raises when it is missing
+            rows.append(Row(title, None, f"not measured: {type(error).__name__}: {error}"))
+    return rows
+
+
+def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, steps: int = 100) -> float:
+    model = build_model(scene)
+    data = mujoco.MjData(model)
+    with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
+        if depth:
+            renderer.enable_depth_rendering()
+        for timed in (False, True):
+            start = time.perf_counter()
+            for _ in range(steps):
+                mujoco.mj_step(model, data, scene.substeps)
+                for camera in cameras:
+                    renderer.update_scene(data, camera)
+                    renderer.render()
+            if timed:
+                break
+    return steps / (time.perf_counter() - start)
+
+
+def _show(args: BenchArgs, rows: list[Row]) -> None:
+    table = Table("what", "world-steps/s", "note", title=f"{args.num_envs} worlds")
+    for row in rows:
+        table.add_row(row.what, "-" if row.per_second is None else f"{row.per_second:,.0f}", row.note)
+    Console().print(table)
