@@ -85,6 +85,7 @@ def contents(
             if entry.origin.config
         ]
         + [{"name": "Settings of the evaluation", "text": json.dumps(comparison.settings, indent=2)}],
+        "memory_known": any("memory_gib" in row for entry in comparison.entries for row in entry.origin.metrics),
         "footer": "Written by Handsight. The figures stand in comparison.json and comparison.csv beside this file.",
     }
 
@@ -182,9 +183,10 @@ def machine_facts(comparison: Comparison) -> list[str]:
     steps = sum(entry.evaluation.env_steps for entry in comparison.entries)
     seconds = sum(entry.evaluation.seconds for entry in comparison.entries)
     facts = [
+        "Learning time: rollouts and gradient steps, without validations and start-up.",
         f"The evaluation took {steps:,} environment steps in {seconds:.0f} s, rendering included. Resets: "
         f"seed {comparison.settings.get('seed')}, {comparison.settings.get('num_envs')} worlds to a round, kind "
-        f"{comparison.settings.get('reset_kind') or 'mixed'}."
+        f"{comparison.settings.get('reset_kind') or 'mixed'}.",
     ]
     if hardware:
         accelerators = ", ".join(hardware.get("gpus", [])) or "none"

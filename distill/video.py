@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from .. import sims
+from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import VecEnv
 from .episodes import play
@@ -52,6 +53,8 @@ class VideoArgs:
     """Playing speed; 1 is real time."""
     tile: int = 192
     """Width of one image, pixels."""
+    overview: bool = False
+    """Show the robot from outside, too; needs OpenGL (without a display: MUJOCO_GL=egl), and is slow."""
     device: str = "cpu"
     """Where the policy and the environment run."""
 
@@ -61,7 +64,7 @@ class Film:
     """E episodes side by side, T frames: the reset and each step; an episode that is over stands still."""
 
     images: dict[str, NDArray[np.uint8]]
-    """By panel, each (T, E, H, W, 3) RGB; "overview" only if the environment offers it."""
+    """By panel, each (T, E, H, W, 3) RGB; "overview" only if it was asked for."""
     success: NDArray[np.bool_]
     """(T, E) lifted and held in this frame."""
     over: NDArray[np.bool_]
@@ -96,7 +99,9 @@ def run_video(args: VideoArgs) -> Path:
     loaded = load_policy(args.policy, device=args.device)
     folder = loaded.run.path if loaded.run else args.policy.parent
     out = args.out or folder / "videos" / f"resets-{args.seed}.mp4"
-    film = make_film(loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device)
+    film = make_film(
+        loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview
+    )
     write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
     contact_sheet(film).savefig(out.with_suffix(".png"), dpi=120)
     Console().print(f"Saved {out} and {out.with_suffix('.png')}")
@@ -110,26 +115,28 @@ def make_film(
     seed: int = HELD_OUT_SEED,
     reset_kind: str | None = None,
     device: str = "cpu",
+    overview: bool = False,
 ) -> Film:
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
     env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=device)
     try:
         set_reset_kind(env, reset_kind)
-        return _film(env, policy, seed)
+        return film_in(env, policy, seed, overview)
     finally:
         env.close()
 
 
-def _film(env: VecEnv, policy: Policy, seed: int) -> Film:
+def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = False) -> Film:
+    """Film in an environment that exists already and observes depth and stereo."""
     obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
     kind = env.measure().get("kind")
-    frames, success, over = [_look(env, obs)], [nothing], [nothing]
+    frames, success, over = [_look(env, obs, overview)], [nothing], [nothing]
     lost = nothing.copy()
     for moment in play(env, policy, obs):
         running, step = moment.running.cpu().numpy(), moment.step
         lost |= moment.aborted.cpu().numpy()
         moving = running & ~lost
-        picture = _look(env, step.obs)
+        picture = _look(env, step.obs, overview)
         frames.append(
             {name: np.where(moving[:, None, None, None], new, frames[-1][name]) for name, new in picture.items()}
         )
@@ -148,14 +155,30 @@ def _film(env: VecEnv, policy: Policy, seed: int) -> Film:
     )
 
 
-def _look(env: VecEnv, obs: Any) -> dict[str, NDArray[np.uint8]]:
+def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray[np.uint8]]:
     """The panels of all worlds, each (E, H, W, 3)."""
     stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
     panels = {"left eye": stereo[0].copy(), "right eye": stereo[1].copy(), "depth": colour_depth(obs["depth"][:, 0])}
-    overview = getattr(env, "render_overview", None)
-    if overview is not None:
-        panels = {"overview": np.stack([np.asarray(overview(world)) for world in range(env.num_envs)])} | panels
+    if overview:
+        panels["overview"] = np.stack([_from_outside(env, world) for world in range(env.num_envs)])
     return panels
+
+
+def _from_outside(env: VecEnv, world: int) -> NDArray[np.uint8]:
+    """(S, S, 3): the middle of the environment's overview picture."""
+    render = getattr(env, "render_overview", None) or getattr(getattr(env, "engine", None), "render_overview", None)
+    if render is None:
+        raise HandsightError(f"video: {type(env).__name__} has no overview camera; film without overview")
+    try:
+        picture = np.asarray(render(world))
+    except Exception as error:  # whatever a missing OpenGL raises
+        raise HandsightError(
+            f"video: the overview needs OpenGL, which failed: {error}. Without a display, install EGL and set "
+            "MUJOCO_GL=egl, or film without overview."
+        ) from error
+    side = min(picture.shape[:2])
+    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+    return picture[top : top + side, left : left + side]
 
 
 def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:

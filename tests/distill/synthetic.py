@@ -109,11 +109,11 @@ def origin(role: str, seed: int, draws: np.random.Generator) -> Origin:
 def report_for_a_look(folder: Path) -> Path:
     """`python -c` this to look at the page while working on it; the title says that it is invented."""
     from handsight.distill.report import write_report
-    from handsight.distill.video import _film, write_video
+    from handsight.distill.video import film_in, write_video
 
     from .toy_env import Scripted, ToyEnv
 
-    film = _film(ToyEnv(("state", "proprio", "depth", "stereo"), 4), Scripted("state"), seed=1)
+    film = film_in(ToyEnv(("state", "proprio", "depth", "stereo"), 4), Scripted("state"), seed=1)
     for name in ("state-to-stereo", "depth-to-stereo", "state-teacher", "depth-teacher-warm-start"):
         write_video(folder / "videos" / f"{name}.mp4", film, title=name)
     films = {role: film for role in SUCCESS}

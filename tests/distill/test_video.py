@@ -2,9 +2,11 @@
 
 import av
 import numpy as np
+import pytest
 import torch
 
-from handsight.distill.video import DEPTH_RANGE, _film, colour_depth, contact_sheet, make_film, write_video
+from handsight.distill.video import DEPTH_RANGE, colour_depth, contact_sheet, film_in, make_film, write_video
+from handsight.errors import HandsightError
 
 from .toy_env import Scripted, ToyConfig, ToyEnv
 
@@ -35,7 +37,7 @@ def test_film_shows_what_the_policy_was_given(toy_sims):
 
 
 def test_lost_world_stands_still():
-    film = _film(ToyEnv(EVERYTHING, 2, diverge={(1, 3)}), Scripted("state"), seed=0)
+    film = film_in(ToyEnv(EVERYTHING, 2, diverge={(1, 3)}), Scripted("state"), seed=0)
     assert film.lost.tolist() == [False, True]
     assert film.over[:, 1].tolist() == [False] * 3 + [True] * 6
     for pictures in film.images.values():
@@ -45,7 +47,7 @@ def test_lost_world_stands_still():
 
 
 def test_episode_that_ended_early_stands_still():
-    film = _film(ToyEnv(EVERYTHING, 8, end_on_success=True), Scripted("state"), seed=1)
+    film = film_in(ToyEnv(EVERYTHING, 8, end_on_success=True), Scripted("state"), seed=1)
     ends = film.over.argmax(axis=0)
     assert ends.min() < ends.max()
     early = int(ends.argmin())
@@ -54,16 +56,29 @@ def test_episode_that_ended_early_stands_still():
     assert film.caption(len(film.over) - 1, early).endswith(f"step {ends[early]}   success")
 
 
-def test_overview_comes_first_where_the_environment_offers_it():
+def test_overview_is_cut_square_and_asked_for(monkeypatch):
     env = ToyEnv(EVERYTHING, 2)
-    env.render_overview = lambda world: np.full((20, 20, 3), world, np.uint8)
-    film = _film(env, Scripted("state"), seed=1)
+    with pytest.raises(HandsightError, match="ToyEnv has no overview camera"):
+        film_in(env, Scripted("state"), seed=1, overview=True)
+    picture = np.arange(20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
+    monkeypatch.setattr(ToyEnv, "render_overview", lambda self, world: picture, raising=False)
+    film = film_in(env, Scripted("state"), seed=1, overview=True)
     assert film.images["overview"].shape == (9, 2, 20, 20, 3)
-    assert (film.images["overview"][:, 1] == 1).all()
+    np.testing.assert_array_equal(film.images["overview"][0, 0], picture[:, 5:25])
+    assert "overview" not in film_in(env, Scripted("state"), seed=1).images
+
+
+def test_missing_opengl_is_explained(monkeypatch):
+    def broken(self, world):
+        raise RuntimeError("no context")
+
+    monkeypatch.setattr(ToyEnv, "render_overview", broken, raising=False)
+    with pytest.raises(HandsightError, match=r"needs OpenGL, which failed: no context.*MUJOCO_GL=egl"):
+        film_in(ToyEnv(EVERYTHING, 2), Scripted("state"), seed=1, overview=True)
 
 
 def test_video_plays_in_a_browser(tmp_path):
-    film = _film(ToyEnv(EVERYTHING, 3), Scripted("stereo"), seed=1)
+    film = film_in(ToyEnv(EVERYTHING, 3), Scripted("stereo"), seed=1)
     path = tmp_path / "videos" / "film.mp4"
     write_video(path, film, title="toy student", tile=64)
     with av.open(str(path)) as container:
@@ -77,7 +92,7 @@ def test_video_plays_in_a_browser(tmp_path):
 
 
 def test_contact_sheet_goes_from_reset_to_the_end():
-    film = _film(ToyEnv(EVERYTHING, 2), Scripted("state"), seed=1)
+    film = film_in(ToyEnv(EVERYTHING, 2), Scripted("state"), seed=1)
     titles = [axis.get_title() for axis in contact_sheet(film, episode=1, moments=4).axes]
     assert titles[0] == "step 0"
     assert titles[3].startswith("step 8")
