@@ -87,7 +87,8 @@ class WarmStart:
 
     def _improve(self, batch: Minibatch) -> dict[str, Tensor]:
         new, batch = self.ppo.predict(batch)
-        imitation = kl_divergence(batch.mean, batch.std, new.mean, new.std).mean()
+        # With a std of its own it would answer errors by noise, and noise leads to more errors, until both are lost.
+        imitation = kl_divergence(batch.mean, batch.std, new.mean, batch.std).mean()
         value = (new.value - batch.returns).square().mean()
         missed = (new.auxiliary - self.policy.auxiliary_target(batch.obs)).square()
         auxiliary = missed.mean() if missed.numel() else missed.sum()
@@ -96,7 +97,7 @@ class WarmStart:
         torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
         self.optimizer.step()
         self.policy.head.clip_std()
-        error = (new.mean - batch.mean).square().mean()
+        error = (new.mean.clamp(-1, 1) - batch.mean).square().mean()
         parts = {
             "loss/imitation": imitation,
             "loss/value": value,
@@ -130,6 +131,7 @@ class MixedActor:
         """One step."""
         own = self.policy.act(obs, hidden)
         mean, std, _ = self.expert(obs, self.expert.initial_hidden(len(own.value)))
+        mean = mean.clamp(-1, 1)  # as it is executed: far from its own states an expert's mean is anywhere beyond
         expert_acts = torch.rand(len(mean), 1, device=mean.device) < self.beta
         action = torch.where(expert_acts, torch.normal(mean, std), own.action)
         return own._replace(action=action, mean=mean, std=std, log_prob=log_prob(mean, std, action))
