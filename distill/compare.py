@@ -116,14 +116,14 @@ def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     tree, run = checkpoint.load(loaded.path), loaded.run
     meta = run.meta if run else {}
     origin = Origin(
-        checkpoint=str(loaded.path),
+        checkpoint=from_here(str(loaded.path)),
         digest=digest(loaded.path),
-        run=str(run.path) if run else None,
+        run=from_here(str(run.path)) if run else None,
         seed=meta.get("seed"),
-        config=json.loads((run.path / CONFIG).read_text())["config"] if run else {},
-        meta=meta,
+        config=from_here(json.loads((run.path / CONFIG).read_text())["config"]) if run else {},
+        meta=from_here(meta),
         metrics=tuple(run.metrics()) if run else (),
-        warm_started_from=tree.get("warm_started_from"),
+        warm_started_from=from_here(tree.get("warm_started_from")),
     )
     sight = sight_of(tree["policy"]["config"])
     if "teacher" not in tree:
@@ -131,6 +131,15 @@ def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     teacher = Path(tree["teacher"]["path"])
     taught = sight_of(checkpoint.load(teacher)["policy"]["config"]) if teacher.is_dir() else "unknown"
     return Contestant(loaded, origin, sight, f"{taught} → {sight}", teacher, tree["teacher"]["sha256"])
+
+
+def from_here(tree: Any) -> Any:
+    """The tree with paths below the working directory made relative to it: a report is read on other machines."""
+    if isinstance(tree, dict):
+        return {key: from_here(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [from_here(value) for value in tree]
+    return tree.removeprefix(f"{Path.cwd()}/") if isinstance(tree, str) else tree
 
 
 def sight_of(policy_config: Mapping[str, Any]) -> str:

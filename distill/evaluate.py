@@ -99,7 +99,7 @@ def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
 
 
 def _share(figure: Mapping[str, float]) -> str:
-    return f"{figure['value']:.3f}\n{figure['low']:.3f}-{figure['high']:.3f}"
+    return f"{figure['value']:.3f}\n{figure['low']:.2f}-{figure['high']:.2f}"
 
 
 def evaluate(

@@ -116,8 +116,8 @@ def unexplained_figure(comparison: Comparison) -> Figure:
         assert gap.unexplained is not None
         return gap.unexplained if group == "all steps" else gap.unexplained_by_view[group]
 
-    _bars(axes, comparison, roles, groups, height)
-    axes.set(ylabel="unexplained action variance", ylim=(0, None))
+    _bars(axes, comparison, roles, groups, height, digits=3)
+    axes.set(ylabel="unexplained action variance", ylim=(0, 1.06 * axes.get_ylim()[1]))
     axes.set_xticks(axes.get_xticks(), ["all steps", *(f"steps with the object {view}" for view in groups[1:])])
     _legend(axes, comparison, roles)
     return figure
@@ -129,6 +129,7 @@ def _bars(
     roles: Sequence[str],
     groups: Sequence[str],
     height: Callable[[Entry, str], Interval],
+    digits: int = 2,
 ) -> None:
     """Groups of bars, one per role. One seed: its own interval. Several: their mean, t-interval and points."""
     width = min(0.8 / max(len(roles), 1), 0.22)
@@ -148,7 +149,7 @@ def _bars(
             if len(each) > 1:
                 axes.plot([x] * len(each), [f.value for f in each], "o", color="white", markeredgecolor="#222222", ms=3)
             axes.annotate(
-                f"{bar.value:.{2 if bar.value >= 0.1 else 3}f}",
+                f"{bar.value:.{digits}f}",
                 (x, top),
                 (0, 2),
                 textcoords="offset points",
@@ -193,12 +194,17 @@ def _has(entry: Entry, metric: str) -> bool:
 
 
 def _curve(axes: Axes, comparison: Comparison, entry: Entry, metric: str, **look: float | str) -> None:
-    points = [(row["step"] / 1e6, row[metric]) for row in entry.origin.metrics if metric in row]
-    if not points:
+    """One metric over training. A pale curve is noisy and gets a running mean over ten rows, weighted by episodes."""
+    rows = [row for row in entry.origin.metrics if metric in row and "warm_start" not in row]
+    if not rows:
         return
-    steps, values = zip(*points, strict=True)
-    pale = look.get("alpha", 1) != 1
+    values, pale = np.array([row[metric] for row in rows]), look.get("alpha", 1) != 1
+    if pale:
+        weights = np.array([row.get("episodes", 1.0) for row in rows])
+        window = np.ones(min(10, len(rows)))
+        values = np.convolve(values * weights, window)[: len(rows)] / np.convolve(weights, window)[: len(rows)]
     label = None if pale or entry is not comparison.of_role(entry.role)[0] else entry.role
+    steps = [row["step"] / 1e6 for row in rows]
     axes.plot(steps, values, color=colour(comparison, entry.role), label=label, **look)  # type: ignore[arg-type]
 
 

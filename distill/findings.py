@@ -87,7 +87,7 @@ def _of_teachers(comparison: Comparison) -> list[str]:
 
 def _of_warm_start(entry: Entry) -> str:
     return (
-        f"The {entry.name.replace(WARM, '')} did not learn from scratch: it first imitated "
+        f"The {entry.name.replace(WARM, '')} did not learn from scratch: it first imitated the teacher of the run "
         f"{entry.origin.warm_started_from}, which pulls it toward what can be imitated. It is no end-to-end result."
     )
 

@@ -227,7 +227,7 @@ def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
     for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
         page = Image.new("RGB", size, "white")
         pen = ImageDraw.Draw(page)
-        pen.text((gap, 3), title, fill="black", font=font)
+        pen.text((gap, 3), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
         for episode in range(episodes):
             x, y = episode % columns * block + gap, CAPTION + episode // columns * row_height
             pen.text((x, y + 3), film.caption(t, episode), fill="#333333", font=font)

@@ -159,3 +159,11 @@ def test_several_seeds_give_t_intervals():
     over = synthetic.comparison(seeds=3).over_seeds["state → stereo"]
     assert over["seeds"] == 3
     assert over["success_gap"].low < over["success_gap"].value < over["success_gap"].high
+
+
+def test_paths_are_told_from_the_working_directory(tmp_path, monkeypatch):
+    run = make_teacher(tmp_path / "runs", "state")
+    monkeypatch.chdir(tmp_path)
+    origin = load_contestant(run).origin
+    assert origin.run == str(run.relative_to(tmp_path))
+    assert origin.checkpoint.startswith("runs/")
