@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -94,6 +95,10 @@ class Engine(ABC):
             depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N,) int64:
             pixels of the object in the left eye.
         """
+
+    @abstractmethod
+    def render_overview(self, world: int, height: int, width: int) -> np.ndarray:
+        """(height, width, 3) uint8: one world from the outside."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
 import torch
 from tensordict import TensorDict
 from torch import Tensor
@@ -245,6 +246,10 @@ class GraspTask(VecEnv):
                 grain = draws.triangular("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
                 obs["stereo"] = (images["stereo"] + r.pixel_noise * grain).round_().clamp_(0, 255).to(torch.uint8)
         return obs
+
+    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+        """(height, width, 3) uint8: one world from the outside."""
+        return self.engine.render_overview(world, height, width)
 
     def measure(self) -> dict[str, Tensor]:
         situation = self._situation(self._body)

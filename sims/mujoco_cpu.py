@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .engine import BodyState, Engine
 from .randomize import WorldParams
-from .ray_cameras import POSES, RayCameras
+from .ray_cameras import POSES, OverviewCamera, RayCameras
 from .scene import SceneConfig, build_model, scene_ids
 
 EXPANDED = (
@@ -45,7 +45,7 @@ class MujocoEngine(Engine):
         self._bind()
         self._looks = _initial_looks(self.model, num_worlds)
         self._cameras = RayCameras(self.model, self._ids, config.rig, num_worlds, groups, threads) if groups else None
-        self._time = np.zeros(num_worlds)
+        self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
 
     def _bind(self) -> None:
         names = {
@@ -148,13 +148,13 @@ class MujocoEngine(Engine):
         return self._cameras.render({**poses, "light_xdir": self._looks["light_dir"]}, groups)
 
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: one world from the outside, through MuJoCo's own renderer (needs OpenGL)."""
-        model = self._batch.get_model(world)
-        for name, values in self._looks.items():
-            getattr(model, name)[:] = values[world]
-        with mujoco.Renderer(model, height, width) as renderer:
-            renderer.update_scene(self._batch.get_data(world), camera="overview")
-            return renderer.render()
+        """(height, width, 3) uint8: one world from the outside, the upper arm included."""
+        if self._overview is None or self._overview[0] != (height, width):
+            self._overview = (height, width), OverviewCamera(self.model, height, width)
+        poses = {name: self._data[name][world] for name in POSES if name != "light_xdir"}
+        looks = {name: values[world] for name, values in self._looks.items() if name != "light_dir"}
+        poses["light_xdir"] = self._looks["light_dir"][world]
+        return self._overview[1].render(poses, looks)
 
     def state_dict(self) -> dict[str, Any]:
         state = {name: self._data[name].copy() for name in ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")}

@@ -127,3 +127,31 @@ class RayCameras:
     def close(self) -> None:
         """Stop the threads."""
         self._pool.shutdown(wait=True)
+
+
+class OverviewCamera:
+    """The scene's `overview` camera: one world from the outside, with shadows. No OpenGL needed."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        wp.init()
+        self._shape = (height, width)
+        with wp.ScopedDevice("cpu"):
+            self._model = mjw.put_model(model)
+            self._data = mjw.make_data(model, nworld=1, nconmax=1, njmax=1)
+            self._context = mjw.create_render_context(
+                model, nworld=1, cam_res=(width, height), cam_active=["overview"], render_rgb=True, render_depth=False,
+                render_seg=False, enabled_geom_groups=[RENDERED, HIDDEN_FROM_WRIST], use_shadows=True,
+                background_color=SKY, samples_per_pixel=2,
+            )  # fmt: skip
+
+    def render(self, poses: dict[str, np.ndarray], looks: dict[str, np.ndarray]) -> np.ndarray:
+        """(H, W, 3) uint8. poses and looks: rows of one world, as in `POSES` and `LOOKS`."""
+        for owner, values in ((self._data, poses), (self._model, looks)):
+            for name, value in values.items():
+                array = getattr(owner, name).numpy()
+                array[:] = value.reshape(array.shape)
+        with wp.ScopedDevice("cpu"):
+            mjw.refit_bvh(self._model, self._data, self._context)
+            mjw.render(self._model, self._data, self._context)
+        packed = self._context.rgb_data.numpy().view(np.uint8).reshape(*self._shape, 4)
+        return packed[..., [2, 1, 0]].copy()

@@ -65,7 +65,7 @@ def build_model(config: SceneConfig) -> mujoco.MjModel:
     _add_object(spec)
     _add_lights(spec)
     config.rig.add_to(spec)
-    spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=38, quat=_look_at((1.55, -0.95, 0.8)))
+    spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=30, quat=_look_at((1.55, -0.95, 0.8)))
     for body in (*(f"{digit}_0" for digit in DIGITS), "palm"):
         _add_touch(spec, body)
     return spec.compile()
