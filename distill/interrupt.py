@@ -48,8 +48,9 @@ class Interrupt:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        if self.requested and kind is None:
-            raise Interrupted(self._signal_number)
+        left = kind is None or issubclass(kind, SystemExit)  # a Lightning Trainer answers SIGTERM by a SystemExit
+        if self.requested and left:
+            raise Interrupted(self._signal_number) from error
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:

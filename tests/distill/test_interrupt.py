@@ -42,3 +42,9 @@ def test_a_failure_inside_is_not_hidden():
     with pytest.raises(ZeroDivisionError), Interrupt() as interrupted:
         interrupted.requested = True
         _ = 1 / 0
+
+
+def test_a_loop_that_leaves_by_system_exit_was_interrupted_all_the_same():
+    with pytest.raises(Interrupted), Interrupt():
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise SystemExit  # what a Lightning Trainer makes of SIGTERM
