@@ -39,7 +39,7 @@ class CameraRig:
     """Image height, pixels."""
     width: int = 32
     """Image width, pixels."""
-    depth_max: float = 1.2
+    depth_max: float = 0.6
     """m: depth beyond this is clipped to it."""
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ class ActorCriticConfig:
     """Channels of the convolutions over the depth image; first 6 x 6 pixels, then 3 x 3, all stride 2."""
     depth_features: int = 128
     """Width of what the depth encoder gives."""
-    depth_max_m: float = 1.2
+    depth_max_m: float = 0.6
     """Metres; depth beyond it, and pixels without a return, count as this far."""
     auxiliary: tuple[str, ...] = ()
     """Parts of "state" that the actor learns to predict and, detached, gets to see, e.g. ("object_from_palm",)."""
