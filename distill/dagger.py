@@ -177,6 +177,15 @@ def divergence(error: Tensor, label_std: Tensor, std: Tensor) -> Tensor:
     return (std.log() - label_std.log() + spread - 0.5).sum(-1)
 
 
+def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Give what an optimiser remembers the strides of its parameter again: checkpoints hold plain arrays, and torch's
+    fused AdamW walks through parameter and moments side by side in memory, whatever their strides say."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
+
+
 class DistillModule(lightning.LightningModule):
     """The student as Lightning trains it: the loss of a batch of sequences, and the optimiser."""
 
@@ -230,7 +239,8 @@ class DistillModule(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         if self.saved is not None:
             optimizer.load_state_dict(self.saved["optimizer"])
-            schedule.load_state_dict(self.saved["schedule"])
+            lay_out_alike(optimizer)
+            schedule.load_state_dict(dict(self.saved["schedule"]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _rate(self, step: int) -> float:
@@ -242,7 +252,7 @@ class DistillModule(lightning.LightningModule):
     def learner_state(self) -> dict[str, Any]:
         """What the next gradient step depends on, beside the weights."""
         optimizer, schedule = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        return {"optimizer": optimizer.state_dict(), "schedule": {"last_epoch": schedule.state_dict()["last_epoch"]}}
+        return {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict()}
 
     def epoch_metrics(self) -> dict[str, float]:
         """Means over the gradient steps since the last call, and the rate of the last one."""

@@ -172,7 +172,7 @@ class StereoStudent(Policy):
     def update_normalizers(self, obs: Observation, valid: Tensor) -> None:
         """Take in what was met. Flat groups (..., D), valid (...) bool."""
         for key, normalizer in self.normalize.items():
-            normalizer.update(obs[key][valid])
+            normalizer.update(obs[key][valid].to(normalizer.mean.device))
 
     def _images(self, obs: Observation) -> Tensor:
         """(B * eyes, C, H, W)."""

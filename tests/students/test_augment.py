@@ -54,7 +54,7 @@ def test_images_stay_in_range_and_are_not_changed_in_place():
     images = torch.randint(0, 256, (STEPS, EPISODES, 2, 3, SIDE, SIDE), dtype=torch.uint8)
     before = images.clone()
     seen = PairedAugment(AugmentConfig(1, 0.4, 0.4, 0.4, 0.1, 20.0))(images)
-    assert 0 <= seen.min() and seen.max() <= 255 and torch.equal(images, before)
+    assert seen.min() >= 0 and seen.max() <= 255 and torch.equal(images, before)
 
 
 def test_nothing_asked_is_nothing_done():

@@ -1,0 +1,111 @@
+import pytest
+import torch
+
+from handsight.datasets import SequenceBuffer, SequenceBufferError
+from handsight.datasets.sequences import prune, stack
+
+STEPS, WORLDS = 3, 4
+EACH = STEPS * (4 + 2)
+"""Bytes of one sequence of `rollout`: a float32 and two uint8 a step."""
+
+
+def rollout(number: int) -> dict[str, torch.Tensor]:
+    """Every entry says which rollout and world it belongs to."""
+    label = (10 * number + torch.arange(WORLDS)).expand(STEPS, WORLDS)
+    return {"label": label.float(), "pixels": label.to(torch.uint8)[..., None].expand(-1, -1, 2)}
+
+
+def buffer_of(rollouts: int, capacity: int = 10**6) -> SequenceBuffer:
+    buffer = SequenceBuffer(capacity)
+    for number in range(rollouts):
+        buffer.append(rollout(number))
+    return buffer
+
+
+def drawn(buffer: SequenceBuffer, size: int, count: int, seed: int = 0) -> list[dict[str, torch.Tensor]]:
+    return list(buffer.batches(size, count, torch.Generator().manual_seed(seed)))
+
+
+def test_a_batch_is_whole_sequences_with_their_columns_together():
+    (batch,) = drawn(buffer_of(2), 5, 1)
+    assert batch["label"].shape == (STEPS, 5) and batch["pixels"].shape == (STEPS, 5, 2)
+    assert batch["pixels"].dtype == torch.uint8
+    assert (batch["label"] == batch["label"][0]).all()  # one world from the first to the last step
+    assert (batch["pixels"] == batch["label"][..., None]).all()
+
+
+def test_every_sequence_is_drawn_once_before_any_is_drawn_again():
+    labels = torch.cat([batch["label"][0] for batch in drawn(buffer_of(2), 3, 5)])  # 15 of 8: one pass and most of two
+    first, second = labels[:8], labels[8:]
+    assert sorted(first.tolist()) == [0, 1, 2, 3, 10, 11, 12, 13]
+    assert len(second.unique()) == len(second) == 7
+    assert first.tolist() != sorted(first.tolist())
+
+
+def test_the_same_seed_draws_the_same_batches():
+    pairs = zip(drawn(buffer_of(3), 4, 6), drawn(buffer_of(3), 4, 6), strict=True)
+    assert all(torch.equal(one["label"], other["label"]) for one, other in pairs)
+    assert not torch.equal(drawn(buffer_of(3), 4, 1)[0]["label"], drawn(buffer_of(3), 4, 1, seed=1)[0]["label"])
+
+
+def test_the_oldest_are_forgotten_at_the_cap_and_it_is_said():
+    buffer = SequenceBuffer(2 * WORLDS * EACH)
+    assert [buffer.append(rollout(number)) for number in range(4)] == [0, 0, WORLDS, WORLDS]
+    assert (len(buffer), buffer.evicted, buffer.appended) == (2 * WORLDS, 2 * WORLDS, 4)
+    assert buffer.nbytes == buffer.capacity
+    (batch,) = drawn(buffer, 8, 1)
+    assert sorted(batch["label"][0].tolist()) == [20, 21, 22, 23, 30, 31, 32, 33]
+
+
+def test_a_rollout_larger_than_the_cap_is_refused_with_what_would_fit():
+    with pytest.raises(SequenceBufferError, match=r"4 sequences .* expected at most 3 worlds"):
+        SequenceBuffer(WORLDS * EACH - 1).append(rollout(0))
+
+
+def test_what_was_written_is_read_back_bit_for_bit(tmp_path):
+    buffer = buffer_of(3, capacity=2 * WORLDS * EACH)
+    again = SequenceBuffer.read(tmp_path, buffer.write(tmp_path), buffer.capacity)
+    assert (len(again), again.evicted, again.appended) == (len(buffer), buffer.evicted, buffer.appended)
+    for one, other in zip(drawn(buffer, 4, 3), drawn(again, 4, 3), strict=True):
+        assert all(torch.equal(one[name], other[name]) and one[name].dtype == other[name].dtype for name in one)
+
+
+def test_only_new_sequences_are_written(tmp_path):
+    buffer = buffer_of(2)
+    buffer.write(tmp_path)
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    buffer.append(rollout(2))
+    buffer.write(tmp_path)
+    now = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(written) == 2 and len(now) == 3 and all(now[path] == then for path, then in written.items())
+
+
+def test_files_are_pruned_once_no_checkpoint_names_them(tmp_path):
+    buffer = buffer_of(2, capacity=2 * WORLDS * EACH)
+    older = buffer.write(tmp_path)
+    buffer.append(rollout(2))
+    newer = buffer.write(tmp_path)
+    prune(tmp_path, [older, newer])
+    assert len(list(tmp_path.iterdir())) == 3
+    prune(tmp_path, [newer])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [entry["name"] for entry in newer["rollouts"]]
+    SequenceBuffer.read(tmp_path, newer, buffer.capacity)
+
+
+def test_a_cut_altered_or_missing_file_is_named(tmp_path):
+    buffer = buffer_of(2)
+    index = buffer.write(tmp_path)
+    path = tmp_path / index["rollouts"][1]["name"]
+    whole = path.read_bytes()
+    for broken in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+        path.write_bytes(broken)
+        with pytest.raises(SequenceBufferError, match=rf"{path.name} was cut or altered: expected {len(whole)} bytes"):
+            SequenceBuffer.read(tmp_path, index, buffer.capacity)
+    path.unlink()
+    with pytest.raises(SequenceBufferError, match=rf"{path.name} is missing: .*available: rollout_000000.safetensors"):
+        SequenceBuffer.read(tmp_path, index, buffer.capacity)
+
+
+def test_rows_are_stacked_along_time():
+    columns = stack([{"a": torch.full((WORLDS, 2), float(t))} for t in range(STEPS)])
+    assert columns["a"].shape == (STEPS, WORLDS, 2) and columns["a"][:, 0, 0].tolist() == [0, 1, 2]
