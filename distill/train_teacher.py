@@ -154,7 +154,7 @@ def learn(training: TeacherTraining, run: Run) -> None:
     per_iteration = config.num_envs * config.rollout_steps
     with (
         Interrupt() as interrupted,
-        stage(config.run_name, config.iterations * per_iteration, done=training.steps) as progress,
+        stage(training.title, config.iterations * per_iteration, done=training.steps) as progress,
     ):
         try:
             while training.iteration < config.iterations:
@@ -196,6 +196,12 @@ class TeacherTraining:
     def steps(self) -> int:
         """Environment steps that were learnt from."""
         return self.iteration * self.config.num_envs * self.config.rollout_steps
+
+    @property
+    def title(self) -> str:
+        """The run's name and what its rollouts take."""
+        buffers = self.warm.buffers if self.warm else [self.buffer]
+        return f"{self.config.run_name} ({sum(buffer.size for buffer in buffers) / 2**20:.0f} MiB of rollouts)"
 
     def iterate(self, stop: Callable[[], bool]) -> dict[str, float]:
         """Collect and update once. Returns metrics by name.

@@ -24,11 +24,12 @@ class WarmStartConfig:
 
     iterations: int = 30
     """Rollouts that are imitated before PPO begins."""
-    beta_iterations: int = 10
+    beta_iterations: int = 20
     """Rollouts over which the share of worlds in which the state teacher acts falls from 1 to 0."""
-    window: int = 10
-    """Latest rollouts that are learnt from together."""
-    gradient_steps: int = 20
+    window: int = 30
+    """Latest rollouts that are learnt from together. DAgger is on all of them: without the early ones, in which the
+    expert acted, the policy forgets what to do where things go well."""
+    gradient_steps: int = 24
     """Per rollout."""
     minibatch: int = 1024
     """Rows of a gradient step."""
@@ -94,7 +95,11 @@ class WarmStart:
         auxiliary = missed.mean() if missed.numel() else missed.sum()
         self.optimizer.zero_grad()
         self.ppo.fabric.backward(imitation + value + auxiliary)
-        torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_grad_norm)
+        for part in (
+            self.policy.critic.parameters(),
+            self._actor_parameters(),
+        ):  # a new task's returns are far off at first
+            torch.nn.utils.clip_grad_norm_(part, self.config.max_grad_norm)
         self.optimizer.step()
         self.policy.head.clip_std()
         error = (new.mean.clamp(-1, 1) - batch.mean).square().mean()
@@ -105,6 +110,9 @@ class WarmStart:
             "imitation_error": error,
         }
         return {name: part.detach() for name, part in parts.items()}
+
+    def _actor_parameters(self) -> list[torch.nn.Parameter]:
+        return [value for name, value in self.policy.named_parameters() if not name.startswith("critic.")]
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser, progress and, until it is done, the window."""

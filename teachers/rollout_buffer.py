@@ -88,6 +88,8 @@ class RolloutBuffer:
                 "Use fewer worlds or steps, smaller images, or a larger memory budget."
             )
         self.steps, self.num_envs, self.row = steps, num_envs, 0
+        self.size = need
+        """Bytes."""
         self.obs = {
             key: torch.zeros(steps, num_envs, *obs_spec[key].shape, dtype=obs_spec[key].dtype, device=device)
             for key in keys

@@ -181,3 +181,10 @@ def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
     checkpoint.remove(part.checkpoints / "iteration_000004.ckpt")
     train_teacher.train_teacher(resume=part.path)
     same({**final(whole), "best": 0}, {**final(part), "best": 0})
+
+
+def test_mixed_precision_keeps_weights_and_decisions_in_full(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small("depth", precision="bf16-mixed", iterations=2), run_root=tmp_path)
+    weights = checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["policy"]["weights"]
+    assert all(value.dtype in (torch.float32, torch.float64) for value in weights.values())
+    assert all(value.isfinite().all() for value in weights.values())
