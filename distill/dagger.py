@@ -177,15 +177,6 @@ def divergence(error: Tensor, label_std: Tensor, std: Tensor) -> Tensor:
     return (std.log() - label_std.log() + spread - 0.5).sum(-1)
 
 
-def lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
-    """Give what an optimiser remembers the strides of its parameter again: checkpoints hold plain arrays, and torch's
-    fused AdamW walks through parameter and moments side by side in memory, whatever their strides say."""
-    for parameter, state in optimizer.state.items():
-        for name, value in state.items():
-            if value.shape == parameter.shape:
-                state[name] = torch.empty_like(parameter).copy_(value)
-
-
 class DistillModule(lightning.LightningModule):
     """The student as Lightning trains it: the loss of a batch of sequences, and the optimiser."""
 
@@ -235,11 +226,12 @@ class DistillModule(lightning.LightningModule):
         """AdamW, with a rate that rises, then falls along a cosine."""
         config = self.config
         learnt = [p for p in self.student.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        # Not the fused one: it refuses gradient clipping under mixed precision, and it pairs weights with moments by
+        # their order in memory, which differs between channels-last weights and moments read from a checkpoint.
+        optimizer = torch.optim.AdamW(learnt, config.learning_rate, weight_decay=config.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         if self.saved is not None:
             optimizer.load_state_dict(self.saved["optimizer"])
-            lay_out_alike(optimizer)
             schedule.load_state_dict(dict(self.saved["schedule"]))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -107,11 +107,11 @@ def train_student(
         else:
             training.go_on(run)
         learn(training, run)
+        return run
     finally:
         training.close()
         if run is not None:
             run.close()
-    return run
 
 
 def learn(training: StudentTraining, run: Run) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from huggingface_hub import constants, try_to_load_from_cache
 from huggingface_hub.utils import get_session
+from timm.data.config import resolve_model_data_config
 from timm.models import register_model
 from timm.models.resnet import ResNet, resnet10t
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class Backbone(nn.Module):
         if channels == 1:
             mean, std = torch.tensor([DEPTH_MEAN]), torch.tensor([DEPTH_STD])
         else:
-            facts = timm.data.resolve_model_data_config(self.net)
+            facts = resolve_model_data_config(self.net)
             mean, std = 255 * torch.tensor(facts["mean"]), 255 * torch.tensor(facts["std"])
         self.register_buffer("mean", mean[:, None, None])
         self.register_buffer("inverse_std", 1 / std[:, None, None])
@@ -198,7 +199,7 @@ def _create(config: BackboneConfig, channels: int, size: tuple[int, int], pretra
 
 def _levels_message(config: BackboneConfig, size: tuple[int, int], error: Exception) -> str:
     try:
-        levels = len(timm.create_model(config.name, features_only=True).feature_info)
+        levels = len(timm.create_model(config.name, features_only=True).feature_info)  # type: ignore[arg-type]
     except Exception:  # only to word a message
         return f"backbone {config.name!r} cannot be built for {size[0]} x {size[1]} px images: {error}"
     return (

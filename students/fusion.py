@@ -42,20 +42,18 @@ class CrossAttention(nn.Module):
         self.place = nn.Parameter(0.1 * torch.randn(each, 1, sum(self.places)))
         self.eye = nn.Parameter(0.1 * torch.randn(each, eyes, 1))
         fan_in = eyes * sum(c * h * w for c, h, w in shapes)
-        self.value = nn.ParameterList(
-            [fan_in**-0.5 * torch.randn(heads, eyes * h * w * c, each) for c, h, w in shapes]
-        )
+        self.value = nn.ParameterList([fan_in**-0.5 * torch.randn(heads, eyes * h * w * c, each) for c, h, w in shapes])
         self.out = nn.Linear(width, width)
 
     def forward(self, maps: Sequence[Tensor], proprio: Tensor) -> Tensor:
         """Per level (B * eyes, C, H, W), eyes of one pair side by side; proprio (B, P) -> (B, D)."""
         tokens = [m.flatten(2).transpose(1, 2).unflatten(0, (-1, self.eyes)) for m in maps]  # (B, eyes, H * W, C)
         weights = self.attention(tokens, proprio).split(self.places, dim=3)
-        answers = 0
-        for token, weight, value in zip(tokens, weights, self.value, strict=True):
-            weighted = weight[..., None] * token[:, None]  # (B, heads, eyes, H * W, C)
-            answers = answers + torch.bmm(weighted.flatten(2).transpose(0, 1), value)
-        return self.out(F.elu(answers.transpose(0, 1).flatten(1)))
+        answers = [
+            torch.bmm((weight[..., None] * token[:, None]).flatten(2).transpose(0, 1), value)  # (heads, B, D / heads)
+            for token, weight, value in zip(tokens, weights, self.value, strict=True)
+        ]
+        return self.out(F.elu(torch.stack(answers).sum(0).transpose(0, 1).flatten(1)))
 
     def attention(self, tokens: Sequence[Tensor], proprio: Tensor) -> Tensor:
         """Per level (B, eyes, H * W, C) -> (B, heads, eyes, places of all levels), one on average."""

@@ -171,8 +171,10 @@ class StereoStudent(Policy):
 
     def update_normalizers(self, obs: Observation, valid: Tensor) -> None:
         """Take in what was met. Flat groups (..., D), valid (...) bool."""
+        place = self.head.log_std.device
         for key, normalizer in self.normalize.items():
-            normalizer.update(obs[key][valid].to(normalizer.mean.device))
+            assert isinstance(normalizer, RunningMeanStd)
+            normalizer.update(obs[key][valid].to(place))
 
     def _images(self, obs: Observation) -> Tensor:
         """(B * eyes, C, H, W)."""
