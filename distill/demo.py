@@ -36,9 +36,9 @@ class DemoConfig:
     from_scratch: bool = False
     """Train the depth teacher end to end, as the paper does, instead of after a warm start from the state teacher;
     takes hours on a CPU."""
-    state_iterations: int = 200
+    state_iterations: int = 160
     """Rollouts of the state teacher (4,096 steps each)."""
-    depth_iterations: int = 130
+    depth_iterations: int = 110
     """Rollouts of the warm-started depth teacher, the imitated ones included."""
     scratch_iterations: int = 800
     """Rollouts of the depth teacher with `from_scratch`."""
