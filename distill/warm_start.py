@@ -6,8 +6,9 @@ done there. A teacher that began like this is not end to end; its run and its ch
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,10 @@ from torch import Tensor
 
 from ..errors import HandsightError
 from ..policies.gaussian import kl_divergence, log_prob
-from ..teachers import PPO, ActorCritic, Decision, Minibatch, RolloutBuffer
+from ..teachers import PPO, ActorCritic, Decision, Minibatch, RolloutBuffer, RolloutStoppedError
+from . import checkpoint
+
+ROLLOUT = "rollout_{:06d}.ckpt"
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,10 @@ class WarmStartConfig:
     """How the depth policy is regressed onto the state teacher."""
 
     iterations: int = 30
-    """Rollouts that are imitated before PPO begins."""
+    """Rollouts that are imitated before PPO begins. Each learns from all of them so far: without the early ones, in
+    which the expert acted, the policy would forget what to do where things go well."""
     beta_iterations: int = 20
     """Rollouts over which the share of worlds in which the state teacher acts falls from 1 to 0."""
-    window: int = 30
-    """Latest rollouts that are learnt from together. DAgger is on all of them: without the early ones, in which the
-    expert acted, the policy forgets what to do where things go well."""
     gradient_steps: int = 24
     """Per rollout."""
     minibatch: int = 1024
@@ -49,7 +51,7 @@ class WarmStart:
             ppo: what takes over; its policy learns.
             expert: a state teacher without memory, whose mean is imitated; on the same device.
             config: see there.
-            buffers: the window, to be filled in turn.
+            buffers: one for each iteration.
         """
         if expert.core.hidden_size:
             raise HandsightError("warm start: expected a state teacher without memory, found a recurrent one")
@@ -69,18 +71,23 @@ class WarmStart:
     def buffer(self) -> RolloutBuffer:
         """The one to fill next."""
         self.actor.beta = max(0.0, 1 - self.updates / max(1, self.config.beta_iterations))
-        return self.buffers[self.updates % len(self.buffers)]
+        return self.buffers[self.updates]
 
-    def update(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """Gradient steps on the window of rollouts, of which this one is the latest. Returns metrics by name."""
+    def update(self, buffer: RolloutBuffer, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """Gradient steps on all rollouts so far, of which this one is the latest. Returns metrics by name.
+
+        Raises:
+            RolloutStoppedError: `stop`, which is asked before every gradient step, said so.
+        """
         self.updates += 1
-        window = self.buffers[: self.updates]
         measured: list[dict[str, Tensor]] = []
         while len(measured) < self.config.gradient_steps:
-            chosen = window[int(torch.randint(len(window), ()))]
+            chosen = self.buffers[int(torch.randint(self.updates, ()))]
             parts = max(1, chosen.steps * chosen.num_envs // self.config.minibatch)
             _, returns = self.ppo.returns(chosen)
             for batch in chosen.minibatches(parts, returns, returns):
+                if stop():
+                    raise RolloutStoppedError
                 measured.append(self._improve(batch))
         self.ppo.take_in(buffer)
         means = {name: float(torch.stack([one[name] for one in measured]).mean()) for name in measured[0]}
@@ -115,16 +122,23 @@ class WarmStart:
         return [value for name, value in self.policy.named_parameters() if not name.startswith("critic.")]
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimiser, progress and, until it is done, the window."""
-        window = [] if self.done else [buffer.state_dict() for buffer in self.buffers[: self.updates]]
-        return {"optimizer": self.optimizer.state_dict(), "updates": self.updates, "window": window}
+        """Optimiser and progress; the rollouts are on disk."""
+        return {"optimizer": self.optimizer.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Go on where `state_dict` was taken, after `read`."""
         self.optimizer.load_state_dict(dict(state["optimizer"]))
         self.updates = int(state["updates"])
-        for buffer, saved in zip(self.buffers, state["window"], strict=False):
-            buffer.load_state_dict(saved)
+
+    def write_last(self, folder: Path) -> None:
+        """Write the latest rollout, and it alone: so leaving is quick however many there are."""
+        last = self.updates - 1
+        checkpoint.save(folder / ROLLOUT.format(last), self.buffers[last].state_dict())
+
+    def read(self, folder: Path) -> None:
+        """Read the rollouts that `write_last` wrote back."""
+        for number in range(self.updates):
+            self.buffers[number].load_state_dict(checkpoint.load(folder / ROLLOUT.format(number)))
 
 
 class MixedActor:

@@ -86,7 +86,7 @@ class PPOConfig:
 
 
 class RolloutStoppedError(Exception):
-    """A rollout was broken off on request."""
+    """A rollout, or the learning from it, was broken off on request."""
 
 
 class Actor(Protocol):
@@ -160,13 +160,19 @@ class PPO:
         self.model, self.optimizer = self.fabric.setup(policy, adam, move_to_device=fabric is not None)
         self.model.mark_forward_method("predict")
 
-    def update(self, buffer: RolloutBuffer) -> dict[str, float]:
-        """Several epochs over one full rollout; afterwards the normalisers take it in. Returns metrics by name."""
+    def update(self, buffer: RolloutBuffer, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """Several epochs over one full rollout; afterwards the normalisers take it in. Returns metrics by name.
+
+        Raises:
+            RolloutStoppedError: `stop`, which is asked before every gradient step, said so.
+        """
         advantage, returns = self.advantages(buffer)
         totals: dict[str, Tensor] = {}
         for _ in range(self.config.epochs):
             last: list[Tensor] = []
             for batch in buffer.minibatches(self.config.minibatches, advantage, returns):
+                if stop():
+                    raise RolloutStoppedError
                 measured = self.improve(batch)
                 last.append(measured["kl"])
                 totals = {name: totals.get(name, 0.0) + value for name, value in measured.items()}

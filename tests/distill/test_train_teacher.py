@@ -6,15 +6,16 @@ import threading
 import pytest
 import torch
 
-from handsight.distill import checkpoint, train_teacher
+from handsight.distill import checkpoint, teacher_training, train_teacher
 from handsight.distill.curriculum import CurriculumConfig
 from handsight.distill.interrupt import Interrupted
 from handsight.distill.policy_loading import load_policy
 from handsight.distill.run import Run
-from handsight.distill.train_teacher import TeacherConfig, TeacherTraining
+from handsight.distill.teacher_training import TeacherTraining
+from handsight.distill.train_teacher import TeacherConfig
 from handsight.distill.warm_start import WarmStartConfig
 from handsight.errors import HandsightError
-from handsight.teachers import ActorCriticConfig, PPOConfig
+from handsight.teachers import ActorCriticConfig, PPOConfig, RolloutStoppedError
 
 SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
 NEAR_TO_WIDE = CurriculumConfig(start={"near": 1.0}, goal={"wide": 1.0}, gate="near", low=0.1, high=0.5)
@@ -77,7 +78,7 @@ def test_a_resumed_run_is_bit_exact(toy_sims, tmp_path, changes):
 
 def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
     whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
-    rollouts, collect = [], train_teacher.collect
+    rollouts, collect = [], teacher_training.collect
 
     def interrupted(env, actor, buffer, obs, hidden, episodes, stop=lambda: False):
         rollouts.append(env)
@@ -91,7 +92,7 @@ def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
             env.step = then_press
         return collect(env, actor, buffer, obs, hidden, episodes, stop)
 
-    monkeypatch.setattr(train_teacher, "collect", interrupted)
+    monkeypatch.setattr(teacher_training, "collect", interrupted)
     with pytest.raises(Interrupted):
         train_teacher.train_teacher(small(), run_root=tmp_path / "part")
     monkeypatch.undo()
@@ -127,16 +128,16 @@ def test_metrics_have_the_promised_names(toy_sims, tmp_path):
     assert max(row["step"] for row in run.metrics()) == 4 * 8 * 5
 
 
-def test_the_curriculum_reaches_the_worlds(toy_sims):
-    training = TeacherTraining(small())
+def test_the_curriculum_reaches_the_worlds(toy_sims, tmp_path):
+    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
     assert training.env.mix == {"near": 1.0, "wide": 0.0}
     training.curriculum.progress = 1.0
-    training.iterate(lambda: False)
+    training.iterate()
     assert training.env.mix == {"near": 0.0, "wide": 1.0}
 
 
-def test_normalisers_know_the_worlds_before_the_first_update(toy_sims):
-    training = TeacherTraining(small())
+def test_normalisers_know_the_worlds_before_the_first_update(toy_sims, tmp_path):
+    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
     assert training.policy.normalizers["state"].count > 0
     assert training.iteration == 0
 
@@ -161,9 +162,7 @@ def test_the_presets_are_the_recipe():
 
 def test_a_warm_started_teacher_is_named_so_and_imitates_first(toy_sims, tmp_path):
     expert = train_teacher.train_teacher(small(), run_root=tmp_path)
-    config = small(
-        "depth", warm_start=expert.path, warm=WarmStartConfig(iterations=2, window=2, gradient_steps=2, minibatch=16)
-    )
+    config = small("depth", warm_start=expert.path, warm=WarmStartConfig(iterations=2, gradient_steps=2, minibatch=16))
     run = train_teacher.train_teacher(config, run_root=tmp_path)
     assert run.name == run.meta["name"] == "teacher-depth-warm-started"
     assert final(run)["warm_started_from"] == str(expert.path)
@@ -174,11 +173,29 @@ def test_a_warm_started_teacher_is_named_so_and_imitates_first(toy_sims, tmp_pat
 
 def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
     expert = train_teacher.train_teacher(small(), run_root=tmp_path)
-    warm = WarmStartConfig(iterations=3, beta_iterations=3, window=2, gradient_steps=3, minibatch=16)
+    warm = WarmStartConfig(iterations=3, beta_iterations=3, gradient_steps=3, minibatch=16)
     config = small("depth", warm_start=expert.path, warm=warm)
     whole = train_teacher.train_teacher(config, run_root=tmp_path / "whole")
-    part = train_teacher.train_teacher(config, run_root=tmp_path / "part")
-    checkpoint.remove(part.checkpoints / "iteration_000004.ckpt")
+    part = Run.create("part", config, tmp_path)
+    training = TeacherTraining(config, part)
+    training.iterate()
+    training.iterate()
+    training.save()
+    assert len(list((part.path / "warm_start").glob("*.ckpt"))) == 2
+    train_teacher.train_teacher(resume=part.path)
+    same({**final(whole), "best": 0}, {**final(part), "best": 0})
+    assert not list((part.path / "warm_start").glob("*.ckpt"))  # PPO has no use for them
+
+
+def test_an_update_that_is_broken_off_leaves_no_trace(toy_sims, tmp_path):
+    whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
+    part = Run.create("part", small(), tmp_path)
+    training, asked = TeacherTraining(small(), part), []
+    training.iterate()
+    with pytest.raises(RolloutStoppedError):
+        training.iterate(lambda: asked.append(0) or len(asked) > 7)  # 5 steps, then 4 gradient steps
+    training.save()
+    assert [path.name for path in part.checkpoints.iterdir()] == ["iteration_000001.ckpt"]
     train_teacher.train_teacher(resume=part.path)
     same({**final(whole), "best": 0}, {**final(part), "best": 0})
 

@@ -15,7 +15,7 @@ DEPTH = dataclasses.replace(
 )
 
 
-WARM = WarmStartConfig(iterations=12, beta_iterations=4, window=4, gradient_steps=8, minibatch=64)
+WARM = WarmStartConfig(iterations=12, beta_iterations=4, gradient_steps=8, minibatch=64)
 
 
 def build(memory="none"):
@@ -27,7 +27,7 @@ def build(memory="none"):
     expert.normalizers["state"].update(torch.randn(100, 6) * 0.5)
     policy = ActorCritic(DEPTH, env.obs_spec, env.action_dim)
     ppo = PPO(policy, PPOConfig())
-    buffers = [RolloutBuffer(env.obs_spec, policy.train_keys, 8, 32, env.action_dim) for _ in range(WARM.window)]
+    buffers = [RolloutBuffer(env.obs_spec, policy.train_keys, 8, 32, env.action_dim) for _ in range(WARM.iterations)]
     return env, expert, WarmStart(ppo, expert, WARM, buffers)
 
 

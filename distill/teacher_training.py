@@ -1,0 +1,235 @@
+"""`TeacherTraining`: everything that one iteration of teacher training changes, and how it is put back."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.fabric import Fabric
+
+from .. import sims
+from ..errors import HandsightError
+from ..sims.vec_env import VecEnv
+from ..teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
+from . import checkpoint
+from .curriculum import Curriculum
+from .evaluate import evaluate_in
+from .policy_loading import BEST, load_policy, policy_tree
+from .warm_start import WarmStart
+
+if TYPE_CHECKING:
+    from .run import Run
+    from .train_teacher import TeacherConfig
+
+VALIDATION_SEED = 500_000
+"""Of the resets that choose the best checkpoint: apart from the training's (small) and the final evaluation's."""
+PERIODIC = "iteration_*.ckpt"
+IMITATED = "warm_start"
+"""Folder in the run with the rollouts of a warm start, while it lasts."""
+
+
+class TeacherTraining:
+    """What acts, what learns and where the worlds stand. Between two iterations it keeps a copy of all that the next
+    one depends on, so that an iteration may be broken off anywhere without a trace."""
+
+    def __init__(self, config: TeacherConfig, run: Run | None = None, saved: Mapping[str, Any] | None = None) -> None:
+        """Begins anew, or goes on bit for bit from what `save` wrote.
+
+        Args:
+            config: what to train.
+            run: where checkpoints go; without one it can only `iterate`.
+            saved: a checkpoint's tree.
+        """
+        self.config, self._run = config, run
+        torch.manual_seed(config.seed)
+        self.fabric = _fabric(config)
+        self.env = sims.make(config.env, config.policy.train_keys, config.num_envs)
+        self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
+        self.ppo = PPO(self.policy, config.ppo, self.fabric)
+        self.buffer = self._new_buffer()
+        self.curriculum = Curriculum(config.curriculum)
+        self.episodes = EpisodeTracker(config.num_envs, self.env.reset_kinds, self.env.device)
+        self.warm = self._warm_start() if config.warm_start and (saved is None or saved["warm"]) else None
+        self.iteration, self.best = 0, -1.0
+        self._validation: VecEnv | None = None
+        if saved is None:
+            self._begin()
+        else:
+            self._continue(saved)
+        self._finished = copy.deepcopy(self._state())
+
+    @property
+    def run(self) -> Run:
+        """Where checkpoints go."""
+        if self._run is None:
+            raise HandsightError("TeacherTraining: expected a run to save into, found none")
+        return self._run
+
+    @property
+    def steps(self) -> int:
+        """Environment steps that were learnt from."""
+        return self.iteration * self.config.num_envs * self.config.rollout_steps
+
+    @property
+    def title(self) -> str:
+        """The run's name and what its rollouts take."""
+        buffers = [self.buffer, *(self.warm.buffers if self.warm else [])]
+        return f"{self.config.run_name} ({sum(buffer.size for buffer in buffers) / 2**20:.0f} MiB of rollouts)"
+
+    def iterate(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """Collect and update once. Returns metrics by name.
+
+        Raises:
+            RolloutStoppedError: `stop` said so; the training is of no use any more, but `save` still is.
+        """
+        start = time.perf_counter()
+        if self.warm:
+            actor, learner, buffer = self.warm.actor, self.warm, self.warm.buffer
+        else:
+            actor, learner, buffer = self.policy, self.ppo, self.buffer
+        with self.fabric.autocast():
+            self.obs, self.hidden = collect(self.env, actor, buffer, self.obs, self.hidden, self.episodes, stop)
+        collected = time.perf_counter()
+        metrics = learner.update(buffer, stop)
+        metrics |= self._finish()
+        seconds = time.perf_counter() - start
+        return metrics | {
+            "iteration": float(self.iteration),
+            "fps": self.config.num_envs * self.config.rollout_steps / seconds,
+            "seconds/collect": collected - start,
+            "seconds/update": seconds - (collected - start),
+        }
+
+    def _finish(self) -> dict[str, float]:
+        """What is said and done of the episodes that ended; from here on the iteration counts."""
+        metrics, by_kind = self.episodes.summary()
+        self.curriculum.update(by_kind)
+        self.env.set_reset_mix(self.curriculum.mix)
+        if self.warm:
+            self.warm.write_last(self.run.path / IMITATED)
+            self.warm = None if self.warm.done else self.warm
+        self.iteration += 1
+        self._finished = copy.deepcopy(self._state())
+        return metrics | {"curriculum": self.curriculum.progress}
+
+    def validate(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
+        """How well the mean of the policy does on held-out resets; the best policy so far becomes best.ckpt."""
+
+        def watch(*_: Any) -> None:
+            if stop():
+                raise RolloutStoppedError
+
+        count = min(self.config.validation_episodes, self.config.num_envs)
+        if self._validation is None:
+            self._validation = sims.make(self.config.env, self.policy.obs_keys, count)
+            self._validation.set_reset_mix({self.config.validation_kind: 1.0})
+        result = evaluate_in(
+            self._validation, self.policy, self.config.validation_episodes, VALIDATION_SEED, watch=watch
+        )
+        success = float(result.success_at_end.mean())
+        if success > self.best:
+            self.best = self._finished["best"] = success
+            checkpoint.save(self.run.checkpoints / BEST, self._policy_tree())
+        return {
+            "validation/success_at_end": success,
+            "validation/success_once": float(result.success_once.mean()),
+            "validation/return": float(result.episode_return.mean()),
+        }
+
+    def save(self) -> None:
+        """Write a checkpoint of the last finished iteration, and drop the oldest ones."""
+        name = PERIODIC.replace("*", f"{self._finished['iteration']:06d}")
+        checkpoint.save(self.run.checkpoints / name, self._finished)
+        checkpoint.keep_last(self.run.checkpoints, self.config.keep_checkpoints, PERIODIC)
+        if self._finished["warm"] is None:
+            for rollout in (self.run.path / IMITATED).glob("*.ckpt"):
+                checkpoint.remove(rollout)
+
+    def close(self) -> None:
+        """Release the worlds."""
+        for env in (self.env, self._validation):
+            if env is not None:
+                env.close()
+
+    def _state(self) -> dict[str, Any]:
+        return self._policy_tree() | {
+            "ppo": self.ppo.state_dict(),
+            "warm": self.warm.state_dict() if self.warm else None,
+            "curriculum": self.curriculum.state_dict(),
+            "iteration": self.iteration,
+            "best": self.best,
+            "worlds": {
+                "env": self.env.state_dict(),
+                "episodes": self.episodes.state_dict(),
+                "hidden": self.hidden,
+                "random": checkpoint.rng_state(),
+            },
+        }
+
+    def _policy_tree(self) -> dict[str, Any]:
+        config, origin = self.config, self.config.warm_start
+        tree = policy_tree(
+            self.policy, config.policy, self.env.action_dim, self.env.signature, config.env, self.policy.train_keys
+        )
+        return tree | {"warm_started_from": origin and str(origin)}
+
+    def _begin(self) -> None:
+        self.env.set_reset_mix(self.curriculum.mix)
+        self.obs = self.env.reset(self.config.seed)
+        self.env.stagger()
+        self.hidden = self.policy.initial_hidden(self.config.num_envs)
+        if self.warm is None:  # the first rollout must not be the first time that the normalisers see anything
+            with self.fabric.autocast():
+                self.obs, self.hidden = collect(
+                    self.env, self.policy, self.buffer, self.obs, self.hidden, self.episodes
+                )
+            self.ppo.take_in(self.buffer)
+            self.episodes.summary()
+
+    def _continue(self, saved: Mapping[str, Any]) -> None:
+        self.policy.load_state_dict(saved["policy"]["weights"])
+        self.ppo.load_state_dict(saved["ppo"])
+        if self.warm:
+            self.warm.load_state_dict(saved["warm"])
+            self.warm.read(self.run.path / IMITATED)
+        self.curriculum.load_state_dict(saved["curriculum"])
+        self.iteration, self.best = saved["iteration"], saved["best"]
+        self.obs = self.env.load_state_dict(saved["worlds"]["env"])
+        self.episodes.load_state_dict(saved["worlds"]["episodes"])
+        self.hidden = saved["worlds"]["hidden"].to(self.fabric.device)
+        checkpoint.set_rng_state(saved["worlds"]["random"])
+
+    def _new_buffer(self, share: int = 1) -> RolloutBuffer:
+        """share: how many buffers divide the memory budget."""
+        config = self.config
+        return RolloutBuffer(
+            self.env.obs_spec,
+            self.policy.train_keys,
+            config.rollout_steps,
+            config.num_envs,
+            self.env.action_dim,
+            self.policy.core.hidden_size,
+            self.fabric.device,
+            int(config.memory_budget_gib * 2**30) // share,
+        )
+
+    def _warm_start(self) -> WarmStart:
+        origin, config = self.config.warm_start, self.config.warm
+        assert origin is not None
+        loaded = load_policy(origin, str(self.fabric.device))
+        loaded.check(self.env.signature)
+        if not isinstance(loaded.policy, ActorCritic):
+            raise HandsightError(f"warm start from {origin}: expected a teacher, found a {loaded.kind}")
+        buffers = [self._new_buffer(config.iterations + 1) for _ in range(config.iterations)]
+        return WarmStart(self.ppo, loaded.policy, config, buffers)
+
+
+def _fabric(config: TeacherConfig) -> Fabric:
+    device = torch.device(config.device)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
+    devices: Any = 1 if device.index is None else [device.index]
+    return Fabric(accelerator=device.type, devices=devices, precision=config.precision)
