@@ -313,6 +313,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=PossibleUserWarning)
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated")
             yield
     finally:
         log.setLevel(level)

@@ -225,6 +225,13 @@ def test_the_cap_is_kept_and_said_once(toy_sims, scripted, tmp_path):
     assert [row["buffer/evicted"] for row in run.metrics()] == [0, 0, 4, 8]
 
 
+def test_mixed_precision_trains_a_student_that_is_saved_in_full(toy_sims, scripted, tmp_path):
+    run = train_student.train_student(quick(scripted, precision="bf16-mixed", iterations=2), run_root=tmp_path)
+    weights = saved(run)["policy"]["weights"]
+    assert weights["head.mean.weight"].dtype == torch.float32
+    assert all(torch.isfinite(weight).all() for weight in weights.values())
+
+
 def test_neither_config_nor_resume_is_an_error(toy_sims):
     with pytest.raises(HandsightError, match="either a config or a run"):
         train_student.train_student()
