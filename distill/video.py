@@ -19,7 +19,6 @@ from PIL import Image, ImageDraw, ImageFont
 from rich.console import Console
 
 from .. import sims
-from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import VecEnv
 from .episodes import play
@@ -51,10 +50,10 @@ class VideoArgs:
     """The mp4; in the run's folder videos/ if not given. A contact sheet (png) is written beside it."""
     speed: float = 0.5
     """Playing speed; 1 is real time."""
-    tile: int = 192
+    tile: int = 176
     """Width of one image, pixels."""
-    overview: bool = False
-    """Show the robot from outside, too; needs OpenGL (without a display: MUJOCO_GL=egl), and is slow."""
+    overview: bool = True
+    """Show the robot from outside, too, where the environment can."""
     device: str = "cpu"
     """Where the policy and the environment run."""
 
@@ -64,7 +63,7 @@ class Film:
     """E episodes side by side, T frames: the reset and each step; an episode that is over stands still."""
 
     images: dict[str, NDArray[np.uint8]]
-    """By panel, each (T, E, H, W, 3) RGB; "overview" only if it was asked for."""
+    """By panel, each (T, E, H, W, 3) RGB; "overview" only where the environment offers it."""
     success: NDArray[np.bool_]
     """(T, E) lifted and held in this frame."""
     over: NDArray[np.bool_]
@@ -115,7 +114,7 @@ def make_film(
     seed: int = HELD_OUT_SEED,
     reset_kind: str | None = None,
     device: str = "cpu",
-    overview: bool = False,
+    overview: bool = True,
 ) -> Film:
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
     env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=device)
@@ -126,7 +125,7 @@ def make_film(
         env.close()
 
 
-def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = False) -> Film:
+def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Film:
     """Film in an environment that exists already and observes depth and stereo."""
     obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
     kind = env.measure().get("kind")
@@ -159,25 +158,17 @@ def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray[np.uint8]]
     """The panels of all worlds, each (E, H, W, 3)."""
     stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
     panels = {"left eye": stereo[0].copy(), "right eye": stereo[1].copy(), "depth": colour_depth(obs["depth"][:, 0])}
-    if overview:
-        panels["overview"] = np.stack([_from_outside(env, world) for world in range(env.num_envs)])
+    render = getattr(env, "render_overview", None)
+    if overview and render is not None:
+        panels["overview"] = np.stack([_square(render(world)) for world in range(env.num_envs)])
     return panels
 
 
-def _from_outside(env: VecEnv, world: int) -> NDArray[np.uint8]:
-    """(S, S, 3): the middle of the environment's overview picture."""
-    render = getattr(env, "render_overview", None) or getattr(getattr(env, "engine", None), "render_overview", None)
-    if render is None:
-        raise HandsightError(f"video: {type(env).__name__} has no overview camera; film without overview")
-    try:
-        picture = np.asarray(render(world))
-    except Exception as error:  # whatever a missing OpenGL raises
-        raise HandsightError(
-            f"video: the overview needs OpenGL, which failed: {error}. Without a display, install EGL and set "
-            "MUJOCO_GL=egl, or film without overview."
-        ) from error
-    side = min(picture.shape[:2])
-    top, left = (picture.shape[0] - side) // 2, (picture.shape[1] - side) // 2
+def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(S, S, 3): the middle of a picture (H, W, 3)."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
     return picture[top : top + side, left : left + side]
 
 
@@ -190,7 +181,7 @@ def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.rint(coloured * 255).astype(np.uint8)
 
 
-def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 192) -> None:
+def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 176) -> None:
     """Write an mp4 (h264, yuv420p, playable in browsers).
 
     Args:
