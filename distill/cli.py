@@ -67,7 +67,8 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         _run(words)
     except (HandsightError, OSError) as error:
-        sys.stderr.write(f"handsight {words[0]}: {error}\n")
+        message = str(error).removeprefix(f"{words[0]}: ")
+        sys.stderr.write(f"handsight {words[0]}: {message}\n")
         return 2
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"handsight {words[0]}: {stop or 'stopped'}\n")
@@ -94,7 +95,9 @@ def _run(words: list[str]) -> None:
     module = _module(command)
     config_class, function = getattr(module, command.config), getattr(module, command.function)
     if name not in RESUMABLE:
-        function(options.parse(config_class, rest, f"handsight {name}"))
+        config = options.parse(config_class, rest, f"handsight {name}")
+        _check_device(config)
+        function(config)
         return
     sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)
     resume = _resumed(rest)
@@ -104,6 +107,7 @@ def _run(words: list[str]) -> None:
         return
     default = getattr(config_class, sight)() if sight else None
     training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
+    _check_device(training.config)
     function(training.config, run_root=training.runs)
 
 
@@ -146,6 +150,20 @@ def _check_sight(resume: Path, config_class: type, sight: str | None) -> None:
     found = getattr(Run.open(resume).config(config_class), "sight", None)
     if sight is not None and found != sight:
         raise UsageError(f"--resume {resume}: expected a {sight} teacher, found a {found} teacher")
+
+
+def _check_device(config: object) -> None:
+    """Every `device` on the command line is one that torch can use here."""
+    device = getattr(config, "device", "cpu")
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise UsageError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
 
 
 def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:

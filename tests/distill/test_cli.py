@@ -34,6 +34,8 @@ class LearnConfig:
     """Worlds."""
     net: Net = field(default_factory=Net)
     """Size."""
+    device: str = "cpu"
+    """Where."""
 
     @classmethod
     def state(cls):
@@ -110,6 +112,8 @@ def test_resume_hands_on_the_run_alone(calls, tmp_path):
         (["train-student", "--resume", "x", "--num-envs", "3"], "own configuration: found also --num-envs 3"),
         (["train-teacher", "state", "--resume", "RUN"], "expected a state teacher, found a depth teacher"),
         (["train-teacher", "--resume", "nowhere"], "run nowhere does not exist"),
+        (["evaluate", "--device", "cuda:99"], "device 'cuda:99' cannot be used here; available: cpu"),
+        (["train-teacher", "depth", "--device", "abacus"], "device 'abacus' cannot be used here; available: cpu"),
     ],
 )
 def test_mistake_is_one_message_and_exit_code_2(calls, capsys, tmp_path, words, message):
