@@ -23,7 +23,7 @@ TEACHER = TeacherConfig(
     policy=ActorCriticConfig(hidden=(8,), auxiliary=("object_from_palm",)),
     ppo=PPOConfig(epochs=1, minibatches=1),
     curriculum=CurriculumConfig(start={"near": 1.0}, goal={"near": 0.5, "wide": 0.5}, gate="near"),
-    warm=WarmStartConfig(iterations=1, window=1, gradient_steps=1, minibatch=16),
+    warm=WarmStartConfig(iterations=1, gradient_steps=1, minibatch=16),
     num_envs=8,
     rollout_steps=10,
     iterations=2,
