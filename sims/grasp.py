@@ -237,14 +237,15 @@ class GraspTask(VecEnv):
         if "depth" in images:
             depth = images["depth"]
             shape = depth.shape
-            noise = draws.normal("depth_noise", shape[2] * shape[3]).reshape(shape) if r.depth_noise > 0 else None
-            noise = None if noise is None else r.depth_noise * noise * depth**2
+            noise = None
+            if r.depth_noise > 0:
+                noise = draws.triangular("depth_noise", depth[0].numel()).reshape(shape) * (r.depth_noise * depth**2)
             obs["depth"] = depth_to_millimetres(depth, self._rig, noise)
         if "stereo" in images:
             obs["stereo"] = images["stereo"]
             if r.pixel_noise > 0:
                 grain = draws.triangular("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
-                obs["stereo"] = (images["stereo"] + r.pixel_noise * grain).round_().clamp_(0, 255).to(torch.uint8)
+                obs["stereo"] = grain.mul_(r.pixel_noise).add_(images["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
         return obs
 
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:

@@ -46,16 +46,12 @@ class Draws:
         unit = _shift_right(self._bits(name, size), 40).to(torch.float32) * 2.0**-24
         return low + (high - low) * unit
 
-    def normal(self, name: str, size: int) -> Tensor:
-        """(N, size) float32, standard normal (Box and Muller 1958)."""
-        u, v = self.uniform(name + "/u", size), self.uniform(name + "/v", size)
-        return torch.sqrt(-2.0 * torch.log1p(-u)) * torch.cos(2.0 * torch.pi * v)
-
     def triangular(self, name: str, size: int) -> Tensor:
         """(N, size) float32 with mean 0 and variance 1, triangular: cheap grain, one draw for four pixels."""
         bits = self._bits(name, size // 4 + 1)
-        bytes_ = bits.view(torch.uint8).reshape(len(bits), -1, 2).to(torch.float32).sum(-1)
-        return ((bytes_ - 255.0) / 104.51)[:, :size]
+        halves = bits.view(torch.uint8)
+        total = halves[:, 0::2].to(torch.float32).add_(halves[:, 1::2])
+        return total.sub_(255.0).div_(104.51)[:, :size]
 
     def integer(self, name: str, count: int) -> Tensor:
         """(N,) int64 in 0..count-1."""
@@ -92,7 +88,7 @@ class Randomization:
     camera_turn: float = 0.015
     """Largest mounting error of the camera pair, rad about each axis."""
     depth_noise: float = 0.003
-    """Standard deviation of depth at 1 m, m; grows with the square of depth, as stereo matching does."""
+    """Standard deviation of depth noise at 1 m, m; grows with the square of depth, as stereo matching does."""
     pixel_noise: float = 3.0
     """Standard deviation of RGB noise, grey levels of 255."""
     textures: bool = True
