@@ -173,7 +173,7 @@ def test_a_warm_started_teacher_is_named_so_and_imitates_first(toy_sims, tmp_pat
 
 def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
     expert = train_teacher.train_teacher(small(), run_root=tmp_path)
-    warm = WarmStartConfig(iterations=3, beta_iterations=3, gradient_steps=3, minibatch=16)
+    warm = WarmStartConfig(iterations=3, beta_iterations=3, gradient_steps=12, minibatch=16)
     config = small("depth", warm_start=expert.path, warm=warm)
     whole = train_teacher.train_teacher(config, run_root=tmp_path / "whole")
     part = Run.create("part", config, tmp_path)

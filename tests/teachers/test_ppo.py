@@ -217,3 +217,18 @@ def test_an_update_goes_on_where_it_was_saved():
     for name, value in ppo.policy.state_dict().items():
         assert torch.equal(value, other.policy.state_dict()[name]), name
     assert other.rate == ppo.rate
+
+
+def test_normalisers_take_a_rollout_in_after_learning_from_it():
+    ppo, buffer = build()
+    buffer.valid[0] = False
+    counts, improve = [], ppo.improve
+
+    def watched(batch):
+        counts.append(ppo.policy.normalizers["state"].count.item())
+        return improve(batch)
+
+    ppo.improve = watched
+    ppo.update(buffer)
+    assert counts == [0, 0]  # while it learns the policy is the one that acted
+    assert ppo.policy.normalizers["state"].count == (STEPS - 1) * WORLDS
