@@ -70,7 +70,8 @@ class RayCameras:
                 render_rgb=self._stereo, render_depth=[True] + [False] * self._stereo,
                 render_seg=[True] + [False] * self._stereo,
                 enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
-                use_textures=self._stereo, use_shadows=False, enable_specular=False, enable_emission=False, background_color=SKY,
+                use_textures=self._stereo, use_shadows=False, enable_specular=False, enable_emission=False,
+                background_color=SKY,
             )  # fmt: skip
         return _Shard(worlds, looks, data, context)
 
