@@ -110,4 +110,7 @@ TERMS = {f.__name__: f for f in (reach, approach, close, raise_hand, lift, succe
 def grasp_reward(s: GraspSituation, weights: RewardWeights) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of the weighted terms (N,), and each of them by name."""
     terms = {name: weights.scale * getattr(weights, name) * term(s) for name, term in TERMS.items()}
-    return torch.stack(list(terms.values())).sum(0), terms
+    total = torch.zeros_like(s.lift)
+    for term in terms.values():  # one after the other: a sum over a stack rounds by the number of worlds
+        total = total + term
+    return total, terms

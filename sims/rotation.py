@@ -57,7 +57,8 @@ def log_matrix(rotation: Tensor) -> Tensor:
     )
     sine = axis.norm(dim=-1, keepdim=True)
     cosine = 0.5 * (rotation[..., 0, 0] + rotation[..., 1, 1] + rotation[..., 2, 2] - 1.0)[..., None]
-    angle = torch.atan2(sine, cosine)
+    # Half-angle formula: torch.atan2 rounds differently at the end of a batch, so worlds would depend on their number.
+    angle = 2.0 * torch.atan(sine / (1.0 + cosine).clamp_min(1e-6))
     return axis * torch.where(sine > 1e-6, angle / sine.clamp_min(1e-6), torch.ones_like(sine))
 
 

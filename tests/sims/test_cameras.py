@@ -13,7 +13,14 @@ from handsight.sims.scene import SceneConfig
 
 STILL = Randomization(camera_shift=0, camera_turn=0, depth_noise=0, pixel_noise=0, textures=False)
 ABOVE = CameraRig(
-    mount="world", position=(0.62, 0.0, 0.8), right=(0, -1, 0), up=(1, 0, 0), height=64, width=64, fov_y=50
+    mount="world",
+    position=(0.62, 0.0, 0.8),
+    right=(0, -1, 0),
+    up=(1, 0, 0),
+    height=64,
+    width=64,
+    fov_y=50,
+    depth_max=1.2,
 )
 
 
