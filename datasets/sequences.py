@@ -2,56 +2,72 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..errors import HandsightError
+from .episodes import episodes_of, read_column
+from .schema import ROW_FLAGS, DatasetError, Facts
+from .shard import SUFFIX, Shard, verify
+from .writer import write_shard
 
 Columns = Mapping[str, Tensor]
 """Tensors by name, each (T, S, ...): T steps of S sequences."""
 
 
-class SequenceBufferError(HandsightError):
+class SequenceBufferError(DatasetError):
     """Sequences that do not fit into memory, or files of them that are missing or altered."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Rollout:
     """What was appended at once; its file is written once and never changed."""
 
     number: int
     """Counts what was ever appended."""
-    columns: dict[str, Tensor]
-    """(T, S, ...) each, on the CPU."""
+    form: dict[str, Any]
+    """Numbers of steps and sequences, and dtype and shape (without the first two axes) of each column."""
+    nbytes: int
+    """Bytes that its columns take in memory."""
+    columns: dict[str, Tensor] | None
+    """(T, S, ...) each, on the CPU; None where they are on the disk only."""
+    facts: Mapping[str, Any]
+    """Of all its episodes: seed, beta, policy_version."""
     file: dict[str, Any] | None = None
-    """Name, size and sha256 of its file, once written."""
+    """Name, size and sha256 of its shard, once written."""
+    shard: Shard | None = None
+    """Open, once it was read from."""
 
     @property
     def sequences(self) -> int:
         """S."""
-        return next(iter(self.columns.values())).shape[1]
+        return self.form["sequences"]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes in memory."""
-        return sum(column.nbytes for column in self.columns.values())
+    def take(self, chosen: Tensor) -> dict[str, Tensor]:
+        """Columns (T, len(chosen), ...) of the chosen sequences."""
+        if self.columns is not None:
+            return {name: column[:, chosen] for name, column in self.columns.items()}
+        assert self.shard is not None
+        return read_sequences(self.shard, self.form, chosen.tolist())
 
 
 class SequenceBuffer:
-    """Keeps the newest rollouts that fit under a memory cap and forgets the oldest."""
+    """Keeps the newest rollouts that fit under a memory cap; the oldest are forgotten, or left on the disk."""
 
-    def __init__(self, capacity: int) -> None:
-        """capacity: bytes that the tensors may take."""
-        self.capacity = capacity
+    def __init__(self, capacity: int, facts: Facts | None = None, spill: Path | None = None) -> None:
+        """A buffer without rollouts.
+
+        Args:
+            capacity: bytes that the tensors may take.
+            facts: what every shard of it says of its origin.
+            spill: folder to which rollouts go that memory cannot hold; without one they are forgotten.
+        """
+        self.capacity, self.facts, self.spill = capacity, facts or Facts("", {}, {}), spill
         self.appended = 0
         """Rollouts ever appended."""
         self.evicted = 0
@@ -63,28 +79,50 @@ class SequenceBuffer:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(rollout.nbytes for rollout in self._rollouts)
+        """Bytes held in memory."""
+        return sum(rollout.nbytes for rollout in self._rollouts if rollout.columns is not None)
 
-    def append(self, columns: Columns) -> int:
+    @property
+    def spilled(self) -> int:
+        """Sequences that are read from the disk."""
+        return sum(rollout.sequences for rollout in self._rollouts if rollout.columns is None)
+
+    def append(self, columns: Columns, facts: Mapping[str, Any] | None = None) -> int:
         """Take in one rollout; returns how many old sequences were forgotten for it.
+
+        Args:
+            columns: (T, S, ...) each; `first` and `valid` say where the episodes lie. What stands in rows that are not
+                valid is not kept once the rollout is read from its file.
+            facts: of all its episodes.
 
         Raises:
             SequenceBufferError: this rollout alone is larger than the cap.
         """
-        rollout = Rollout(self.appended, {name: column.cpu() for name, column in columns.items()})
-        if rollout.nbytes > self.capacity:
-            each = rollout.nbytes / rollout.sequences
+        held = {name: column.cpu() for name, column in columns.items()}
+        steps, sequences = held["valid"].shape
+        forms = {name: [str(c.dtype).removeprefix("torch."), list(c.shape[2:])] for name, c in held.items()}
+        form = {"steps": steps, "sequences": sequences, "columns": forms}
+        size = sum(column.nbytes for column in held.values())
+        if size > self.capacity:
+            each = size / sequences
             raise SequenceBufferError(
-                f"sequence buffer: {rollout.sequences} sequences of {each / 2**20:.1f} MiB do not fit into "
+                f"sequence buffer: {sequences} sequences of {each / 2**20:.1f} MiB do not fit into "
                 f"{self.capacity / 2**30:.2f} GiB; expected at most {int(self.capacity / each)} worlds, or a larger cap"
             )
         before = self.evicted
-        while self.nbytes + rollout.nbytes > self.capacity:
-            self.evicted += self._rollouts.popleft().sequences
-        self._rollouts.append(rollout)
+        self._make_room(size)
+        self._rollouts.append(Rollout(self.appended, form, size, held, facts or {}))
         self.appended += 1
         return self.evicted - before
+
+    def _make_room(self, size: int) -> None:
+        while self.nbytes + size > self.capacity:
+            if self.spill is None:
+                self.evicted += self._rollouts.popleft().sequences
+                continue
+            oldest = next(rollout for rollout in self._rollouts if rollout.columns is not None)
+            self._write(oldest, self.spill)
+            oldest.columns, oldest.shard = None, Shard(self.spill / (oldest.file or {})["name"])
 
     def batches(self, size: int, count: int, generator: torch.Generator) -> Iterator[dict[str, Tensor]]:
         """`count` batches of `size` sequences, (T, size, ...) each: shuffled passes, each with every sequence once."""
@@ -101,38 +139,62 @@ class SequenceBuffer:
         for rollout in self._rollouts:
             inside = chosen[(chosen >= start) & (chosen < start + rollout.sequences)] - start
             if len(inside):
-                pieces.append({name: column[:, inside] for name, column in rollout.columns.items()})
+                pieces.append(rollout.take(inside))
             start += rollout.sequences
         return {name: torch.cat([piece[name] for piece in pieces], dim=1) for name in pieces[0]}
 
     def write(self, folder: Path) -> dict[str, Any]:
-        """Write the rollouts that have no file yet; returns what `read` needs to find everything again.
+        """Write the rollouts that have no shard yet; returns what `read` needs to find everything again.
 
         Files of what was forgotten stay until `prune`, so that what an older answer names can still be read.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._rollouts = deque(
-            rollout if rollout.file else Rollout(rollout.number, rollout.columns, _write(folder, rollout))
-            for rollout in self._rollouts
-        )
+        for rollout in self._rollouts:
+            self._write(rollout, folder)
         return {
             "appended": self.appended,
             "evicted": self.evicted,
             "rollouts": [{"number": rollout.number, **(rollout.file or {})} for rollout in self._rollouts],
         }
 
+    def _write(self, rollout: Rollout, folder: Path) -> None:
+        if rollout.file is not None:
+            return
+        assert rollout.columns is not None
+        path = folder / f"rollout_{rollout.number:06d}{SUFFIX}"
+        path.unlink(missing_ok=True)  # of an iteration that was not finished when its run was killed
+        columns = {name: column.numpy() for name, column in rollout.columns.items()}
+        episodes = episodes_of(columns, rollout.facts)
+        written = write_shard(path, self.facts, episodes, {"form": rollout.form, "facts": dict(rollout.facts)})
+        rollout.file = {"name": path.name, **{key: written.header[key] for key in ("bytes", "sha256")}}
+
     @classmethod
-    def read(cls, folder: Path, index: Mapping[str, Any], capacity: int) -> SequenceBuffer:
+    def read(
+        cls,
+        folder: Path,
+        index: Mapping[str, Any],
+        capacity: int,
+        facts: Facts | None = None,
+        spill: Path | None = None,
+    ) -> SequenceBuffer:
         """The buffer as it was when `write` returned `index`.
 
         Raises:
-            SequenceBufferError: a file is missing, cut or altered.
+            DatasetError: a file is missing, cut or altered.
         """
-        buffer = cls(capacity)
+        buffer = cls(capacity, facts, spill)
         buffer.appended, buffer.evicted = index["appended"], index["evicted"]
         for entry in index["rollouts"]:
             file = {key: entry[key] for key in ("name", "bytes", "sha256")}
-            buffer._rollouts.append(Rollout(entry["number"], _read(folder, file), file))
+            if verify(folder / file["name"])["sha256"] != file["sha256"]:
+                raise SequenceBufferError(f"{folder / file['name']} is not the shard that was written for this run")
+            shard = Shard(folder / file["name"])
+            form = shard.extra["form"]
+            columns = read_sequences(shard, form, range(form["sequences"]))
+            size = sum(column.nbytes for column in columns.values())
+            buffer._make_room(size)
+            buffer._rollouts.append(Rollout(entry["number"], form, size, columns, shard.extra["facts"], file))
+            shard.close()
         return buffer
 
 
@@ -149,27 +211,23 @@ def stack(rows: Sequence[Columns]) -> dict[str, Tensor]:
     return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def _write(folder: Path, rollout: Rollout) -> dict[str, Any]:
-    data = safetensors.torch.save({name: column.contiguous() for name, column in rollout.columns.items()})
-    path = folder / f"rollout_{rollout.number:06d}.safetensors"
-    draft = path.with_suffix(".tmp")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(path)
-    return {"name": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _read(folder: Path, file: Mapping[str, Any]) -> dict[str, Tensor]:
-    path = folder / file["name"]
-    if not path.is_file():
-        there = ", ".join(sorted(p.name for p in folder.glob("rollout_*"))) or "none"
-        raise SequenceBufferError(f"{path} is missing: expected {file['bytes']:,} bytes; available: {there}")
-    data = path.read_bytes()
-    if len(data) != file["bytes"] or hashlib.sha256(data).hexdigest() != file["sha256"]:
-        raise SequenceBufferError(
-            f"{path} was cut or altered: expected {file['bytes']:,} bytes with sha256 {file['sha256']}, "
-            f"found {len(data):,} bytes"
-        )
-    return safetensors.torch.load(data)
+def read_sequences(shard: Shard, form: Mapping[str, Any], chosen: Iterable[int]) -> dict[str, Tensor]:
+    """Sequences of a rollout's shard, its episodes at the rows at which they were; zeros in rows that are not valid."""
+    chosen = list(chosen)
+    batch = {
+        name: torch.zeros(form["steps"], len(chosen), *shape, dtype=getattr(torch, kind))
+        for name, (kind, shape) in form["columns"].items()
+    }
+    pieces: dict[int, list[tuple[str, dict[str, Any]]]] = {}
+    for name in shard.names:
+        facts = shard.episode_facts(name)
+        pieces.setdefault(facts["sequence"], []).append((name, facts))
+    for place, sequence in enumerate(chosen):
+        for name, facts in pieces.get(sequence, []):
+            rows = slice(facts["row"], facts["row"] + facts["num_samples"])
+            batch["first"][rows.start, place] = batch["valid"][rows, place] = True
+            if "success" in batch:
+                batch["success"][rows.stop - 1, place] = facts["success"]
+            for column in form["columns"].keys() - ROW_FLAGS:
+                batch[column][rows, place] = torch.from_numpy(read_column(shard, name, column)).to(batch[column].dtype)
+    return batch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import timm
@@ -22,7 +22,7 @@ from ..errors import HandsightError
 
 DEPTH_MEAN, DEPTH_STD = 500.0, 250.0
 """Millimetres: centre and spread of what a palm camera sees over a table."""
-SIZES = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 224, 256, 288, 384)
+SIZES = (16, 24, 32, 48, 56, 64, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 """Pixels: what is tried before an error says which sizes a model can take."""
 
 
@@ -38,16 +38,22 @@ class BackboneConfig:
     """Name in timm's list, or `resnet10t_light`: ResNet-10-T with 16, 32, 64 and 128 channels, for two CPU cores."""
     pretrained: bool = False
     """Start from ImageNet weights; where they cannot be had, warn and start from random ones."""
-    out_indices: tuple[int, ...] = (2, 3)
-    """Levels whose feature maps are read, counted as timm counts them; -1 is the last."""
-    image_size: int | None = None
-    """Pixels: images are resized to this square before the backbone sees them; None leaves them as rendered."""
+    out_indices: tuple[int, ...] | None = None
+    """Levels whose feature maps are read, counted as timm counts them; -1 is the last. None: those at 1/8 and 1/16 of
+    the image's size, or the last one of a model that has a single resolution."""
+    most_places: int = 8
+    """Places along a side of a feature map; larger maps are averaged down, as what follows has weights for each."""
+    image_size: int | tuple[int, int] | None = None
+    """Pixels, one side of a square or height and width: images are resized to it before the backbone sees them; None
+    leaves them as rendered."""
     patch_size: int | None = None
     """Pixels, transformers only: smaller patches than the model was designed with give small images more tokens."""
     drop_path_rate: float | None = None
     """Probability that a residual branch is skipped in training; None leaves the model's own."""
     frozen: bool = False
     """Keep the backbone's weights and running statistics as they are and train only what stands on it."""
+    frozen_levels: int = 0
+    """Keep only what the first levels depend on as it is: 1 is the first level of timm's count, and so on."""
 
 
 @register_model
@@ -78,22 +84,22 @@ class Backbone(nn.Module):
             BackboneError: unknown name, levels or options, or an image size that the model cannot take.
         """
         super().__init__()
-        self.config = config
-        self.size = (config.image_size, config.image_size) if config.image_size else image_size
+        self.size = _side(config.image_size) or image_size
         self.resize = self.size != image_size
-        self.net = _build(config, channels, self.size)
+        self.net, config = _build(config, channels, self.size)
+        self.config = config
         self.channels_last_maps = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.shapes = self._probe(channels)
         self.net.to(memory_format=torch.channels_last)  # convolutions on a CPU are faster this way round
-        if config.frozen:
-            self.net.requires_grad_(False)
+        self._drop_unused(channels)
+        self._kept = self._freeze(channels)
         self._set_preprocessing(channels)
 
     def train(self, mode: bool = True) -> Backbone:
-        """A frozen backbone keeps its running statistics too."""
+        """What is frozen keeps its running statistics too."""
         super().train(mode)
-        if self.config.frozen:
-            self.net.eval()
+        for module in self._kept:
+            module.training = False
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -102,8 +108,8 @@ class Backbone(nn.Module):
         x = (x - self.mean) * self.inverse_std
         if self.resize:
             x = F.interpolate(x, size=self.size, mode="bilinear", antialias=True)
-        maps = self.net(x)
-        return [m.permute(0, 3, 1, 2) for m in maps] if self.channels_last_maps else maps
+        maps = [m.permute(0, 3, 1, 2) if self.channels_last_maps else m for m in self.net(x)]
+        return [m if k == (1, 1) else F.avg_pool2d(m, k, ceil_mode=True) for m, k in zip(maps, self.pools, strict=True)]
 
     @property
     def shapes_text(self) -> str:
@@ -124,19 +130,74 @@ class Backbone(nn.Module):
         try:
             maps = _look(self.net, channels, self.size)
         except (AssertionError, RuntimeError, ValueError, IndexError) as error:
-            raise BackboneError(_size_message(self.config, channels, self.size, str(error))) from error
+            raise BackboneError(_size_message(self.config, channels, self.size, str(error), self.net)) from error
         if self.channels_last_maps:
             maps = [m.permute(0, 3, 1, 2) for m in maps]
-        return [(m.shape[1], m.shape[2], m.shape[3]) for m in maps]
+        most = self.config.most_places
+        self.pools = [(-(-m.shape[2] // most), -(-m.shape[3] // most)) for m in maps]
+        return [
+            (m.shape[1], -(-m.shape[2] // down), -(-m.shape[3] // across))
+            for m, (down, across) in zip(maps, self.pools, strict=True)
+        ]
+
+    def _drop_unused(self, channels: int) -> None:
+        """Take away what no chosen level depends on, which timm leaves in for some families: blocks at the end go, and
+        what else there is learns nothing."""
+        used = _reached(self.config, channels, self.size)
+        prefix = "blocks." if hasattr(self.net, "blocks") else "model.blocks."
+        blocks = getattr(getattr(self.net, "model", self.net), "blocks", None)
+        if isinstance(blocks, nn.Sequential):
+            while len(blocks) and not any(name.startswith(f"{prefix}{len(blocks) - 1}.") for name in used):
+                del blocks[-1]
+        for name, parameter in self.net.named_parameters():
+            parameter.requires_grad_(name in used)
+
+    def _freeze(self, channels: int) -> list[nn.Module]:
+        """Take gradients away from what is frozen; returns the modules whose running statistics stay."""
+        if self.config.frozen:
+            self.net.requires_grad_(False)
+            return list(self.net.modules())
+        if not self.config.frozen_levels:
+            return []
+        below = _reached(replace(self.config, out_indices=(self.config.frozen_levels - 1,)), channels, self.size)
+        kept = []
+        for path, module in self.net.named_modules():
+            own = {f"{path}.{name}".lstrip("."): p for name, p in module.named_parameters(recurse=False)}
+            if own and below.issuperset(own):
+                kept.append(module)
+                for parameter in own.values():
+                    parameter.requires_grad_(False)
+        return kept
 
 
-def _build(config: BackboneConfig, channels: int, size: tuple[int, int]) -> nn.Module:
+def _side(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    return (image_size, image_size) if isinstance(image_size, int) else image_size
+
+
+def _build(config: BackboneConfig, channels: int, size: tuple[int, int]) -> tuple[nn.Module, BackboneConfig]:
+    """The model, and the configuration with its levels chosen."""
     if not timm.is_model(config.name):
         near = difflib.get_close_matches(config.name, timm.list_models(), n=5, cutoff=0.5)
         raise BackboneError(
             f"backbone {config.name!r} is not in timm {timm.__version__}; nearest names: {', '.join(near) or 'none'}. "
             'timm.list_models("*part*") lists all.'
         )
+    if config.out_indices is None:
+        config = replace(config, out_indices=_levels(config.name))
+    return _with_weights(config, channels, size), config
+
+
+def _levels(name: str) -> tuple[int, ...]:
+    """Those at 1/8 and 1/16 of the image, the last where there is one resolution only."""
+    info: Any = _sketch(lambda: timm.create_model(name, features_only=True)).feature_info
+    levels = list(zip(info.out_indices, info.reduction(), strict=True))
+    if len({reduction for _, reduction in levels}) == 1:
+        return (-1,)
+    wanted = [max(i for i, r in levels if r == side) for side in (8, 16) if side in info.reduction()]
+    return tuple(wanted) or (levels[-2][0], levels[-1][0])
+
+
+def _with_weights(config: BackboneConfig, channels: int, size: tuple[int, int]) -> nn.Module:
     if not config.pretrained:
         return _create(config, channels, size, pretrained=False)
     reason = _why_unreachable(config.name)
@@ -218,14 +279,31 @@ def _look(net: nn.Module, channels: int, size: tuple[int, int]) -> Sequence[Tens
         net.train(training)
     if any(0 in m.shape for m in maps):
         raise ValueError("a feature map has no pixels left")
-    patch = getattr(getattr(getattr(net, "model", None), "patch_embed", None), "patch_size", None)
-    if patch and any(side % step for side, step in zip(size, patch, strict=True)):
-        raise ValueError(f"patches of {patch[0]} x {patch[1]} px would leave a margin unseen")
+    patch = _patch(net)
+    if any(side % step for side, step in zip(size, patch, strict=True)):
+        raise ValueError(f"patches of {patch[0]} x {patch[1]} px would leave a margin unseen: take a multiple")
     return maps
 
 
-def _size_message(config: BackboneConfig, channels: int, size: tuple[int, int], cause: str) -> str:
-    able = [side for side in SIZES if _can_take(config, channels, side)]
+def _patch(net: nn.Module) -> tuple[int, int]:
+    """Pixels that the first layer of a transformer takes at once; (1, 1) for others."""
+    return getattr(getattr(getattr(net, "model", None), "patch_embed", None), "patch_size", None) or (1, 1)
+
+
+def _reached(config: BackboneConfig, channels: int, size: tuple[int, int]) -> set[str]:
+    """Names of the parameters on which the chosen levels depend."""
+
+    def probe() -> set[str]:
+        net = _create(config, channels, size, pretrained=False).eval()
+        with torch.enable_grad():
+            torch.stack([m.sum() for m in net(torch.zeros(2, channels, *size))]).sum().backward()
+        return {name for name, parameter in net.named_parameters() if parameter.grad is not None}
+
+    return _sketch(probe)
+
+
+def _size_message(config: BackboneConfig, channels: int, size: tuple[int, int], cause: str, net: nn.Module) -> str:
+    able = [side for side in SIZES if side % _patch(net)[0] == 0 and _can_take(config, channels, side)]
     return (
         f"backbone {config.name!r} cannot take images of {size[0]} x {size[1]} px ({cause}); "
         f"of the square sizes tried it takes {', '.join(map(str, able)) or 'none'}. "
@@ -234,8 +312,22 @@ def _size_message(config: BackboneConfig, channels: int, size: tuple[int, int], 
 
 
 def _can_take(config: BackboneConfig, channels: int, side: int) -> bool:
+    def look() -> Sequence[Tensor]:
+        return _look(_create(config, channels, (side, side), pretrained=False), channels, (side, side))
+
     try:
-        _look(_create(config, channels, (side, side), pretrained=False), channels, (side, side))
+        _sketch(look)
     except (BackboneError, AssertionError, RuntimeError, ValueError, IndexError):
         return False
     return True
+
+
+def _sketch(make: Callable[[], Any]) -> Any:
+    """What is only looked at: shapes without numbers, which take no time, where the model allows it; the caller's
+    random numbers stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                return make()
+        except (NotImplementedError, RuntimeError):  # a model that looks at a number
+            return make()

@@ -16,8 +16,8 @@ from ..policies.normalize import RunningMeanStd
 from ..policies.policy import Policy
 from ..policies.recurrent import Memory, RecurrentCore
 from ..sims.vec_env import ArraySpec
-from .backbone import Backbone, BackboneConfig
-from .fusion import Concat, CrossAttention
+from .backbone import DEPTH_MEAN, DEPTH_STD, Backbone, BackboneConfig
+from .fusion import Concat, Correlation, CrossAttention, DepthHead, depth_target
 
 Observation = Mapping[str, Tensor]
 Sight = Literal["stereo", "left", "depth", "state"]
@@ -39,8 +39,13 @@ class StudentConfig:
     """Both eyes, the left one only, or as a control depth or state; what comes after the encoder is the same."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The timm model that looks at each image."""
-    fusion: Literal["cross_attention", "concat"] = "cross_attention"
-    """How the maps of the eyes become one vector."""
+    fusion: Literal["cross_attention", "concat", "correlation", "left"] = "cross_attention"
+    """How the maps of the eyes become one vector: a readout token asks both; side by side; the left eye's beside a cost
+    volume of both; or the left eye alone."""
+    depth_head: bool = False
+    """Also predict the left eye's depth, at the places of the finest map: a check that geometry is seen."""
+    calibrated: bool = False
+    """Also read how this robot's cameras differ from the drawing (group "calibration")."""
     image_features: int = 128
     """Width of that vector, and of the encoder of a state."""
     heads: int = 4
@@ -63,9 +68,14 @@ class StudentConfig:
     """Greatest standard deviation."""
 
     @property
-    def obs_keys(self) -> tuple[str, str]:
+    def obs_keys(self) -> tuple[str, ...]:
         """Observation groups that a student of this kind reads."""
-        return GROUP[self.sight], "proprio"
+        return GROUP[self.sight], *self.felt
+
+    @property
+    def felt(self) -> tuple[str, ...]:
+        """Those that are vectors beside what is seen."""
+        return ("proprio", "calibration") if self.calibrated else ("proprio",)
 
 
 def gpu_student(pretrained: bool = True) -> StudentConfig:
@@ -87,6 +97,8 @@ class StudentOutput(NamedTuple):
     """(T, B, A) of the action."""
     object_position: Tensor
     """(T, B, 3) metres, in the palm's frame."""
+    depth: Tensor | None = None
+    """(rows that count, h, w) of the left eye, as `depth_label` gives it; None without a depth head."""
 
 
 class StereoStudent(Policy):
@@ -107,8 +119,8 @@ class StereoStudent(Policy):
         super().__init__()
         self.config, self.obs_keys = config, config.obs_keys
         _check(config, obs_spec)
-        proprio = obs_spec["proprio"].shape[0]
-        self.normalize = nn.ModuleDict({"proprio": RunningMeanStd(proprio)})
+        self.normalize = nn.ModuleDict({key: RunningMeanStd(obs_spec[key].shape[0]) for key in config.felt})
+        proprio = sum(obs_spec[key].shape[0] for key in config.felt)
         self.feel = nn.Sequential(nn.Linear(proprio, config.proprio_features), nn.ELU())
         if config.sight == "state":
             width = obs_spec["state"].shape[0]
@@ -117,9 +129,11 @@ class StereoStudent(Policy):
             self.see.append(nn.Linear(config.image_features, config.image_features))
         else:
             *_, channels, height, image_width = obs_spec[self.obs_keys[0]].shape
-            self.eyes = 2 if config.sight == "stereo" else 1
+            self.eyes = 2 if config.sight == "stereo" and config.fusion != "left" else 1
             self.backbone = Backbone(config.backbone, channels, (height, image_width))
             self.fusion = self._fusion(proprio)
+            if config.depth_head:
+                self.depth_head = DepthHead(self.backbone.shapes[0], self.eyes)
         self.core = RecurrentCore(config.memory, config.image_features + config.proprio_features, config.memory_size)
         self.object_head = nn.Linear(self.core.output_size, 3)
         known = self.core.output_size + (3 if config.object_to_action else 0)
@@ -128,8 +142,11 @@ class StereoStudent(Policy):
 
     def _fusion(self, proprio: int) -> nn.Module:
         config = self.config
-        if config.fusion == "concat":
-            return Concat(self.backbone.shapes, self.eyes, config.image_features)
+        match config.fusion:
+            case "concat":
+                return Concat(self.backbone.shapes, self.eyes, config.image_features)
+            case "correlation" if self.eyes == 2:
+                return Correlation(self.backbone.shapes, config.image_features)
         return CrossAttention(self.backbone.shapes, self.eyes, proprio, config.image_features, config.heads)
 
     def initial_hidden(self, n: int) -> Tensor:
@@ -138,7 +155,7 @@ class StereoStudent(Policy):
 
     def forward(self, obs: Observation, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step of N worlds: mean (N, A), standard deviation (N, A), next memory (N, H)."""
-        output, hidden = self.core.step(self.encode(obs), hidden)
+        output, hidden = self.core.step(self.encode(obs)[0], hidden)
         mean, std, _ = self._decide(output)
         return mean, std, hidden
 
@@ -154,20 +171,28 @@ class StereoStudent(Policy):
         rows = valid.flatten().nonzero()[:, 0]
         whole = len(rows) == valid.numel()
         flat = {key: obs[key].flatten(0, 1) for key in self.obs_keys}
-        features = self.encode(flat if whole else {key: value[rows] for key, value in flat.items()})
+        features, depth = self.encode(flat if whole else {key: value[rows] for key, value in flat.items()}, depth=True)
         if not whole:
             features = features.new_zeros(valid.numel(), features.shape[1]).index_copy(0, rows, features)
         output, _ = self.core.sequence(features.unflatten(0, valid.shape), self.initial_hidden(valid.shape[1]), first)
-        return StudentOutput(*self._decide(output))
+        return StudentOutput(*self._decide(output), depth)
 
-    def encode(self, obs: Observation) -> Tensor:
-        """Groups (B, ...) -> features (B, F) of what is seen and felt."""
-        proprio = self.normalize["proprio"](obs["proprio"])
+    def encode(self, obs: Observation, depth: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Groups (B, ...) -> features (B, F) of what is seen and felt, and the predicted depth (B, h, w) if it is
+        asked for and there is a head for it."""
+        proprio = torch.cat([self.normalize[key](obs[key]) for key in self.config.felt], dim=1)
+        predicted = None
         if self.config.sight == "state":
             seen = self.see(self.normalize["state"](obs["state"]))
         else:
-            seen = self.fusion(self.backbone(self._images(obs)), proprio)
-        return torch.cat([F.elu(seen), self.feel(proprio)], dim=1)
+            maps = self.backbone(self._images(obs))
+            seen = self.fusion(maps, proprio)
+            predicted = self.depth_head(maps[0]) if depth and self.config.depth_head else None
+        return torch.cat([F.elu(seen), self.feel(proprio)], dim=1), predicted
+
+    def depth_label(self, depth: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 1, H, W) int16 mm -> what the depth head is to say (B, h, w), and (B, h, w) bool: places that count."""
+        return depth_target(depth, self.backbone.shapes[0][1:], DEPTH_MEAN, DEPTH_STD)
 
     def update_normalizers(self, obs: Observation, valid: Tensor) -> None:
         """Take in what was met. Flat groups (..., D), valid (...) bool."""
@@ -194,6 +219,7 @@ FORMS = {
     "depth": (torch.int16, 3),
     "state": (torch.float32, 1),
     "proprio": (torch.float32, 1),
+    "calibration": (torch.float32, 1),
 }
 """dtype and number of axes, without the leading one, of the groups that a student may read."""
 
@@ -209,7 +235,11 @@ def _check(config: StudentConfig, obs_spec: Mapping[str, ArraySpec]) -> None:
         if spec.dtype != dtype or len(spec.shape) != axes:
             found = f"{spec.shape} of {spec.dtype}"
             raise StudentError(f"observation {key!r}: expected {axes} axes of {dtype}, found {found}")
-    parts = config.heads if config.fusion == "cross_attention" else 2
+    if config.depth_head and config.sight not in ("stereo", "left"):
+        raise StudentError(f"depth_head: expected sight 'stereo' or 'left', found {config.sight!r}, which needs none")
+    if config.fusion == "correlation" and config.sight != "stereo":
+        raise StudentError(f"fusion 'correlation' compares two eyes: expected sight 'stereo', found {config.sight!r}")
+    parts = {"concat": 2, "correlation": 1}.get(config.fusion, config.heads)
     if config.image_features % parts:
         raise StudentError(
             f"student: image_features {config.image_features} must be a multiple of {parts} (heads, or eyes that are "

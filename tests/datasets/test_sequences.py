@@ -1,18 +1,21 @@
 import pytest
 import torch
 
-from handsight.datasets import SequenceBuffer, SequenceBufferError
+from handsight.datasets import DatasetError, SequenceBuffer, SequenceBufferError
 from handsight.datasets.sequences import prune, stack
 
 STEPS, WORLDS = 3, 4
-EACH = STEPS * (4 + 2)
-"""Bytes of one sequence of `rollout`: a float32 and two uint8 a step."""
+EACH = STEPS * (4 + 12 + 2)
+"""Bytes of one sequence of `rollout`: a float32, twelve uint8 and two flags a step."""
 
 
 def rollout(number: int) -> dict[str, torch.Tensor]:
-    """Every entry says which rollout and world it belongs to."""
+    """Every entry says which rollout and world it belongs to; an episode of each world is a sequence."""
     label = (10 * number + torch.arange(WORLDS)).expand(STEPS, WORLDS)
-    return {"label": label.float(), "pixels": label.to(torch.uint8)[..., None].expand(-1, -1, 2)}
+    first, valid = torch.zeros(STEPS, WORLDS, dtype=torch.bool), torch.ones(STEPS, WORLDS, dtype=torch.bool)
+    first[0] = True
+    images = label.to(torch.uint8)[..., None, None, None, None].expand(-1, -1, 2, 3, 2, 1)
+    return {"reward": label.float(), "stereo": images, "first": first, "valid": valid}
 
 
 def buffer_of(rollouts: int, capacity: int = 10**6) -> SequenceBuffer:
@@ -28,14 +31,14 @@ def drawn(buffer: SequenceBuffer, size: int, count: int, seed: int = 0) -> list[
 
 def test_a_batch_is_whole_sequences_with_their_columns_together():
     (batch,) = drawn(buffer_of(2), 5, 1)
-    assert batch["label"].shape == (STEPS, 5) and batch["pixels"].shape == (STEPS, 5, 2)
-    assert batch["pixels"].dtype == torch.uint8
-    assert (batch["label"] == batch["label"][0]).all()  # one world from the first to the last step
-    assert (batch["pixels"] == batch["label"][..., None]).all()
+    assert batch["reward"].shape == (STEPS, 5) and batch["stereo"].shape == (STEPS, 5, 2, 3, 2, 1)
+    assert batch["stereo"].dtype == torch.uint8
+    assert (batch["reward"] == batch["reward"][0]).all()  # one world from the first to the last step
+    assert (batch["stereo"] == batch["reward"][..., None, None, None, None]).all()
 
 
 def test_every_sequence_is_drawn_once_before_any_is_drawn_again():
-    labels = torch.cat([batch["label"][0] for batch in drawn(buffer_of(2), 3, 5)])  # 15 of 8: one pass and most of two
+    labels = torch.cat([batch["reward"][0] for batch in drawn(buffer_of(2), 3, 5)])  # 15 of 8: one pass and most of two
     first, second = labels[:8], labels[8:]
     assert sorted(first.tolist()) == [0, 1, 2, 3, 10, 11, 12, 13]
     assert len(second.unique()) == len(second) == 7
@@ -44,8 +47,8 @@ def test_every_sequence_is_drawn_once_before_any_is_drawn_again():
 
 def test_the_same_seed_draws_the_same_batches():
     pairs = zip(drawn(buffer_of(3), 4, 6), drawn(buffer_of(3), 4, 6), strict=True)
-    assert all(torch.equal(one["label"], other["label"]) for one, other in pairs)
-    assert not torch.equal(drawn(buffer_of(3), 4, 1)[0]["label"], drawn(buffer_of(3), 4, 1, seed=1)[0]["label"])
+    assert all(torch.equal(one["reward"], other["reward"]) for one, other in pairs)
+    assert not torch.equal(drawn(buffer_of(3), 4, 1)[0]["reward"], drawn(buffer_of(3), 4, 1, seed=1)[0]["reward"])
 
 
 def test_the_oldest_are_forgotten_at_the_cap_and_it_is_said():
@@ -54,7 +57,7 @@ def test_the_oldest_are_forgotten_at_the_cap_and_it_is_said():
     assert (len(buffer), buffer.evicted, buffer.appended) == (2 * WORLDS, 2 * WORLDS, 4)
     assert buffer.nbytes == buffer.capacity
     (batch,) = drawn(buffer, 8, 1)
-    assert sorted(batch["label"][0].tolist()) == [20, 21, 22, 23, 30, 31, 32, 33]
+    assert sorted(batch["reward"][0].tolist()) == [20, 21, 22, 23, 30, 31, 32, 33]
 
 
 def test_a_rollout_larger_than_the_cap_is_refused_with_what_would_fit():
@@ -97,13 +100,51 @@ def test_a_cut_altered_or_missing_file_is_named(tmp_path):
     index = buffer.write(tmp_path)
     path = tmp_path / index["rollouts"][1]["name"]
     whole = path.read_bytes()
-    for broken in (whole[:-1], whole[:-1] + bytes([whole[-1] ^ 1])):
+    for broken, what in ((whole[:-1], "was cut or extended"), (whole[:-1] + bytes([whole[-1] ^ 1]), "was altered")):
         path.write_bytes(broken)
-        with pytest.raises(SequenceBufferError, match=rf"{path.name} was cut or altered: expected {len(whole)} bytes"):
+        with pytest.raises(DatasetError, match=rf"{path.name} {what}: expected"):
             SequenceBuffer.read(tmp_path, index, buffer.capacity)
-    path.unlink()
-    with pytest.raises(SequenceBufferError, match=rf"{path.name} is missing: .*available: rollout_000000.safetensors"):
+    path.write_bytes((tmp_path / index["rollouts"][0]["name"]).read_bytes())
+    with pytest.raises(SequenceBufferError, match=rf"{path.name} is not the shard that was written"):
         SequenceBuffer.read(tmp_path, index, buffer.capacity)
+    path.unlink()
+    with pytest.raises(DatasetError, match=rf"{path.name} is missing; available in that folder: rollout_000000.hdf5"):
+        SequenceBuffer.read(tmp_path, index, buffer.capacity)
+
+
+def uneven(number: int) -> dict[str, torch.Tensor]:
+    """World 0: an episode of one step, the row of its reset, and another one; world 2 begins with a lost step."""
+    columns = {name: column.clone() for name, column in rollout(number).items()}
+    columns["first"][2, 0], columns["valid"][1, 0] = True, False
+    columns["first"][1, 2], columns["valid"][0, 2] = True, False
+    return columns
+
+
+def test_episodes_of_a_sequence_come_back_at_their_rows(tmp_path):
+    buffer = SequenceBuffer(10**6)
+    buffer.append(uneven(1))
+    again = SequenceBuffer.read(tmp_path, buffer.write(tmp_path), 10**6)
+    (batch,) = drawn(again, WORLDS, 1)
+    columns = uneven(1)
+    batch = {name: column[:, batch["reward"].amax(0).argsort()] for name, column in batch.items()}
+    assert torch.equal(batch["valid"], columns["valid"])
+    counts = columns["valid"]
+    assert torch.equal(batch["first"] & counts, columns["first"] & counts)
+    assert torch.equal(batch["stereo"][counts], columns["stereo"][counts]) and not batch["stereo"][~counts].any()
+
+
+def test_what_memory_cannot_hold_is_read_from_shards_as_if_it_were_there(tmp_path):
+    memory, disk = buffer_of(0), SequenceBuffer(2 * WORLDS * EACH, spill=tmp_path)
+    for number in range(5):
+        memory.append(rollout(number))
+        assert disk.append(rollout(number)) == 0
+    assert (len(disk), disk.evicted, disk.spilled, disk.nbytes) == (5 * WORLDS, 0, 3 * WORLDS, disk.capacity)
+    for one, other in zip(drawn(memory, 6, 8), drawn(disk, 6, 8), strict=True):
+        assert all(torch.equal(one[name], other[name]) and one[name].dtype == other[name].dtype for name in one)
+    again = SequenceBuffer.read(tmp_path, disk.write(tmp_path), disk.capacity, spill=tmp_path)
+    assert (len(again), again.spilled, again.evicted) == (5 * WORLDS, 3 * WORLDS, 0)
+    for one, other in zip(drawn(memory, 6, 8), drawn(again, 6, 8), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_rows_are_stacked_along_time():

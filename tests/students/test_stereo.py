@@ -11,6 +11,7 @@ SPEC = {
     "proprio": ArraySpec((5,), torch.float32),
     "depth": ArraySpec((1, 32, 32), torch.int16),
     "stereo": ArraySpec((2, 3, 32, 32), torch.uint8),
+    "calibration": ArraySpec((4,), torch.float32),
 }
 STEPS, WORLDS, ACTIONS = 4, 3, 2
 SIGHTS = ("stereo", "left", "depth", "state")
@@ -26,6 +27,7 @@ def observations(*leading: int) -> dict[str, torch.Tensor]:
     return {
         "state": torch.randn(*leading, 7, generator=draws),
         "proprio": torch.randn(*leading, 5, generator=draws),
+        "calibration": torch.randn(*leading, 4, generator=draws),
         "depth": torch.randint(0, 1200, (*leading, 1, 32, 32), generator=draws).to(torch.int16),
         "stereo": torch.randint(0, 256, (*leading, 2, 3, 32, 32), generator=draws).to(torch.uint8),
     }
@@ -35,15 +37,20 @@ def always(value: bool) -> torch.Tensor:
     return torch.full((STEPS, WORLDS), value)
 
 
-@pytest.mark.parametrize("sight", SIGHTS)
-@pytest.mark.parametrize("fusion", ["cross_attention", "concat"])
+VARIANTS = [(sight, fusion) for sight in SIGHTS for fusion in ("cross_attention", "concat")]
+VARIANTS += [("stereo", "correlation"), ("stereo", "left")]
+
+
+@pytest.mark.parametrize(("sight", "fusion"), VARIANTS)
 def test_every_trainable_parameter_gets_a_finite_gradient(sight, fusion):
-    model, obs = student(sight=sight, fusion=fusion), observations(STEPS, WORLDS)
+    sees = sight in ("stereo", "left")
+    model, obs = student(sight=sight, fusion=fusion, depth_head=sees, calibrated=True), observations(STEPS, WORLDS)
     for p in model.parameters():
         if p.requires_grad and not p.any():
             torch.nn.init.constant_(p, 0.1)  # timm starts residual branches at zero, behind which nothing would arrive
     output = model.sequence(obs, always(False), always(True))
-    (output.mean.square().sum() + output.std.sum() + output.object_position.square().sum()).backward()
+    loss = output.mean.square().sum() + output.std.sum() + output.object_position.square().sum()
+    (loss + (output.depth.square().sum() if sees else 0.0)).backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
     assert not [name for name, g in gradients.items() if g is None or not torch.isfinite(g).all() or not g.any()]
 
@@ -96,7 +103,7 @@ def test_rows_that_do_not_count_have_no_influence(training):
     assert torch.equal(statistics, model.state_dict()["backbone.net.bn1.running_mean"])
 
 
-@pytest.mark.parametrize("fusion", ["cross_attention", "concat"])
+@pytest.mark.parametrize("fusion", ["cross_attention", "concat", "correlation"])
 def test_left_and_right_are_not_the_same(fusion):
     model, obs = student(fusion=fusion).eval(), observations(WORLDS)
     hidden = model.initial_hidden(WORLDS)
@@ -113,6 +120,40 @@ def test_left_eye_only_looks_with_the_left_eye_only():
     assert torch.equal(seen, model(obs, hidden)[0])
     obs["stereo"][:, 0] = 0
     assert not torch.allclose(seen, model(obs, hidden)[0], atol=1e-4)
+
+
+def test_the_left_fusion_is_blind_on_the_right():
+    model, obs = student(fusion="left").eval(), observations(WORLDS)
+    hidden = model.initial_hidden(WORLDS)
+    seen = model(obs, hidden)[0]
+    obs["stereo"][:, 1] = 0
+    assert torch.equal(seen, model(obs, hidden)[0])
+
+
+def test_calibration_is_read_only_where_asked_for():
+    for calibrated in (False, True):
+        model, obs = student(calibrated=calibrated).eval(), observations(WORLDS)
+        assert ("calibration" in model.obs_keys) == calibrated
+        hidden = model.initial_hidden(WORLDS)
+        seen = model(obs, hidden)[0]
+        obs["calibration"] += 1
+        assert torch.equal(seen, model(obs, hidden)[0]) != calibrated
+
+
+def test_depth_is_predicted_for_rows_that_count_at_the_places_of_the_finest_map():
+    model, obs, valid = student(depth_head=True), observations(STEPS, WORLDS), always(True)
+    valid[1, 0] = False
+    predicted = model.sequence(obs, always(False), valid).depth
+    label, known = model.depth_label(obs["depth"][valid])
+    assert predicted.shape == label.shape == known.shape == (STEPS * WORLDS - 1, 4, 4)
+    assert student().sequence(obs, always(False), valid).depth is None
+
+
+def test_a_depth_head_needs_colours_and_a_correlation_two_eyes():
+    with pytest.raises(StudentError, match="depth_head: expected sight 'stereo' or 'left', found 'state'"):
+        student(sight="state", depth_head=True)
+    with pytest.raises(StudentError, match="compares two eyes: expected sight 'stereo', found 'left'"):
+        student(sight="left", fusion="correlation")
 
 
 def test_worlds_do_not_see_each_other():

@@ -1,0 +1,251 @@
+"""Two tables of students, a row at a time, each row written as it comes; run again to go on.
+
+    python benchmarks/student_tables.py backbones --teacher RUN   # size, speed, memory of timm models; success of some
+    python benchmarks/student_tables.py fusion --teacher RUN      # what two eyes, their fusion and depth are worth
+
+Every student of a table is distilled from the same teacher with the same worlds, iterations and gradient steps, and
+evaluated on the same held-out resets. Rows and tables go to benchmarks/results/backbones and benchmarks/results/fusion,
+runs to --runs. A row that is there is not made again; an interrupted run is gone on with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handsight.distill import checkpoint
+from handsight.distill.dagger import DaggerConfig, DistillModule
+from handsight.distill.evaluate import evaluate
+from handsight.distill.intervals import t_interval
+from handsight.distill.policy_loading import load_policy
+from handsight.distill.provenance import provenance
+from handsight.distill.run import runs_under
+from handsight.distill.train_student import StudentRunConfig, train_student
+from handsight.sims.vec_env import ArraySpec
+from handsight.students import BackboneConfig, StereoStudent, StudentConfig
+
+RESULTS = Path(__file__).parent / "results"
+BACKBONES = {
+    "resnet10t_light": (BackboneConfig(), True),
+    "test_convnext2": (BackboneConfig("test_convnext2"), True),
+    "test_vit, patch 8": (BackboneConfig("test_vit", patch_size=8), True),
+    "mobilenetv4_conv_small_050": (BackboneConfig("mobilenetv4_conv_small_050"), True),
+    "resnet10t": (BackboneConfig("resnet10t"), True),
+    "resnet18": (BackboneConfig("resnet18"), False),
+    "efficientnet_lite0": (BackboneConfig("efficientnet_lite0"), False),
+    "regnety_002": (BackboneConfig("regnety_002"), False),
+    "convnextv2_atto": (BackboneConfig("convnextv2_atto"), False),
+    "efficientvit_b0": (BackboneConfig("efficientvit_b0"), False),
+    "fastvit_t8": (BackboneConfig("fastvit_t8"), False),
+    "vit_tiny_patch16_224": (BackboneConfig("vit_tiny_patch16_224", image_size=64), False),
+    "swin_tiny_patch4_window7_224": (BackboneConfig("swin_tiny_patch4_window7_224", image_size=64), False),
+    "maxvit_rmlp_pico_rw_256": (BackboneConfig("maxvit_rmlp_pico_rw_256", image_size=64), False),
+}
+"""timm models, and whether they are distilled, too."""
+FUSIONS: dict[str, tuple[StudentConfig, bool]] = {
+    "cross-attention": (StudentConfig(), False),
+    "concat": (StudentConfig(fusion="concat"), False),
+    "correlation": (StudentConfig(fusion="correlation"), False),
+    "left eye only": (StudentConfig(fusion="left"), False),
+    "cross-attention + depth head": (StudentConfig(depth_head=True), False),
+    "cross-attention, cameras vary": (StudentConfig(), True),
+    "cross-attention, cameras vary and are known": (StudentConfig(calibrated=True), True),
+}
+"""Students, and whether their cameras vary beyond the default."""
+VARIED = {"baseline": 0.006, "eye_turn": 0.01}
+"""m and rad: a tenth of the baseline; at 20 cm a turn of 2 mm."""
+
+
+def measure(name: str, pixels: int) -> dict[str, Any]:
+    """Size, latency, training speed and memory of one backbone in the default student, in this process."""
+    torch.set_num_threads(1)
+    spec = {
+        "stereo": ArraySpec((2, 3, pixels, pixels), torch.uint8),
+        "proprio": ArraySpec((94,), torch.float32),
+    }
+    student = StereoStudent(StudentConfig(backbone=BACKBONES[name][0]), spec, 6).eval()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    obs = {key: torch.zeros(1, *s.shape, dtype=s.dtype) for key, s in spec.items()}
+    hidden, seconds = student.initial_hidden(1), []
+    with torch.no_grad():
+        for _ in range(30):
+            start = time.perf_counter()
+            student(obs, hidden)
+            seconds.append(time.perf_counter() - start)
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    steps, worlds = 8, 4
+    module = DistillModule(student.train(), DaggerConfig(object_weight=0), 1)
+    batch = {key: torch.zeros(steps, worlds, *s.shape, dtype=s.dtype) for key, s in spec.items()}
+    rows = torch.ones(steps, worlds, dtype=torch.bool)
+    batch |= {"first": ~rows, "valid": rows, "mean": torch.zeros(steps, worlds, 6), "std": torch.ones(steps, worlds, 6)}
+    learnt = []
+    for _ in range(4):
+        start = time.perf_counter()
+        torch.stack(list(module.losses(batch).values())).sum().backward()
+        learnt.append(time.perf_counter() - start)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "pixels": pixels, "parameters": sum(p.numel() for p in student.parameters()),
+        "backbone_parameters": sum(p.numel() for p in student.backbone.parameters()),
+        "latency_ms": 1e3 * statistics.median(seconds[5:]), "train_mib": (after - before) / 1024,
+        "train_images_per_s": 2 * steps * worlds / statistics.median(learnt[1:]),
+    }  # fmt: skip
+
+
+def distil(config: StudentRunConfig, runs: Path, episodes: int) -> dict[str, Any]:
+    """Train, or go on, or read what is finished; then evaluate."""
+    unfinished = [path for path in runs_under(runs) if (path / "checkpoints").is_dir()]
+    run = train_student(resume=unfinished[-1]) if unfinished else train_student(config, run_root=runs)
+    loaded = load_policy(run.path)
+    result = evaluate(loaded.policy, loaded.env_config, episodes=episodes, reset_kind="wide")
+    last = run.metrics()[-1]
+    summary, keys = result.summary(), ("imitation_error", "depth_explained", "loss/object")
+    views = {view: part["success_at_end"]["value"] for view, part in summary.get("by_view_at_reset", {}).items()}
+    return {
+        "success_at_end": summary["success_at_end"], "by_view_at_reset": views,
+        "seconds": sum(row.get("seconds/collect", 0) + row.get("seconds/fit", 0) for row in run.metrics()),
+        "checkpoint": checkpoint.latest(run.checkpoints).name, **{key: last[key] for key in keys if key in last},
+    }  # fmt: skip
+
+
+def student_run(args: argparse.Namespace, student: StudentConfig, seed: int, varied: bool) -> StudentRunConfig:
+    """The same budget for everyone."""
+    env = load_policy(args.teacher).env_config
+    if varied:
+        task = replace(env.task, randomization=replace(env.task.randomization, **VARIED))
+        env = replace(env, task=task)
+    return StudentRunConfig(
+        teacher=args.teacher, student=student, env=env, iterations=args.iterations, num_envs=args.num_envs, seed=seed
+    )
+
+
+def backbones(args: argparse.Namespace) -> None:
+    """One row for each timm model."""
+    for name, (config, learns) in BACKBONES.items():
+        row = kept("backbones", name, "measured")
+        if row is None:
+            words = [sys.executable, __file__, "measure", "--name", name, "--pixels", str(args.pixels)]
+            done = subprocess.run(words, capture_output=True, text=True)
+            last = done.stderr.strip().splitlines()
+            row = json.loads(done.stdout) if done.returncode == 0 else {"error": last[-1] if last else "killed"}
+            keep("backbones", name, "measured", row)
+        if learns and args.teacher and kept("backbones", name, "distilled") is None:
+            run = student_run(args, StudentConfig(backbone=config), args.seeds[0], varied=False)
+            keep("backbones", name, "distilled", distil(run, args.runs / "backbones" / slug(name), args.episodes))
+        write_backbones()
+
+
+def fusion(args: argparse.Namespace) -> None:
+    """One row for each way to use two eyes, over seeds; seed by seed, so that a row of each is there early."""
+    for seed in args.seeds:
+        for name, (student, varied) in FUSIONS.items():
+            if kept("fusion", name, f"seed{seed}") is None:
+                run = student_run(args, student, seed, varied)
+                place = args.runs / "fusion" / f"{slug(name)}-{seed}"
+                keep("fusion", name, f"seed{seed}", distil(run, place, args.episodes))
+            write_fusion()
+
+
+def slug(name: str) -> str:
+    """A name as a file name."""
+    return "".join(c if c.isalnum() else "-" for c in name)
+
+
+def kept(table: str, name: str, part: str) -> dict[str, Any] | None:
+    """A part of a row, if it was made before."""
+    path = RESULTS / table / f"{slug(name)}.json"
+    return json.loads(path.read_text()).get(part) if path.exists() else None
+
+
+def keep(table: str, name: str, part: str, row: Mapping[str, Any]) -> None:
+    """Add a part to a row's file."""
+    path = RESULTS / table / f"{slug(name)}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = json.loads(path.read_text()) if path.exists() else {"name": name}
+    facts = provenance()
+    machine = {"git": facts["git"], "hardware": facts["hardware"], "started": facts["started"]}
+    path.write_text(json.dumps(rows | {part: {**row, "provenance": machine}}, indent=2) + "\n")
+    print(f"{table}: {name}, {part}: {dict(row)}", flush=True)
+
+
+def write_backbones() -> None:
+    """backbones.md from the rows that there are."""
+    lines = [
+        "| backbone | parameters | latency, ms | train images/s | train memory, MiB | success at end |",
+        "|" + " --- |" * 6,
+    ]
+    for name in BACKBONES:
+        row, learnt = kept("backbones", name, "measured"), kept("backbones", name, "distilled")
+        if row and "error" not in row:
+            success = interval(learnt["success_at_end"]) if learnt else ""
+            lines.append(
+                f"| {name} | {row['parameters'] / 1e6:.2f} M | {row['latency_ms']:.1f} | "
+                f"{row['train_images_per_s']:,.0f} | {row['train_mib']:,.0f} | {success} |"
+            )
+    (RESULTS / "backbones" / "backbones.md").write_text("\n".join(lines) + "\n")
+
+
+def write_fusion() -> None:
+    """fusion.md from the rows that there are: means over seeds with t-intervals."""
+    lines = ["| student | seeds | success at end | in view | out of view | depth explained |", "|" + " --- |" * 6]
+    for name in FUSIONS:
+        path = RESULTS / "fusion" / f"{slug(name)}.json"
+        rows = [v for k, v in json.loads(path.read_text()).items() if k.startswith("seed")] if path.exists() else []
+        if not rows:
+            continue
+        values = [row["success_at_end"]["value"] for row in rows]
+        shown = f"{statistics.mean(values):.3f}"
+        if len(values) > 1:
+            found = t_interval(values)
+            shown += f" [{found.low:.3f}, {found.high:.3f}]"
+        views = [
+            f"{statistics.mean(row['by_view_at_reset'].get(view, float('nan')) for row in rows):.3f}"
+            for view in ("in view", "out of view")
+        ]
+        depth = [row["depth_explained"] for row in rows if "depth_explained" in row]
+        explained = f"{statistics.mean(depth):.2f}" if depth else ""
+        lines.append(f"| {name} | {len(rows)} | {shown} | {' | '.join(views)} | {explained} |")
+    (RESULTS / "fusion" / "fusion.md").write_text("\n".join(lines) + "\n")
+
+
+def interval(figure: Mapping[str, float]) -> str:
+    """A share with its 95 % interval."""
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=("backbones", "fusion", "measure"))
+    parser.add_argument("--teacher", type=Path, help="run folder; backbones without one are only measured")
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--iterations", type=int, default=16)
+    parser.add_argument("--num-envs", type=int, default=128)
+    parser.add_argument("--episodes", type=int, default=512, help="held-out resets of an evaluation")
+    parser.add_argument("--pixels", type=int, default=64, help="size at which backbones are measured")
+    parser.add_argument("--name", help="of one backbone to measure in this process")
+    args = parser.parse_args()
+    if args.table == "measure":
+        print(json.dumps(measure(args.name, args.pixels)))
+    elif args.table == "backbones":
+        backbones(args)
+    elif args.teacher is None:
+        parser.error("fusion needs --teacher RUN")
+    else:
+        fusion(args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""Shards as a `torch.utils.data.Dataset` of fixed-length sequences, and batches of them that can be gone on with."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from .episodes import read_column
+from .schema import DatasetError, Facts
+from .shard import Shard, shards_in, verify
+
+MAX_DAMAGED = 0.001
+"""Share of damaged shards beyond which reading stops."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Which shards of a data set are whole."""
+
+    whole: tuple[Path, ...]
+    damaged: Mapping[Path, str] = field(default_factory=dict)
+    """What is wrong with each of the others."""
+
+    @property
+    def damaged_share(self) -> float:
+        """0..1."""
+        return len(self.damaged) / (len(self.whole) + len(self.damaged))
+
+
+def survey(path: Path) -> Survey:
+    """Check every byte of every shard at `path`, a folder or a file."""
+    whole, damaged = [], {}
+    for shard in shards_in(path):
+        try:
+            verify(shard)
+            whole.append(shard)
+        except DatasetError as error:
+            damaged[shard] = str(error)
+    return Survey(tuple(whole), damaged)
+
+
+def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED) -> Survey:
+    """The same; damaged shards are named in a warning and left out.
+
+    Raises:
+        DatasetError: more than the share `max_damaged` of the shards is damaged; names all of them.
+    """
+    found = survey(path)
+    if found.damaged_share > max_damaged or not found.whole:
+        named = "\n  ".join(found.damaged.values())
+        raise DatasetError(
+            f"data set {path}: {len(found.damaged)} of {len(found.damaged) + len(found.whole)} shards are damaged, "
+            f"more than {max_damaged:.1%}. Remove them, or allow a greater share.\n  {named}"
+        )
+    for message in found.damaged.values():
+        warnings.warn(f"left out a damaged shard: {message}", stacklevel=2)
+    return found
+
+
+class Window(NamedTuple):
+    """Rows of one episode."""
+
+    shard: int
+    episode: str
+    rows: slice
+
+
+class Windows(Dataset[dict[str, Tensor]]):
+    """Sequences of one length: an episode is cut into windows, and what it has too few of is padded with zeros.
+
+    An item holds (L, ...) of each column, `valid` (L,) bool: not padding, and `first` (L,) bool: the memory is empty.
+    Files are opened anew in each worker.
+    """
+
+    def __init__(
+        self,
+        shards: Sequence[Path],
+        columns: Sequence[str],
+        length: int,
+        split: str | None = None,
+        hop: int | None = None,
+    ) -> None:
+        """List the windows.
+
+        Args:
+            shards: whole ones.
+            columns: to read, by the names of `schema.COLUMNS`, `stereo` and other observation groups.
+            length: L, steps; an episode not longer than this is one window.
+            split: "train" or "valid"; None takes every episode.
+            hop: steps between the starts of two windows of an episode; None lays them end to end.
+
+        Raises:
+            DatasetError: no episodes, a column that is not there, or shards of different worlds.
+        """
+        self.shards, self.columns, self.length = tuple(shards), tuple(columns), length
+        self.windows: list[Window] = []
+        facts: Facts | None = None
+        for number, path in enumerate(self.shards):
+            shard = Shard(path)
+            facts = facts or shard.facts
+            _check_same(facts, shard)
+            for name in shard.names if split is None else shard.split(split):
+                starts = range(0, max(1, shard.steps[name] - length + (hop or length)), hop or length)
+                ends = [min(start + length, shard.steps[name]) for start in starts]
+                self.windows += [Window(number, name, slice(*ends)) for ends in zip(starts, ends, strict=True)]
+            shard.close()
+        if not self.windows or facts is None:
+            raise DatasetError(f"no episodes{f' of split {split!r}' if split else ''} in {len(self.shards)} shards")
+        self.facts = facts
+        self._open: dict[int, Shard] = {}
+        self._owner = os.getpid()
+        first = self[0]
+        self.nbytes = sum(value.nbytes for value in first.values())
+        """Of one item."""
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        number, episode, rows = self.windows[index]
+        shard, steps = self._shard(number), rows.stop - rows.start
+        item = {}
+        for column in self.columns:
+            values = torch.from_numpy(read_column(shard, episode, column, rows))
+            item[column] = values.new_zeros(self.length, *values.shape[1:])
+            item[column][:steps] = values
+        item["valid"] = torch.arange(self.length) < steps
+        item["first"] = torch.arange(self.length) == 0
+        return item
+
+    def read_all(self, column: str) -> Tensor:
+        """(rows, ...): a column of all windows, without padding."""
+        pieces = [read_column(self._shard(w.shard), w.episode, column, w.rows) for w in self.windows]
+        return torch.cat([torch.from_numpy(piece) for piece in pieces])
+
+    def _shard(self, number: int) -> Shard:
+        if self._owner != os.getpid():  # HDF5's handles do not survive a fork
+            self._open, self._owner = {}, os.getpid()
+        if number not in self._open:
+            self._open[number] = Shard(self.shards[number])
+        return self._open[number]
+
+
+def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """B items of (L, ...) to columns (L, B, ...)."""
+    return {name: torch.stack([item[name] for item in items], dim=1) for name in items[0]}
+
+
+class SeededBatches(Sampler[list[int]]):
+    """Batches of item numbers: shuffled passes, each with every item once, without end; position `n` is batch n.
+
+    Which items a batch holds is a function of (seed, n) alone, so training goes on in the middle of a pass, and
+    workers may read ahead.
+    """
+
+    def __init__(self, items: int, size: int, count: int, seed: int) -> None:
+        """`count` batches of `size` item numbers below `items` are handed out by one iteration."""
+        self.items, self.size, self.count, self.seed = items, size, count, seed
+        self.position = 0
+        """Batches handed out by earlier iterations."""
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[list[int]]:
+        start = self.position * self.size
+        waiting = self._pass(start // self.items)[start % self.items :]
+        turn = start // self.items
+        for _ in range(self.count):
+            while len(waiting) < self.size:
+                turn += 1
+                waiting = waiting + self._pass(turn)
+            yield waiting[: self.size]
+            waiting = waiting[self.size :]
+
+    def _pass(self, turn: int) -> list[int]:
+        return np.random.default_rng((self.seed, turn)).permutation(self.items).tolist()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands."""
+        return {"position": self.position, "seed": self.seed, "items": self.items, "size": self.size}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there.
+
+        Raises:
+            DatasetError: it was another data set, batch size or seed.
+        """
+        expected = self.state_dict() | {"position": state["position"]}
+        if expected != dict(state):
+            raise DatasetError(f"batches: expected to go on with {expected}, found {dict(state)}")
+        self.position = state["position"]
+
+
+def _check_same(facts: Facts, shard: Shard) -> None:
+    if facts.signature != shard.facts.signature:
+        differing = [key for key in facts.signature if facts.signature[key] != shard.facts.signature.get(key)]
+        raise DatasetError(
+            f"shard {shard.path} comes from other worlds than the first one; they differ in {', '.join(differing)}. "
+            "Put each kind of worlds into a folder of its own."
+        )

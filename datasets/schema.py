@@ -1,0 +1,171 @@
+"""What a shard holds, version 1: names, shapes, dtypes and units. The layout is robomimic's, so that its readers, and
+Isaac Lab's, open a shard as it is.
+
+    /data              attrs: total, env_args (JSON: env_name, type, env_type, env_kwargs), handsight (JSON: `Facts`)
+    /data/demo_<k>     attrs: num_samples, seed, success, handsight (JSON: who drove, what was drawn, ..., the CRC)
+    /data/demo_<k>/*   the datasets of `COLUMNS` and `IMAGES`; every other observation group is obs/<group> (T, D)
+    /mask/train|valid  names of the episodes of each split
+
+T steps of one episode; row t is what was seen, what the teacher answered, what was done and what came of it.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import HandsightError
+
+FORMAT, VERSION = "handsight-rollouts", 1
+ENVIRONMENT_TYPE = 2
+"""Robomimic's number for environments behind Gym's interface; Isaac Lab writes the same."""
+NEXT = "next_"
+"""Before the name of a group: the observation after the step."""
+
+
+class DatasetError(HandsightError):
+    """A shard or a data set that cannot be written or read: says which file, what was expected and what was found."""
+
+
+class Stored(NamedTuple):
+    """A dataset of an episode."""
+
+    name: str
+    dtype: str
+    axes: str
+    unit: str
+
+
+COLUMNS = {
+    "action": Stored("actions", "float32", "(T, A)", "[-1, 1], as executed"),
+    "reward": Stored("rewards", "float32", "(T,)", "reward of the step"),
+    "done": Stored("dones", "uint8", "(T,)", "1: the episode ended with this step"),
+    "physics": Stored("states", "float64", "(T, D)", "time s, positions m and rad, velocities m/s and rad/s"),
+    "mean": Stored("teacher_mean", "float32", "(T, A)", "[-1, 1], what the teacher would have done"),
+    "std": Stored("teacher_std", "float32", "(T, A)", "the teacher's standard deviation, same unit"),
+    "by_teacher": Stored("by_teacher", "uint8", "(T,)", "1: the teacher acted in this step, 0: the recorded policy"),
+    "object": Stored("object_position", "float32", "(T, 3)", "m in the palm's frame"),
+    "depth": Stored("obs/depth", "int16", "(T, H, W, 1)", "mm along the left eye's optical axis, 0 = no return"),
+}
+"""By the name that learners know. In memory `depth` is (T, 1, H, W)."""
+EYES = ("left", "right")
+IMAGES = {eye: Stored(f"obs/{eye}", "uint8", "(T, H, W, 3)", f"RGB of the {eye} eye") for eye in EYES}
+"""In memory the group `stereo` (T, 2, 3, H, W)."""
+ROW_FLAGS = frozenset({"first", "valid", "success"})
+"""Columns of a rollout that say where its episodes lie and how they end; a shard says so by its layout."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What all episodes of a shard have in common; JSON-able."""
+
+    env_name: str
+    """Of the task."""
+    signature: Mapping[str, Any]
+    """`VecEnv.signature` of the worlds: action space, observation parts, camera rig with its intrinsics."""
+    env_config: Mapping[str, Any]
+    """From which the worlds were made."""
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    """Policy, teacher, git commit, package versions, hardware."""
+
+    @classmethod
+    def of(cls, stored: Mapping[str, Any]) -> Facts:
+        """From the JSON of a shard."""
+        return cls(*(stored[name] for name in ("env_name", "signature", "env_config", "origin")))
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One episode, as it is written and read."""
+
+    columns: Mapping[str, NDArray[Any]]
+    """By the name that learners know, (T, ...)."""
+    success: bool
+    """At its last step."""
+    seed: int
+    """Of the reset; with `facts["world"]` it says which."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """JSON-able: `world`, `beta`, `policy_version`, `randomization`, `mount_from_eye`, ..."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return sum(column.nbytes for column in self.columns.values())
+
+
+def stored_form(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Columns of one episode as datasets by path: images HWC, one for each eye."""
+    return dict(part for name, values in columns.items() for part in _stored(name, values))
+
+
+def _stored(name: str, values: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    later = name.startswith(NEXT)
+    name = name.removeprefix(NEXT)
+    folder = "next_obs" if later else "obs"
+    if name == "stereo":
+        for eye, image in zip(EYES, values.transpose(1, 0, 3, 4, 2), strict=True):
+            yield f"{folder}/{eye}", np.ascontiguousarray(image)
+    elif name == "depth":
+        yield f"{folder}/depth", np.ascontiguousarray(values.transpose(0, 2, 3, 1))
+    elif name in COLUMNS:
+        yield COLUMNS[name].name, values.astype(COLUMNS[name].dtype, copy=False)
+    else:
+        yield f"{folder}/{name}", values
+
+
+def paths_of(column: str) -> tuple[str, ...]:
+    """The datasets of which a column is made."""
+    folder = "next_obs" if column.startswith(NEXT) else "obs"
+    column = column.removeprefix(NEXT)
+    if column == "stereo":
+        return tuple(f"{folder}/{eye}" for eye in EYES)
+    return (COLUMNS[column].name,) if column in COLUMNS and folder == "obs" else (f"{folder}/{column}",)
+
+
+def memory_form(column: str, datasets: list[NDArray[Any]]) -> NDArray[Any]:
+    """A column from the datasets that `paths_of` names, each (L, ...)."""
+    name = column.removeprefix(NEXT)
+    if name == "stereo":
+        return np.stack(datasets, axis=1).transpose(0, 1, 4, 2, 3)
+    if name == "depth":
+        return datasets[0].transpose(0, 3, 1, 2)
+    return datasets[0]
+
+
+def check_dataset(path: str, values: NDArray[Any], where: str) -> None:
+    """Refuse what the schema does not allow.
+
+    Raises:
+        DatasetError: another dtype or number of axes than `COLUMNS` and `IMAGES` say, or actions out of range.
+    """
+    known = {stored.name: stored for stored in (*COLUMNS.values(), *IMAGES.values())}
+    expected = known.get(path.replace("next_obs/", "obs/"))
+    if expected is None:
+        expected = Stored(path, "float32", "(T, D)", "")
+    axes = expected.axes.count(",") + (not expected.axes.endswith(",)"))
+    if values.dtype != expected.dtype or values.ndim != axes:
+        found = f"{values.dtype} {values.shape}"
+        raise DatasetError(f"{where}: {path}: expected {expected.dtype} {expected.axes}, found {found}")
+    if path == "actions" and values.size and not np.abs(values).max() <= 1:
+        raise DatasetError(f"{where}: actions: expected [-1, 1], found up to {np.abs(values).max():.3g}")
+
+
+def checksum(datasets: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> int:
+    """CRC-32 of an episode: every dataset by path, with its form, and its facts."""
+    crc = zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+    for path in sorted(datasets):
+        values = np.ascontiguousarray(datasets[path])
+        crc = zlib.crc32(f"{path} {values.dtype.str} {values.shape}".encode(), crc)
+        crc = zlib.crc32(values.reshape(-1).view(np.uint8).data, crc) if values.size else crc
+    return crc

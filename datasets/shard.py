@@ -1,0 +1,196 @@
+"""The file of a shard: HDF5 behind a header that seals it.
+
+HDF5 leaves the first bytes of a file (its user block) to the application, and every reader of HDF5 skips them. There
+stands one line of JSON with the sizes and the sha256 of all that follows, and a digest of the line itself, so that a
+flipped bit anywhere, or a cut, is noticed before HDF5 is asked to make sense of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .schema import FORMAT, VERSION, DatasetError, Facts, check_dataset, checksum
+
+HEADER = 1024
+"""Bytes of the user block."""
+SUFFIX = ".hdf5"
+PATTERN = f"*_[0-9]*{SUFFIX}"
+TMP = ".tmp"
+
+
+def seal(path: Path, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Write the header of a finished HDF5 file and bring everything to the disk; returns the header.
+
+    Args:
+        path: of a file with an empty user block.
+        counts: what the header says beside size and digest: episodes, samples.
+    """
+    with path.open("r+b") as file:
+        file.seek(HEADER)
+        facts = {"format": FORMAT, "version": VERSION, "bytes": path.stat().st_size, **counts}
+        facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        file.seek(0)
+        file.write(_header_text(facts))
+        file.flush()
+        os.fsync(file.fileno())
+    return facts
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of a shard.
+
+    Raises:
+        DatasetError: none there, altered, of another version, or the file was cut.
+    """
+    try:
+        with path.open("rb") as file:
+            raw, size = file.read(HEADER), os.fstat(file.fileno()).st_size
+    except FileNotFoundError as error:
+        there = ", ".join(sorted(p.name for p in path.parent.glob(PATTERN))[:20]) or "none"
+        raise DatasetError(f"shard {path} is missing; available in that folder: {there}") from error
+    try:
+        facts = json.loads(raw)["header"]
+        form, version, expected = facts["format"], facts["version"], facts["bytes"]
+    except (ValueError, KeyError, TypeError) as error:
+        what = "a file of another kind, or one that was cut or altered"
+        raise DatasetError(f"shard {path}: expected {HEADER} bytes of header of {FORMAT}, found {what}") from error
+    if raw != _header_text(facts):
+        raise DatasetError(f"shard {path}: its header was altered; expected one that fits its digest")
+    if (form, version) != (FORMAT, VERSION):
+        raise DatasetError(f"shard {path}: expected {FORMAT} version {VERSION}, found {form} version {version}")
+    if size != expected:
+        raise DatasetError(f"shard {path} was cut or extended: expected {expected:,} bytes, found {size:,}")
+    return facts
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Check every byte of a shard; returns its header.
+
+    Raises:
+        DatasetError: names the file, what was expected and what was found.
+    """
+    facts = read_header(path)
+    with path.open("rb") as file:
+        file.seek(HEADER)
+        found = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    if found != facts["sha256"]:
+        raise DatasetError(f"shard {path} was altered: expected sha256 {facts['sha256']}, found {found}")
+    return facts
+
+
+def _header_text(facts: Mapping[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({"header": facts, "seal": digest}).encode()
+    if len(text) >= HEADER:
+        raise DatasetError(f"shard header of {len(text)} bytes: expected less than {HEADER}")
+    return text.ljust(HEADER - 1) + b"\n"
+
+
+class Shard:
+    """A finished shard, open for reading."""
+
+    def __init__(self, path: Path) -> None:
+        """Open it; `verify` says beforehand whether it is whole.
+
+        Raises:
+            DatasetError: its header is not that of a whole file, or HDF5 cannot read it.
+        """
+        self.path, self.header = path, read_header(path)
+        try:
+            self.file: Any = h5py.File(path, "r")
+            data = self.file["data"]
+            self.names: list[str] = sorted(data.keys(), key=lambda name: int(name.removeprefix("demo_")))
+            self.steps = {name: int(data[name].attrs["num_samples"]) for name in self.names}
+            stored = json.loads(data.attrs["handsight"])
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            raise DatasetError(f"shard {path}: HDF5 cannot read it: {error}") from error
+        self.facts, self.extra = Facts.of(stored["facts"]), dict(stored["extra"])
+        self._episode_facts: dict[str, dict[str, Any]] = {}
+
+    def close(self) -> None:
+        """Close the file."""
+        self.file.close()
+
+    def episode_facts(self, name: str) -> dict[str, Any]:
+        """What was noted of an episode: seed, success, world, randomisation, ..."""
+        if name not in self._episode_facts:
+            attributes = self.file["data"][name].attrs
+            own = {key: attributes[key].item() for key in ("num_samples", "seed", "success")}
+            self._episode_facts[name] = own | json.loads(attributes["handsight"])
+        return dict(self._episode_facts[name])
+
+    def datasets(self, name: str) -> list[str]:
+        """Paths of an episode's datasets, e.g. "obs/left"."""
+        return list(_datasets(self.file["data"][name]))
+
+    def read(self, name: str, path: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """Rows of one dataset of one episode.
+
+        Raises:
+            DatasetError: no such dataset, or its bytes are damaged.
+        """
+        try:
+            return self.file[f"data/{name}/{path}"][rows]
+        except KeyError as error:
+            there = ", ".join(self.datasets(name))
+            raise DatasetError(f"shard {self.path}: {name} has no {path}; available: {there}") from error
+        except (OSError, RuntimeError) as error:
+            raise DatasetError(f"shard {self.path}: {name}/{path} is damaged: {error}") from error
+
+    def check_episode(self, name: str) -> None:
+        """Compare an episode with its CRC and with the schema.
+
+        Raises:
+            DatasetError: it differs.
+        """
+        where = f"shard {self.path}: {name}"
+        try:
+            facts = self.episode_facts(name)
+            expected = facts.pop("crc32")
+            values = {path: self.read(name, path) for path in self.datasets(name)}
+        except (KeyError, ValueError, OSError, RuntimeError) as error:
+            raise DatasetError(f"{where} is damaged: {error}") from error
+        found = checksum(values, facts)
+        if found != expected:
+            raise DatasetError(f"{where} is damaged: expected CRC-32 {expected:08x}, found {found:08x}")
+        for path, array in values.items():
+            check_dataset(path, array, where)
+
+    def split(self, name: str) -> list[str]:
+        """Names of the episodes of "train" or "valid"."""
+        return [word.decode() for word in self.file["mask"][name][:].tolist()] if name in self.file["mask"] else []
+
+
+def _datasets(group: Any, prefix: str = "") -> Iterator[str]:
+    for key, item in group.items():
+        if isinstance(item, h5py.Group):
+            yield from _datasets(item, f"{prefix}{key}/")
+        else:
+            yield f"{prefix}{key}"
+
+
+def shards_in(path: Path) -> list[Path]:
+    """The shards of a folder, by name, or the one at `path`.
+
+    Raises:
+        DatasetError: none there.
+    """
+    found = [path] if path.is_file() else sorted(path.glob(PATTERN))
+    if not found:
+        what = "holds no shards" if path.is_dir() else "does not exist"
+        raise DatasetError(f"data set {path} {what}: expected files like shard_000000{SUFFIX}, from `handsight record`")
+    return found
+
+
+def empty_string_array() -> NDArray[np.bytes_]:
+    """What stands in a split without episodes."""
+    return np.zeros(0, dtype="S1")

@@ -1,0 +1,122 @@
+"""Collect a rollout: act, step, store. Of worlds in parts, one moves while the policy decides for another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..policies.policy import zero_where_first
+from ..sims.vec_env import VecEnv
+from .actor_critic import Decision, Observation
+from .episodes import EpisodeTracker
+from .rollout_buffer import RolloutBuffer
+
+
+class RolloutStoppedError(Exception):
+    """A rollout, or the learning from it, was broken off on request."""
+
+
+class Actor(Protocol):
+    """What collects: an `ActorCritic`, or something that acts in its place."""
+
+    train_keys: tuple[str, ...]
+    """Observation groups that it reads."""
+
+    def act(self, obs: Observation, hidden: Tensor) -> Decision:
+        """One step."""
+        ...
+
+    def value(self, obs: Observation, hidden: Tensor) -> Tensor:
+        """(N,) of the critic."""
+        ...
+
+
+@torch.no_grad()
+def collect(
+    env: VecEnv,
+    actor: Actor,
+    buffer: RolloutBuffer,
+    obs: Observation,
+    hidden: Tensor,
+    episodes: EpisodeTracker,
+    stop: Callable[[], bool] = lambda: False,
+    version: int = 0,
+) -> tuple[Observation, Tensor]:
+    """Fill the buffer, from this observation and memory on; returns those after its last row.
+
+    Args:
+        env: the worlds.
+        actor: decides; where it and the worlds live on different devices, observations and actions are moved.
+        buffer: started over.
+        obs: present observation, by group.
+        hidden: (N, H) present memory.
+        episodes: takes in every step.
+        stop: asked before every step.
+        version: of the actor's weights, stored with every row.
+
+    Raises:
+        RolloutStoppedError: `stop` said so; the worlds are somewhere in the middle.
+    """
+    buffer.begin(hidden, version)
+    obs = seen(obs, actor, hidden.device)
+    if env.parts:
+        return _collect_in_parts(env, actor, buffer, obs, hidden, episodes, stop)
+    for _ in range(buffer.steps):
+        if stop():
+            raise RolloutStoppedError
+        decision = actor.act(obs, hidden)
+        step = env.step(decision.action.to(env.device))
+        buffer.add(obs, decision, step)
+        episodes.add(step)
+        obs = seen(step.obs, actor, hidden.device)
+        hidden = zero_where_first(decision.hidden, step.first.to(hidden.device))
+    buffer.end(actor.value(obs, hidden))
+    return obs, hidden
+
+
+def _collect_in_parts(
+    env: VecEnv, actor: Actor, buffer: RolloutBuffer, obs: Observation, hidden: Tensor, episodes: EpisodeTracker,
+    stop: Callable[[], bool],
+) -> tuple[Observation, Tensor]:  # fmt: skip
+    """The same with worlds that move in parts: no part waits for the decisions about another."""
+    part_obs = [{key: group[worlds] for key, group in obs.items()} for worlds in env.parts]
+    part_hidden = [hidden[worlds] for worlds in env.parts]
+    decisions: list[Decision] = []
+
+    def decide(part: int) -> Decision:
+        decision = actor.act(part_obs[part], part_hidden[part])
+        env.send(decision.action.to(env.device), part)
+        return decision
+
+    try:
+        decisions += [decide(part) for part in range(len(env.parts))]
+        for t in range(buffer.steps):
+            if stop():
+                raise RolloutStoppedError
+            for part, worlds in enumerate(env.parts):
+                step, decision = env.receive(part), decisions[part]
+                buffer.add(part_obs[part], decision, step, worlds)
+                episodes.add(step, worlds)
+                part_obs[part] = seen(step.obs, actor, hidden.device)
+                part_hidden[part] = zero_where_first(decision.hidden, step.first.to(hidden.device))
+                if t + 1 < buffer.steps:
+                    decisions[part] = decide(part)
+    except RolloutStoppedError:
+        for part in range(len(env.parts)):  # what is under way must not answer somebody else
+            env.receive(part)
+        raise
+    obs, hidden = _joined(part_obs), torch.cat(part_hidden)
+    buffer.end(actor.value(obs, hidden))
+    return obs, hidden
+
+
+def _joined(parts: Sequence[Observation]) -> dict[str, Tensor]:
+    return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def seen(obs: Observation, actor: Actor, device: torch.device) -> dict[str, Tensor]:
+    """The groups that an actor and its critic read, on their device."""
+    return {key: obs[key].to(device) for key in actor.train_keys}
