@@ -6,7 +6,7 @@ The map of the house, in the order of the arrows:
     policies/  what every policy is made of: Policy contract, recurrent core, running normaliser
     teachers/  PPO: ActorCritic, RolloutBuffer, compute_gae, PPO
     students/  what is deployed: StereoStudent on timm backbones, paired augmentation
-    datasets/  rollouts that last
+    datasets/  rollouts that last: shards, their reader, LeRobot export
     distill/   where things happen: command line, runs, checkpoints, loops, evaluation, comparison, report
 """
 

@@ -11,11 +11,13 @@ from ..errors import HandsightError
 from ..sims.checker import check_vec_env
 from ..sims.make import EnvConfig
 from ..sims.vec_env import VecEnv
+from .check_isaac import check_isaac
 
 
 @dataclass(frozen=True)
 class CheckEnvArgs:
-    """Drive worlds with random actions and check every promise of the VecEnv contract."""
+    """Drive worlds with random actions and check every promise of the VecEnv contract; with `--engine isaacgym` also
+    compare it with the CPU engine, and print a report."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     """The worlds."""
@@ -35,8 +37,10 @@ def check_env(args: CheckEnvArgs) -> list[str]:
     """What `handsight check-env` does: check, and print what holds.
 
     Raises:
-        ContractError: the first promise that does not hold.
+        ContractError: the first promise that does not hold; with Isaac Gym all of them, after its report.
     """
+    if args.gymnasium is None and args.env.engine == "isaacgym":
+        return check_isaac(args.env, args.observe, args.num_envs, args.seed, args.episodes)
     env = _make(args)
     try:
         kept = check_vec_env(env, args.seed, args.episodes)

@@ -40,7 +40,15 @@ COMMANDS = {
     "train-student": Command("train_student", "StudentRunConfig", "train_student", "distil a teacher into a student"),
     "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
     "compare": Command("compare", "CompareArgs", "compare", "policies side by side: report.html"),
+    "record": Command("record", "RecordArgs", "record", "record rollouts of a policy: HDF5 shards"),
+    "inspect": Command("inspect_data", "InspectArgs", "inspect", "verify recorded rollouts and summarise them"),
     "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),
+    "export": Command("export", "ExportArgs", "export", "a policy as one ONNX file"),
+    "export-lerobot": Command(
+        "export_lerobot", "ExportLeRobotArgs", "export_lerobot", "recorded rollouts as a LeRobotDataset v3.0"
+    ),
+    "deploy": Command("deploy", "DeployArgs", "deploy", "drive the simulator in real time with an exported policy"),
+    "capacity": Command("capacity", "CapacityArgs", "capacity", "how many worlds fit, together or disaggregated"),
     "bench": Command("bench", "BenchArgs", "bench", "steps per second of every part, beside the alternatives"),
     "check-env": Command("check_env", "CheckEnvArgs", "check_env", "does an environment keep its promises?"),
 }

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from .. import __version__, sims
+from .. import sims
 from ..errors import HandsightError
 from . import checkpoint
 from .comparison import WARM, Comparison, Entry, Origin, unique_names
@@ -23,7 +23,7 @@ from .intervals import plain
 from .observability import Disagreement, disagreement
 from .policy_loading import LoadedPolicy, load_policy
 from .progress import Stage, stage
-from .provenance import provenance
+from .provenance import provenance, versions
 from .report import write_report
 from .run import CONFIG
 from .video import Film, file_name, make_film, write_video
@@ -213,6 +213,13 @@ def evaluate_all(contestants: Sequence[Contestant], args: CompareArgs, out: Path
     return entries
 
 
+def sources_digest() -> str:
+    """Of everything that an evaluation's worlds are made of: our simulator's sources and the packages' versions."""
+    sources = sorted(Path(sims.__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return f"{digest.hexdigest()} {versions()}"
+
+
 def evaluated(
     contestant: Contestant,
     teacher: Contestant | None,
@@ -224,7 +231,7 @@ def evaluated(
     """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder."""
     who = {"policy": contestant.origin.digest, "teacher": teacher.origin.digest if teacher else None}
     how = {"episodes": args.episodes, "seed": args.seed, "num_envs": args.num_envs, "reset_kind": args.reset_kind}
-    wanted = {**who, **how, "env": plain(asdict(env_config)), "version": __version__}
+    wanted = {**who, **how, "env": plain(asdict(env_config)), "worlds": sources_digest()}
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
     folder = (Path(contestant.origin.run) if contestant.origin.run else out) / "evaluations" / key
     if (folder / "episodes.npz").is_file():

@@ -40,6 +40,8 @@ class DaggerConfig:
     "nll": KL(teacher || student), by which mean and standard deviation are fitted together."""
     object_weight: float = 1.0
     """Weight of the squared error, in decimetres, of the predicted object position; 0 leaves the state unused."""
+    depth_weight: float = 1.0
+    """Weight of the squared error of the predicted depth, in quarters of a metre, of a student with a depth head."""
     learning_rate: float = 2e-3
     """Highest rate of AdamW; rises over the first iteration and falls along a cosine to the last."""
     final_rate: float = 0.02
@@ -49,7 +51,10 @@ class DaggerConfig:
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this Euclidean norm."""
     buffer_gib: float = 2.0
-    """GiB of memory for sequences; beyond it the oldest are forgotten."""
+    """GiB of memory for sequences; beyond it the oldest are forgotten, or read from the disk (`spill`)."""
+    spill: bool = False
+    """Keep all sequences as shards in the run's folder sequences/, and read there what memory cannot hold. They stay
+    when the run is over: `train-student --data` learns from them."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Changes to the images in training."""
 
@@ -66,11 +71,12 @@ class RolloutStopped(Exception):
 def collect(
     env: VecEnv,
     teacher: Policy,
-    student: StereoStudent,
+    student: Policy,
     config: DaggerConfig,
     iteration: int,
     seed: int,
     tick: Callable[[], None] = lambda: None,
+    witness: Witness | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """One episode's length of every world from a fresh reset, each episode driven by teacher or student.
 
@@ -82,6 +88,7 @@ def collect(
         iteration: counted from 0.
         seed: of the resets, of who drives, and of samples.
         tick: called after each step; may raise to break off.
+        witness: adds columns of its own.
 
     Returns:
         columns (T, N, ...) for the buffer, and metrics by name.
@@ -91,16 +98,20 @@ def collect(
     obs, first = env.reset(seed), torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     hidden_t, hidden_s = (p.initial_hidden(env.num_envs).to(device_of(p)) for p in (teacher, student))
     driver = TeacherShare(config.beta(iteration), env.num_envs, draws)
-    rows, tally = [], Tally()
+    rows, tally, witness = [], Tally(), witness or Witness()
     for _ in range(env.episode_steps):
         label, label_std, hidden_t = ask(teacher, obs, hidden_t)
         mean, std, hidden_s = ask(student, obs, hidden_s)
         label, label_std, mean, std = (x.to(env.device) for x in (label, label_std, mean, std))
         teacher_drives = driver.next(first)
         chosen = mean if config.act == "mean" else mean + std * torch.randn(std.shape, generator=draws).to(std)
-        step = env.step(torch.where(teacher_drives[:, None], label, chosen))
-        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid}
-        rows.append(row | {key: obs[key] for key in student.obs_keys} | object_position(env, obs, config))
+        action = torch.where(teacher_drives[:, None], label, chosen)
+        noted = witness.before(env, obs)
+        step = env.step(action)
+        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid, "by_teacher": teacher_drives}
+        row |= outcome(action, step) | noted | witness.after(step)
+        kept = {key: obs[key] for key in (*student.obs_keys, *label_groups(student))}
+        rows.append(row | kept | object_position(env, obs, config))
         tally.add(label, mean, ~teacher_drives, step)
         hidden_t, hidden_s = (zero_where_first(h, step.first.to(h.device)) for h in (hidden_t, hidden_s))
         obs, first = step.obs, step.first
@@ -121,6 +132,31 @@ class TeacherShare:
         drawn = torch.rand(len(first), generator=self.draws) < self.beta
         self.drives = torch.where(first, drawn.to(first.device), self.drives.to(first.device))
         return self.drives
+
+
+def label_groups(student: Policy) -> tuple[str, ...]:
+    """Observation groups that serve as labels only: the depth that a student with a depth head is to predict."""
+    config = student.config if isinstance(student, StereoStudent) else None
+    return ("depth",) if config is not None and config.depth_head else ()
+
+
+class Witness:
+    """What else is noted in a rollout; this one notes nothing. Columns are (N, ...) for each step."""
+
+    def before(self, env: VecEnv, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the observation that is acted on."""
+        return {}
+
+    def after(self, step: Step) -> dict[str, Tensor]:
+        """Of what came of it."""
+        return {}
+
+
+def outcome(action: Tensor, step: Step) -> dict[str, Tensor]:
+    """What was done, as executed, and what came of it."""
+    done = step.terminated | step.truncated
+    success = step.log.get("success", torch.zeros_like(done))
+    return {"action": action.clamp(-1, 1), "reward": step.reward, "done": done, "success": success}
 
 
 def object_position(env: VecEnv, obs: Mapping[str, Tensor], config: DaggerConfig) -> dict[str, Tensor]:
@@ -192,14 +228,17 @@ class DistillModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_index: int) -> Tensor:
         """batch: columns (T, B, ...) of the buffer."""
         parts = self.losses(batch)
-        self.measured.append({name: part.detach() for name, part in parts.items()})
+        row = {name: part.detach() for name, part in parts.items()}
+        if "depth" in row:  # the share of depth's variance that is predicted: 0 is no better than one constant
+            row["depth_explained"] = 1 - row["depth"] / (self.config.depth_weight * self.depth_spread)
+        self.measured.append(row)
         return torch.stack(list(parts.values())).sum()
 
     def losses(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Scalars by name, over the rows that count only. Their sum is what is minimised."""
         valid = batch["valid"]
         obs = {key: batch[key] for key in self.student.obs_keys}
-        if self.augment is not None and "stereo" in obs:
+        if self.augment is not None and self.training and "stereo" in obs:
             obs["stereo"] = self.augment(obs["stereo"])
         output = self.student.sequence(obs, batch["first"], valid)
         label_std, std = batch["std"][valid], output.std[valid]
@@ -216,6 +255,10 @@ class DistillModule(lightning.LightningModule):
         if self.config.object_weight:
             missed = 10 * (output.object_position[valid] - batch["object"][valid])
             parts["object"] = self.config.object_weight * missed.square().mean()
+        if output.depth is not None:
+            label, known = self.student.depth_label(batch["depth"][valid])
+            parts["depth"] = self.config.depth_weight * (output.depth - label)[known].square().mean()
+            self.depth_spread = label[known].var(correction=0).detach()
         return parts
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
@@ -251,5 +294,7 @@ class DistillModule(lightning.LightningModule):
         columns = {name: torch.stack([row[name] for row in self.measured]) for name in self.measured[0]}
         self.measured = []
         means = {f"loss/{name}": float(column.mean()) for name, column in columns.items()}
+        if "loss/depth_explained" in means:
+            means["depth_explained"] = means.pop("loss/depth_explained")
         rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         return means | {"lr": rate, "std": float(self.student.head.std().detach().mean())}

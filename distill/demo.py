@@ -92,10 +92,9 @@ def _state(config: DemoConfig) -> TeacherConfig:
 
 
 def _depth(config: DemoConfig, state: Path) -> TeacherConfig:
-    warm = None if config.from_scratch else state
+    preset = TeacherConfig.depth() if config.from_scratch else TeacherConfig.warm_started(state)
     iterations = config.scratch_iterations if config.from_scratch else config.depth_iterations
-    base = replace(TeacherConfig.depth(), seed=config.seed, num_envs=config.num_envs)
-    return replace(base, iterations=iterations, warm_start=warm)
+    return replace(preset, seed=config.seed, num_envs=config.num_envs, iterations=iterations)
 
 
 def _student(config: DemoConfig, teacher: Path) -> StudentRunConfig:

@@ -10,6 +10,10 @@ from typing import Annotated, Any, Generic, TypeVar
 import tyro
 
 Config = TypeVar("Config")
+SHORT = {
+    "--engine": "--env.engine", "--isaac-python": "--env.isaac.python", "--stand-in": "--env.isaac.stand-in",
+}  # fmt: skip
+"""Short names of options of the worlds, for every command that has worlds."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Training(Generic[Config]):
 
 def parse(config_class: type[Config], words: Sequence[str], prog: str) -> Config:
     """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2."""
-    return tyro.cli(config_class, args=words, prog=prog, config=(tyro.conf.AvoidSubcommands,))
+    return tyro.cli(config_class, args=_full(words), prog=prog, config=(tyro.conf.AvoidSubcommands,))
 
 
 def parse_training(
@@ -35,9 +39,15 @@ def parse_training(
     training: Any = Training[config_class]  # pyright: ignore[reportInvalidTypeForm]
     return tyro.cli(
         training,
-        args=words,
+        args=_full(words),
         prog=prog,
         description=config_class.__doc__,
         default=None if default is None else Training(default),
         config=(tyro.conf.AvoidSubcommands,),
     )
+
+
+def _full(words: Sequence[str]) -> list[str]:
+    """Short names written out; `--engine=NAME` too."""
+    split = [word.partition("=") for word in words]
+    return [SHORT.get(name, name) + equals + value for name, equals, value in split]

@@ -14,9 +14,10 @@ from .. import sims
 from ..errors import HandsightError
 from ..sims.vec_env import VecEnv
 from ..teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
-from . import checkpoint
+from . import checkpoint, data_parallel
 from .curriculum import Curriculum
 from .evaluate import evaluate_in
+from .lagging import LaggingCollector
 from .policy_loading import BEST, load_policy, policy_tree
 from .warm_start import WarmStart
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 VALIDATION_SEED = 500_000
 """Of the resets that choose the best checkpoint: apart from the training's (small) and the final evaluation's."""
 PERIODIC = "iteration_*.ckpt"
+OTHER_RANK = "rank_{}_iteration_*.ckpt"
+"""What a rank but the first saves beside it: its worlds."""
 IMITATED = "warm_start"
 """Folder in the run with the rollouts of a warm start, while it lasts."""
 
@@ -35,26 +38,40 @@ class TeacherTraining:
     """What acts, what learns and where the worlds stand. Between two iterations it keeps a copy of all that the next
     one depends on, so that an iteration may be broken off anywhere without a trace."""
 
-    def __init__(self, config: TeacherConfig, run: Run | None = None, saved: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        config: TeacherConfig,
+        run: Run | None = None,
+        saved: Mapping[str, Any] | None = None,
+        fabric: Fabric | None = None,
+    ) -> None:
         """Begins anew, or goes on bit for bit from what `save` wrote.
 
         Args:
             config: what to train.
             run: where checkpoints go; without one it can only `iterate`.
             saved: a checkpoint's tree.
+            fabric: of this rank, where there are several.
         """
         self.config, self._run = config, run
         torch.manual_seed(config.seed)
-        self.fabric = _fabric(config)
-        self.env = sims.make(config.env, config.policy.train_keys, config.num_envs)
+        self.fabric = fabric or data_parallel.make_fabric(config)
+        self.num_envs = config.num_envs // self.fabric.world_size
+        """Worlds of this rank."""
+        self.env = self._make_worlds()
         self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, self.fabric)
         self.buffer = self._new_buffer()
         self.curriculum = Curriculum(config.curriculum)
-        self.episodes = EpisodeTracker(config.num_envs, self.env.reset_kinds, self.env.device)
+        self.episodes = EpisodeTracker(self.num_envs, self.env.reset_kinds, self.env.device)
         self.warm = self._warm_start() if config.warm_start and (saved is None or saved["warm"]) else None
+        self.lagging = LaggingCollector(self.policy, self._new_buffer(), self.fabric) if config.lag else None
         self.iteration, self.best = 0, -1.0
+        if self.fabric.global_rank:  # the same weights everywhere, but actions of its own
+            torch.manual_seed(config.seed + 1_000_003 * self.fabric.global_rank)
         self._validation: VecEnv | None = None
+        self._collected = False
+        """Whether `buffer` holds a rollout that is still to be learnt from; a resumed run collects it anew."""
         if saved is None:
             self._begin()
         else:
@@ -67,6 +84,11 @@ class TeacherTraining:
         if self._run is None:
             raise HandsightError("TeacherTraining: expected a run to save into, found none")
         return self._run
+
+    def save_into(self, run: Run) -> Run:
+        """From now on checkpoints go there."""
+        self._run = run
+        return run
 
     @property
     def steps(self) -> int:
@@ -86,33 +108,58 @@ class TeacherTraining:
             RolloutStoppedError: `stop` said so; the training is of no use any more, but `save` still is.
         """
         start = time.perf_counter()
+        lagging = self.lagging if not self.warm else None
+        metrics = self._iterate_lagging(lagging, stop) if lagging else self._iterate_in_turns(stop)
+        metrics |= self.env.statistics()
+        self.iteration += 1
+        self._finished = copy.deepcopy(self._state())
+        rate = self.config.num_envs * self.config.rollout_steps / (time.perf_counter() - start)
+        return metrics | {"iteration": float(self.iteration), "fps": rate}
+
+    def _iterate_in_turns(self, stop: Callable[[], bool]) -> dict[str, float]:
+        """The worlds wait while the policy learns."""
         if self.warm:
             actor, learner, buffer = self.warm.actor, self.warm, self.warm.buffer
         else:
             actor, learner, buffer = self.policy, self.ppo, self.buffer
-        with self.fabric.autocast():
-            self.obs, self.hidden = collect(self.env, actor, buffer, self.obs, self.hidden, self.episodes, stop)
-        collected = time.perf_counter()
-        metrics = learner.update(buffer, stop)
-        metrics |= self._finish()
-        seconds = time.perf_counter() - start
-        return metrics | {
-            "iteration": float(self.iteration),
-            "fps": self.config.num_envs * self.config.rollout_steps / seconds,
-            "seconds/collect": collected - start,
-            "seconds/update": seconds - (collected - start),
-        }
-
-    def _finish(self) -> dict[str, float]:
-        """What is said and done of the episodes that ended; from here on the iteration counts."""
-        metrics, by_kind = self.episodes.summary()
-        self.curriculum.update(by_kind)
-        self.env.set_reset_mix(self.curriculum.mix)
+        seconds = self._collect(actor, buffer, stop)
+        start = time.perf_counter()
+        metrics = {"policy_lag": self._lag(buffer)} | learner.update(buffer, stop) | self._summarise()
         if self.warm:
             self.warm.write_last(self.run.path / IMITATED)
             self.warm = None if self.warm.done else self.warm
-        self.iteration += 1
-        self._finished = copy.deepcopy(self._state())
+        return metrics | {"seconds/collect": seconds, "seconds/update": time.perf_counter() - start}
+
+    def _iterate_lagging(self, lagging: LaggingCollector, stop: Callable[[], bool]) -> dict[str, float]:
+        """The worlds go on while the policy learns; the first rollout has to be waited for."""
+        if not self._collected:
+            self._collect(self.policy, self.buffer, stop)
+        metrics = self._summarise() | {"policy_lag": self._lag(self.buffer)}
+        lagging.begin(self.env, self.policy, self.ppo.updates, self.obs, self.hidden, self.episodes, stop)
+        start = time.perf_counter()
+        metrics |= self.ppo.update(self.buffer, stop)
+        seconds = time.perf_counter() - start
+        self.buffer, self.obs, self.hidden, collecting = lagging.take(self.buffer)
+        self._collected = True
+        return metrics | {"seconds/collect": collecting, "seconds/update": seconds}
+
+    def _collect(self, actor: Any, buffer: RolloutBuffer, stop: Callable[[], bool] = lambda: False) -> float:
+        """Fill a buffer; returns the seconds that it took."""
+        start, version = time.perf_counter(), self.ppo.updates
+        with self.fabric.autocast():
+            after = collect(self.env, actor, buffer, self.obs, self.hidden, self.episodes, stop, version)
+        self.obs, self.hidden = after
+        return time.perf_counter() - start
+
+    def _lag(self, buffer: RolloutBuffer) -> float:
+        """Updates since the policy decided on what is learnt from now, on average over the rows."""
+        return self.ppo.updates - float(buffer.version.float().mean())
+
+    def _summarise(self) -> dict[str, float]:
+        """What is said and done of the episodes that ended, on all ranks."""
+        metrics, by_kind = data_parallel.merge(data_parallel.gather(self.episodes.summary()))
+        self.curriculum.update(by_kind)
+        self.env.set_reset_mix(self.curriculum.mix)
         return metrics | {"curriculum": self.curriculum.progress}
 
     def validate(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
@@ -122,6 +169,8 @@ class TeacherTraining:
             if stop():
                 raise RolloutStoppedError
 
+        if self.fabric.global_rank:  # all have the same policy: the first one asks it, the others go on
+            return {}
         count = min(self.config.validation_episodes, self.config.num_envs)
         if self._validation is None:
             self._validation = sims.make(self.config.env, self.policy.obs_keys, count)
@@ -141,15 +190,21 @@ class TeacherTraining:
 
     def save(self) -> None:
         """Write a checkpoint of the last finished iteration, and drop the oldest ones."""
-        name = PERIODIC.replace("*", f"{self._finished['iteration']:06d}")
-        checkpoint.save(self.run.checkpoints / name, self._finished)
-        checkpoint.keep_last(self.run.checkpoints, self.config.keep_checkpoints, PERIODIC)
+        rank = self.fabric.global_rank
+        pattern = OTHER_RANK.format(rank) if rank else PERIODIC
+        tree = {"worlds": self._finished["worlds"]} if rank else self._finished
+        checkpoint.save(self.run.checkpoints / pattern.replace("*", f"{self._finished['iteration']:06d}"), tree)
+        checkpoint.keep_last(self.run.checkpoints, self.config.keep_checkpoints, pattern)
+        if rank:
+            return
         if self._finished["warm"] is None:
             for rollout in (self.run.path / IMITATED).glob("*.ckpt"):
                 checkpoint.remove(rollout)
 
     def close(self) -> None:
         """Release the worlds."""
+        if self.lagging:
+            self.lagging.close()
         for env in (self.env, self._validation):
             if env is not None:
                 env.close()
@@ -180,12 +235,9 @@ class TeacherTraining:
         self.env.set_reset_mix(self.curriculum.mix)
         self.obs = self.env.reset(self.config.seed)
         self.env.stagger()
-        self.hidden = self.policy.initial_hidden(self.config.num_envs)
+        self.hidden = self.policy.initial_hidden(self.num_envs)
         if self.warm is None:  # the first rollout must not be the first time that the normalisers see anything
-            with self.fabric.autocast():
-                self.obs, self.hidden = collect(
-                    self.env, self.policy, self.buffer, self.obs, self.hidden, self.episodes
-                )
+            self._collect(self.policy, self.buffer)
             self.ppo.take_in(self.buffer)
             self.episodes.summary()
 
@@ -209,12 +261,21 @@ class TeacherTraining:
             self.env.obs_spec,
             self.policy.train_keys,
             config.rollout_steps,
-            config.num_envs,
+            self.num_envs,
             self.env.action_dim,
             self.policy.core.hidden_size,
             self.fabric.device,
             int(config.memory_budget_gib * 2**30) // share,
         )
+
+    def _make_worlds(self) -> VecEnv:
+        """This rank's share of the worlds, here or where the simulators are."""
+        config, keys = self.config, self.config.policy.train_keys
+        rank, ranks = self.fabric.global_rank, self.fabric.world_size
+        if config.sims:
+            learner = str(self.fabric.device)
+            return sims.make_remote(config.env, keys, self.num_envs, config.sims, config.remote, learner, rank, ranks)
+        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank)
 
     def _warm_start(self) -> WarmStart:
         origin, config = self.config.warm_start, self.config.warm
@@ -225,11 +286,3 @@ class TeacherTraining:
             raise HandsightError(f"warm start from {origin}: expected a teacher, found a {loaded.kind}")
         buffers = [self._new_buffer(config.iterations + 1) for _ in range(config.iterations)]
         return WarmStart(self.ppo, loaded.policy, config, buffers)
-
-
-def _fabric(config: TeacherConfig) -> Fabric:
-    device = torch.device(config.device)
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32
-    devices: Any = 1 if device.index is None else [device.index]
-    return Fabric(accelerator=device.type, devices=devices, precision=config.precision)

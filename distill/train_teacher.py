@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+import tyro
+from lightning.fabric import Fabric
 
 from ..errors import HandsightError
 from ..sims.make import EnvConfig
+from ..sims.worker import RemoteConfig
 from ..teachers import ActorCriticConfig, AdaptiveRate, PPOConfig, RolloutStoppedError
-from . import checkpoint
+from . import checkpoint, data_parallel
 from .curriculum import CurriculumConfig
 from .interrupt import Interrupt
 from .progress import stage
 from .run import Run
-from .teacher_training import PERIODIC, TeacherTraining
+from .teacher_training import OTHER_RANK, PERIODIC, TeacherTraining
 from .warm_start import WarmStartConfig
 
 DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
@@ -23,8 +28,11 @@ DEPTH_RATE = AdaptiveRate(
     raise_below=0.85, lower_above=1.4, up=1.3, down=1.3, minimum=3e-4, maximum=1.5e-3, every="update"
 )
 DEPTH_PPO = PPOConfig(epochs=3, value_clip=None, aux_warmup_iterations=6, rate=DEPTH_RATE)
+SCRATCH_PPO = replace(DEPTH_PPO, clip_critic_apart=True, rate=replace(DEPTH_RATE, minimum=1e-4))
 EASY_TO_WIDE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 0.8}, low=0.3, high=0.8)
-NEAR_TO_WIDE = CurriculumConfig(start={"near": 0.5, "easy": 0.5}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7})
+NEAR_TO_WIDE = CurriculumConfig(
+    start={"near": 0.5, "easy": 0.5, "wide": 0.0}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7}
+)
 
 
 @dataclass(frozen=True)
@@ -65,12 +73,24 @@ class TeacherConfig:
     """Kind of reset of the validation."""
     memory_budget_gib: float = 4.0
     """Most memory for rollouts, GiB."""
-    device: str = "cpu"
+    device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = "cpu"
     """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are on `env`'s engine's device."""
+    sims: str = ""
+    """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
+    empty: the worlds live in the learner's process."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """How the learner deals with these simulators."""
+    lag: bool = False
+    """Collect the next rollout while learning from the last: every row is one update old, results do not repeat bit for
+    bit, and a resumed run collects the rollout that it had under way anew."""
+    ranks: int = 1
+    """Data parallelism: processes, on as many devices from `device` on, that each simulate a share of the worlds and
+    average their gradients."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Lightning Fabric's precision."""
 
     def __post_init__(self) -> None:
+        data_parallel.check(self)
         if self.sight not in self.policy.actor_keys:
             raise HandsightError(
                 f"teacher: sight {self.sight!r} needs it among policy.actor_keys, found {self.policy.actor_keys}; "
@@ -84,8 +104,13 @@ class TeacherConfig:
 
     @classmethod
     def depth(cls) -> TeacherConfig:
-        """The depth teacher, end to end from scratch unless `warm_start` is set."""
-        return cls(sight="depth", policy=DEPTH_POLICY, ppo=DEPTH_PPO, curriculum=NEAR_TO_WIDE, iterations=400)
+        """The depth teacher, end to end from scratch."""
+        return cls(sight="depth", policy=DEPTH_POLICY, ppo=SCRATCH_PPO, curriculum=NEAR_TO_WIDE, iterations=800)
+
+    @classmethod
+    def warm_started(cls, state_teacher: Path) -> TeacherConfig:
+        """The depth teacher of the demo, which imitates a state teacher first."""
+        return replace(cls.depth(), warm_start=state_teacher, ppo=DEPTH_PPO, iterations=110)
 
     @property
     def run_name(self) -> str:
@@ -110,22 +135,49 @@ def train_teacher(
     """
     if (config is None) == (resume is None):
         raise HandsightError("train_teacher: expected either a config or a run to resume")
-    saved = None
-    if resume is not None:
-        run = Run.open(resume)
-        config, saved = run.config(TeacherConfig), checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
-    else:
-        assert config is not None
-        run = Run.create(config.run_name, config, run_root)
-    training = TeacherTraining(config, run, saved)
-    if saved is not None:
-        run.rewind(training.steps)
+    run = None if resume is None else Run.open(resume)
+    if run is not None:
+        config = run.config(TeacherConfig)
+    assert config is not None
+    if config.ranks == 1:
+        return _train(None, config, run, run_root)
+    with Interrupt():  # the ranks hear of it, too: they save, and leave
+        train: Any = _train
+        return data_parallel.make_fabric(config).launch(train, config, run, run_root)
+
+
+def _train(fabric: Fabric | None, config: TeacherConfig, run: Run | None, run_root: Path) -> Run:
+    """The whole training, as one rank sees it."""
+    rank = fabric.global_rank if fabric else 0
+    training = TeacherTraining(config, run, None if run is None else _saved(run, rank), fabric)
     try:
+        if run is None:  # only now: a configuration that is refused leaves no folder behind
+            run = training.save_into(_create(config, run_root, rank))
+        elif not rank:
+            run.rewind(training.steps)
         learn(training)
+        return run
     finally:
         training.close()
-        run.close()
-    return run
+        if run is not None:
+            run.close()
+
+
+def _create(config: TeacherConfig, root: Path, rank: int) -> Run:
+    """The run's folder, which the first rank makes."""
+    mine = None if rank else Run.create(config.run_name, config, root)
+    path = data_parallel.gather(mine and mine.path)[0]
+    return mine or Run.open(path)
+
+
+def _saved(run: Run, rank: int) -> dict[str, Any]:
+    """The newest checkpoint, with this rank's worlds."""
+    newest = checkpoint.latest(run.checkpoints, PERIODIC)
+    saved = checkpoint.load(newest)
+    if rank:
+        beside = OTHER_RANK.format(rank).replace("iteration_*.ckpt", newest.name)
+        saved |= checkpoint.load(run.checkpoints / beside)
+    return saved
 
 
 def learn(training: TeacherTraining) -> None:
@@ -133,17 +185,22 @@ def learn(training: TeacherTraining) -> None:
     config, run = training.config, training.run
     per_iteration = config.num_envs * config.rollout_steps
     total = config.iterations * per_iteration
-    with Interrupt() as interrupted, stage(training.title, total, done=training.steps) as progress:
-        stop = lambda: interrupted.requested  # noqa: E731
+    log = run.log if not training.fabric.global_rank else lambda *_: None
+    shown = stage(training.title, total, done=training.steps) if not training.fabric.global_rank else nullcontext()
+    with Interrupt() as interrupted, shown as progress:
+        stop = lambda: interrupted.requested and config.ranks == 1  # noqa: E731
         try:
             while training.iteration < config.iterations:
                 metrics = training.iterate(stop)
-                run.log(metrics, training.steps)
-                progress.advance(per_iteration, **_shown(metrics))
+                log(metrics, training.steps)
+                if progress:
+                    progress.advance(per_iteration, **_shown(metrics))
                 if _due(training.iteration, config.validate_every, config.iterations):
-                    run.log(training.validate(stop), training.steps)
+                    log(training.validate(stop), training.steps)
                 if _due(training.iteration, config.checkpoint_every, config.iterations):
                     training.save()
+                if config.ranks > 1 and data_parallel.agreed(lambda: interrupted.requested):
+                    raise RolloutStoppedError
         except RolloutStoppedError:
             training.save()
 

@@ -114,7 +114,7 @@ class WarmStart:
             "loss/imitation": imitation,
             "loss/value": value,
             "loss/auxiliary": auxiliary,
-            "imitation_error": error,
+            "warm_start_error": error,
         }
         return {name: part.detach() for name, part in parts.items()}
 

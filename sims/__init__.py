@@ -2,7 +2,7 @@
 
 from .cameras import CameraRig
 from .grasp import GraspConfig
-from .make import EnvConfig, make
+from .make import EnvConfig, make, make_remote
 from .vec_env import ArraySpec, Step, VecEnv
 
-__all__ = ["ArraySpec", "CameraRig", "EnvConfig", "GraspConfig", "Step", "VecEnv", "make"]
+__all__ = ["ArraySpec", "CameraRig", "EnvConfig", "GraspConfig", "Step", "VecEnv", "make", "make_remote"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mujoco
 import numpy as np
@@ -15,6 +15,10 @@ import torch
 from torch import Tensor
 
 from ..errors import HandsightError
+from .rotation import quat_to_matrix
+
+if TYPE_CHECKING:
+    from .randomize import WorldParams
 
 EYES = ("left", "right")
 
@@ -72,24 +76,54 @@ class CameraRig:
             "depth_max": self.depth_max,
         }  # fmt: skip
 
+    def apart(self, error: Tensor) -> Tensor:
+        """(N,) m by which the eyes are farther apart than the baseline -> (N, 2, 3) m, where each is moved to."""
+        sides = torch.tensor([[-0.5], [0.5]], device=error.device) * torch.tensor(self.right, device=error.device)
+        return error[:, None, None] * sides
+
+    def extrinsics(self, params: WorldParams) -> Tensor:
+        """(N, 2, 4, 4): from each eye's frame (x right, y up, looking along -z) to the mount's frame, as drawn."""
+        like = params.camera_shift
+        rotation = torch.tensor(self._axes(), dtype=like.dtype, device=like.device)
+        pose = torch.eye(4, dtype=like.dtype, device=like.device).repeat(len(like), 2, 1, 1)
+        pair = small_turn(params.camera_turn)[:, None]
+        pose[..., :3, :3] = rotation @ pair @ small_turn(params.eye_turn)
+        places = torch.tensor(self._places(), dtype=like.dtype, device=like.device)
+        pose[..., :3, 3] = places + params.camera_shift[:, None] + params.eye_shift
+        return pose
+
     def add_to(self, spec: mujoco.MjSpec) -> None:
         """Add the cameras `left` and `right` to the scene."""
         body = spec.worldbody if self.mount == "world" else spec.body(self.mount)
         if body is None:
             raise HandsightError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
-        for eye, side in zip(EYES, (-0.5, 0.5), strict=True):
-            offset = [p + side * self.baseline * r for p, r in zip(self.position, self.right, strict=True)]
+        for eye, offset in zip(EYES, self._places(), strict=True):
             body.add_camera(
                 name=eye, pos=offset, quat=self._quat(), fovy=self.fov_y, resolution=[self.width, self.height]
             )
 
+    def _places(self) -> list[list[float]]:
+        """m in the mount's frame: left eye, right eye."""
+        offsets = (-0.5 * self.baseline, 0.5 * self.baseline)
+        return [[p + side * r for p, r in zip(self.position, self.right, strict=True)] for side in offsets]
+
     def _quat(self) -> np.ndarray:
         """Camera to mount, w x y z."""
+        quat = np.zeros(4)
+        mujoco.mju_mat2Quat(quat, self._axes().ravel())
+        return quat
+
+    def _axes(self) -> np.ndarray:
+        """(3, 3) camera to mount: the columns are the camera's axes."""
         x = np.array(self.right) / np.linalg.norm(self.right)
         z = np.cross(x, self.up) / np.linalg.norm(np.cross(x, self.up))
-        quat = np.zeros(4)
-        mujoco.mju_mat2Quat(quat, np.stack([x, np.cross(z, x), z], axis=1).ravel())
-        return quat
+        return np.stack([x, np.cross(z, x), z], axis=1)
+
+
+def small_turn(turn: Tensor) -> Tensor:
+    """(..., 3) rotation vectors -> (..., 3, 3), by the quaternion (1, turn / 2), as engines turn their cameras."""
+    quat = torch.cat([torch.ones_like(turn[..., :1]), turn / 2], dim=-1)
+    return quat_to_matrix(quat / quat.norm(dim=-1, keepdim=True))
 
 
 def depth_to_millimetres(depth: Tensor, rig: CameraRig, noise: Tensor | None = None) -> Tensor:

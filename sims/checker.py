@@ -11,6 +11,8 @@ from torch import Tensor
 from ..errors import HandsightError
 from .vec_env import Step, VecEnv
 
+REPEATS, GOES_ON = "the same seed and actions repeat bit for bit", "a saved state goes on bit for bit"
+
 
 class ContractError(HandsightError):
     """A VecEnv breaks its contract; the message says which promise, what was expected and what was found."""
@@ -30,18 +32,8 @@ def check_vec_env(env: VecEnv, seed: int = 0, episodes: int = 2) -> list[str]:
     Raises:
         ContractError: the first that does not hold.
     """
-    steps = episodes * (env.episode_steps + 1)
-    checks: list[tuple[str, Callable[[], None]]] = [
-        ("observations match obs_spec", lambda: _check_specs(env, env.reset(seed))),
-        ("the same seed begins the same way", lambda: _check_reset_repeats(env, seed)),
-        ("flags follow NEXT_STEP autoreset", lambda: _check_flags(env, seed, steps)),
-        ("the same seed and actions repeat bit for bit", lambda: _check_repeats(env, seed)),
-        ("actions are clipped at -1 and 1", lambda: _check_clipping(env, seed)),
-        ("a saved state goes on bit for bit", lambda: _check_saving(env, seed)),
-        ("an action of the wrong shape is refused", lambda: _check_shape(env)),
-    ]
     passed = []
-    for promise, check in checks:
+    for promise, check in promises(env, seed, episodes).items():
         try:
             check()
         except NotImplementedError as missing:
@@ -49,6 +41,20 @@ def check_vec_env(env: VecEnv, seed: int = 0, episodes: int = 2) -> list[str]:
         else:
             passed.append(promise)
     return passed
+
+
+def promises(env: VecEnv, seed: int = 0, episodes: int = 2) -> dict[str, Callable[[], None]]:
+    """Every promise in words, with what checks it and raises `ContractError`; arguments as for `check_vec_env`."""
+    steps = episodes * (env.episode_steps + 1)
+    return {
+        "observations match obs_spec": lambda: _check_specs(env, env.reset(seed)),
+        "the same seed begins the same way": lambda: _check_reset_repeats(env, seed),
+        "flags follow NEXT_STEP autoreset": lambda: _check_flags(env, seed, steps),
+        REPEATS: lambda: _check_repeats(env, seed),
+        "actions are clipped at -1 and 1": lambda: _check_clipping(env, seed),
+        GOES_ON: lambda: _check_saving(env, seed),
+        "an action of the wrong shape is refused": lambda: _check_shape(env),
+    }
 
 
 def _expect(holds: bool, promise: str, found: object) -> None:

@@ -14,6 +14,9 @@ from torch import Tensor
 
 from .randomize import WorldParams
 
+TOO_FAST = 200.0
+"""Any generalised velocity above this (m/s or rad/s) counts as divergence."""
+
 
 @dataclass
 class BodyState:
@@ -54,6 +57,18 @@ class Engine(ABC):
     device: torch.device
     model: mujoco.MjModel
 
+    def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
+        """What of drawn parameters the worlds can have: all of it, unless an engine's worlds are built once for all.
+
+        Args:
+            params: as drawn for a coming reset of K worlds.
+            rows: (K,) which worlds.
+
+        Returns:
+            What `reset` may be given for them, and what the task tells its policies.
+        """
+        return params
+
     @abstractmethod
     def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
         """Run one control step of physics.
@@ -83,6 +98,10 @@ class Engine(ABC):
     @abstractmethod
     def read(self) -> BodyState:
         """State after the last step or reset, derived quantities up to date."""
+
+    def physics_state(self) -> Tensor:
+        """(N, 1 + Q + V) float64: time s, generalised positions and velocities; (N, 0) where they are not at hand."""
+        return torch.zeros(self.num_worlds, 0, dtype=torch.float64)
 
     @abstractmethod
     def render(self, groups: Collection[str]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,14 @@ from .scene import TABLE_TEXTURES
 from .vec_env import Step, VecEnv
 
 IMAGE_GROUPS = ("depth", "stereo")
-GROUPS = ("state", "proprio", *IMAGE_GROUPS)
+GROUPS = ("state", "proprio", "calibration", *IMAGE_GROUPS)
 TABLE_GREY, LAMP_DIRECTION = 0.75, (0.15, 0.1, -1.0)
+PARAM_DRAWS = {
+    "kind": 1, "radius": 1, "half_height": 1, "mass": 1, "friction": 1, "arm_gain": 1, "hand_gain": 1,
+    "object_rgb": 3, "table_rgb": 3, "table_texture": 1, "light": 2, "light_strength": 1, "camera_shift": 3,
+    "camera_turn": 3, "baseline": 1, "eye_turn": 6,
+}  # fmt: skip
+"""How many random numbers each of a world's parameters takes."""
 OFF_TABLE = 0.4
 """m from the middle of the table, or below its top: the object is lost and the episode terminates."""
 
@@ -40,7 +47,7 @@ class GraspConfig:
     """Control steps in an episode (12.5 a second)."""
     kinds: tuple[str, ...] = KINDS
     """Kinds of object, drawn uniformly."""
-    reset_mix: Mapping[str, float] = field(default_factory=lambda: {"wide": 1.0})
+    reset_mix: Mapping[str, float] = field(default_factory=lambda: {kind: float(kind == "wide") for kind in RESETS})
     """Probability of each kind of reset."""
     rewards: RewardWeights = field(default_factory=RewardWeights)
     """Weights of the reward terms."""
@@ -68,8 +75,8 @@ class GraspTask(VecEnv):
         self, config: GraspConfig, engine: Engine, rig: CameraRig, control_dt: float, observe: Collection[str],
         world_offset: int = 0,
     ) -> None:  # fmt: skip
-        """observe: observation groups to compute, any of state, proprio, depth, stereo; world_offset: global index of
-        this task's first world, so that the same worlds draw the same numbers in whatever worker they live.
+        """observe: observation groups to compute, any of `GROUPS`; world_offset: global index of this task's first
+        world, so that the same worlds draw the same numbers in whatever worker they live.
 
         Raises:
             HandsightError: unknown observation group or kind of reset.
@@ -92,6 +99,8 @@ class GraspTask(VecEnv):
         self.signature = self._sign()
         self._bank = PostureBank(engine.model, self.device)
         self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)
+        self._kinds = torch.tensor([KINDS.index(kind) for kind in config.kinds], device=self.device)
+        self._lamp = torch.tensor(LAMP_DIRECTION, device=self.device)
         self.set_reset_mix(config.reset_mix)
         self._seed = 0
         self._clear()
@@ -163,41 +172,54 @@ class GraspTask(VecEnv):
 
     def _begin(self, mask: Tensor) -> None:
         """Open a new episode in the masked worlds."""
-        if self.device.type == "cpu" and not mask.any():
+        rows = self._rows(mask)
+        if not len(rows):
             return
+        write = partial(_write, rows=rows, mask=mask[rows])
         self._episode += mask
-        draws = Draws(self._seed, self._world, self._episode)
-        params = self._draw_params(draws)
+        draws = Draws(self._seed, self._world[rows], self._episode[rows])
+        params = self.engine.admit(self._draw_params(draws), rows)
         for f in fields(WorldParams):
-            old, new = getattr(self._params, f.name), getattr(params, f.name)
-            setattr(self._params, f.name, torch.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old))
-        self._reset_kind = torch.where(mask, draws.choice("reset_kind", self._mix), self._reset_kind)
-        joint_pos, object_pos, object_quat = self._bank.draw(draws, self._reset_kind, self._params.size[:, 2])
+            setattr(self._params, f.name, write(getattr(self._params, f.name), getattr(params, f.name)))
+        kind = draws.choice("reset_kind", self._mix)
+        self._reset_kind = write(self._reset_kind, kind)
+        joint_pos, object_pos, object_quat = (
+            write(new.new_zeros(self.num_envs, new.shape[1]), new)
+            for new in self._bank.draw(draws, kind, params.size[:, 2])
+        )
         self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
         self._controller.reset(mask, self.engine.read())
         self._time = torch.where(mask, 0, self._time)
 
+    def _rows(self, mask: Tensor) -> Tensor:
+        """(K,) the worlds to draw for: the masked ones; all of them on a GPU, which must not be waited for."""
+        return mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
+
     def _draw_params(self, draws: Draws) -> WorldParams:
         r, config = self._config.randomization, self._config
-        one = lambda name, low_high: draws.uniform(name, 1, *low_high)[:, 0]  # noqa: E731
-        kinds = torch.tensor([KINDS.index(kind) for kind in config.kinds], device=self.device)
-        kind = kinds[draws.integer("kind", len(kinds))]
+        unit = draws.unit(**PARAM_DRAWS)
+        between = lambda name, low, high: low + (high - low) * unit[name]  # noqa: E731
+        one = lambda name, low_high: between(name, *low_high)[:, 0]  # noqa: E731
+        pick = lambda name, count: (unit[name][:, 0] * count).long().clamp_(max=count - 1)  # noqa: E731
+        kind = self._kinds[pick("kind", len(config.kinds))]
         geom_size, geom_pos, size = build_objects(kind, one("radius", r.radius), one("half_height", r.half_height))
         mass = one("mass", r.mass)
         com, inertia = mass_properties(mass, geom_size, geom_pos)
-        lean = torch.tensor(LAMP_DIRECTION, device=self.device).repeat(len(kind), 1)
-        lean[:, :2] += draws.uniform("light", 2, -r.light_tilt, r.light_tilt)
+        lean = self._lamp.repeat(len(kind), 1)
+        lean[:, :2] += between("light", -r.light_tilt, r.light_tilt)
         grey = torch.full((len(kind), 3), TABLE_GREY, device=self.device)
-        texture = draws.integer("table_texture", TABLE_TEXTURES)
+        texture = pick("table_texture", TABLE_TEXTURES)
         return WorldParams(
             kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, mass=mass, com=com, inertia=inertia,
             friction=one("friction", r.friction), arm_gain=one("arm_gain", r.arm_gain),
-            hand_gain=one("hand_gain", r.hand_gain), object_rgb=draws.uniform("object_rgb", 3, 0.05, 0.95),
-            table_rgb=draws.uniform("table_rgb", 3, 0.45, 0.95) if r.textures else grey,
+            hand_gain=one("hand_gain", r.hand_gain), object_rgb=between("object_rgb", 0.05, 0.95),
+            table_rgb=between("table_rgb", 0.45, 0.95) if r.textures else grey,
             table_texture=texture if r.textures else torch.zeros_like(texture),
             light_dir=lean / lean.norm(dim=1, keepdim=True), light_diffuse=one("light_strength", r.light_strength),
-            camera_shift=draws.uniform("camera_shift", 3, -r.camera_shift, r.camera_shift),
-            camera_turn=draws.uniform("camera_turn", 3, -r.camera_turn, r.camera_turn),
+            camera_shift=between("camera_shift", -r.camera_shift, r.camera_shift),
+            camera_turn=between("camera_turn", -r.camera_turn, r.camera_turn),
+            eye_shift=self._rig.apart(between("baseline", -r.baseline, r.baseline)[:, 0]),
+            eye_turn=between("eye_turn", -r.eye_turn, r.eye_turn).unflatten(1, (2, 3)),
         )  # fmt: skip
 
     def _situation(self, body: BodyState) -> GraspSituation:
@@ -224,6 +246,8 @@ class GraspTask(VecEnv):
             obs["state"] = self._observer.state(body, self._params)
         if "proprio" in self._groups:
             obs["proprio"] = self._observer.proprio(body, self._action)
+        if "calibration" in self._groups:
+            obs["calibration"] = self._observer.calibration(self._params)
         if self._image_groups:
             images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
@@ -239,12 +263,12 @@ class GraspTask(VecEnv):
             shape = depth.shape
             noise = None
             if r.depth_noise > 0:
-                noise = draws.triangular("depth_noise", depth[0].numel()).reshape(shape) * (r.depth_noise * depth**2)
+                noise = draws.gaussian("depth_noise", depth[0].numel()).reshape(shape) * (r.depth_noise * depth**2)
             obs["depth"] = depth_to_millimetres(depth, self._rig, noise)
         if "stereo" in images:
             obs["stereo"] = images["stereo"]
             if r.pixel_noise > 0:
-                grain = draws.triangular("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
+                grain = draws.gaussian("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
                 obs["stereo"] = grain.mul_(r.pixel_noise).add_(images["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
         return obs
 
@@ -259,6 +283,15 @@ class GraspTask(VecEnv):
             "success": is_success(situation), "held": situation.held, "lift": situation.lift,
             "palm_height": situation.palm_height, "kind": self._params.kind, "reset_kind": self._reset_kind,
         }  # fmt: skip
+
+    def physics_state(self) -> Tensor:
+        return self.engine.physics_state()
+
+    def drawn(self) -> dict[str, Tensor]:
+        """Every `WorldParams`, `reset_kind`, `episode`, and `mount_from_eye` (N, 2, 4, 4): poses of the eyes."""
+        params = self._params
+        eyes = self._rig.extrinsics(params)
+        return {**vars(params), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -282,3 +315,9 @@ class GraspTask(VecEnv):
 
     def close(self) -> None:
         self.engine.close()
+
+
+def _write(old: Tensor, new: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+    """`old` (N, ...) with `new` (K, ...) in those `rows` (K,) whose `mask` (K,) is set."""
+    mask = mask.reshape(-1, *(1,) * (new.ndim - 1))
+    return old.index_copy(0, rows, torch.where(mask, new, old[rows]))

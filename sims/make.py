@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import HandsightError
 from .grasp import IMAGE_GROUPS, GraspConfig, GraspTask
+from .isaac import IsaacConfig, IsaacEngine
 from .scene import SceneConfig
 
-EngineName = Literal["mujoco"]
+if TYPE_CHECKING:
+    from .remote import RemoteVecEnv
+    from .worker import RemoteConfig
+
+EngineName = Literal["mujoco", "isaacgym"]
 
 WORLD_BYTES = 400 * 2**10
 """Memory of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""
@@ -24,13 +30,16 @@ class EnvConfig:
     """Everything about the worlds but their number."""
 
     engine: EngineName = "mujoco"
-    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras)."""
+    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras) or `isaacgym` (your own installation of Isaac
+    Gym Preview 4, behind its own interpreter: docs/isaac.md)."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
     task: GraspConfig = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: int | None = None
     """Threads of the CPU engine; None = all cores. Does not change results."""
+    isaac: IsaacConfig = field(default_factory=IsaacConfig)
+    """Where Isaac Gym is, for the engine `isaacgym`."""
 
 
 def make(
@@ -51,17 +60,56 @@ def make(
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
     _check_memory(config, observe, num_envs)
+    groups = [group for group in IMAGE_GROUPS if group in observe]
     match config.engine:
         case "mujoco":
             from .mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
 
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
-            groups = [group for group in IMAGE_GROUPS if group in observe]
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
+        case "isaacgym":
+            engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
         case _:
-            raise HandsightError(f"unknown engine {config.engine!r}; available: mujoco")
+            raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
     return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)
+
+
+def make_remote(
+    config: EnvConfig,
+    observe: Collection[str],
+    num_envs: int,
+    placement: str,
+    remote: RemoteConfig | None = None,
+    learner: str = "cpu",
+    rank: int = 0,
+    ranks: int = 1,
+) -> RemoteVecEnv:
+    """The same worlds in simulators elsewhere; see `RemoteVecEnv`.
+
+    Args:
+        config: the worlds.
+        observe: see `make`.
+        num_envs: how many this learner has.
+        placement: where the simulators run, e.g. "cpu*3" or "cuda:0,cuda:1".
+        remote: how the learner deals with them.
+        learner: device on which their observations arrive.
+        rank: which of several learners this is; each has its share of the simulators and of the worlds.
+        ranks: how many learners there are.
+
+    Raises:
+        HandsightError: as `make`; no Ray, or no such placement.
+    """
+    from .placement import parse_placement
+    from .remote import RemoteVecEnv, local_threads
+
+    slots = parse_placement(placement)
+    if len(slots) < ranks:
+        raise HandsightError(f"placement {placement!r}: {len(slots)} simulators for {ranks} learners")
+    if config.threads is None:
+        config = replace(config, threads=local_threads(slots))
+    maker = partial(make, config, tuple(observe))
+    return RemoteVecEnv(maker, slots[rank::ranks], num_envs, remote, learner, rank * num_envs)
 
 
 def _check_memory(config: EnvConfig, observe: Collection[str], num_envs: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .engine import BodyState, Engine
+from .engine import TOO_FAST, BodyState, Engine
 from .randomize import WorldParams
 from .ray_cameras import POSES, OverviewCamera, RayCameras
 from .scene import SceneConfig, build_model, scene_ids
@@ -24,8 +24,6 @@ EXPANDED = (
 )  # fmt: skip
 """Model fields with a value per world; `set_const` must follow every write, or inertia-derived constants go stale and
 spinning objects gain energy."""
-TOO_FAST = 200.0
-"""Any generalised velocity above this (m/s or rad/s) counts as divergence."""
 
 
 class MujocoEngine(Engine):
@@ -98,13 +96,14 @@ class MujocoEngine(Engine):
         self._write_looks(ids, p)
 
     def _write_cameras(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
-        """Move and turn the pair as one; the turn is small, so its quaternion is (1, turn / 2) normalised."""
-        for camera in self._ids.cameras:
-            quat = self.model.cam_quat[camera]
-            turn = np.concatenate([np.ones((len(ids), 1)), p["camera_turn"] / 2], 1)
-            turn /= np.linalg.norm(turn, axis=1, keepdims=True)
-            self._fields["cam_pos"][ids, camera] = self.model.cam_pos[camera] + p["camera_shift"]
-            self._fields["cam_quat"][ids, camera] = _quat_times(quat, turn)
+        """Move and turn the pair as one, then each eye on its own."""
+        pair = _small_turn(p["camera_turn"])
+        for eye, camera in enumerate(self._ids.cameras):
+            self._fields["cam_pos"][ids, camera] = (
+                self.model.cam_pos[camera] + p["camera_shift"] + p["eye_shift"][:, eye]
+            )
+            turn = _small_turn(p["eye_turn"][:, eye])
+            self._fields["cam_quat"][ids, camera] = _quat_times(self.model.cam_quat[camera], pair, turn)
 
     def _write_looks(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
         i, looks = self._ids, self._looks
@@ -140,6 +139,10 @@ class MujocoEngine(Engine):
             object_angvel=_float(d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6]),
             touch=torch.from_numpy(d["sensordata"][:, list(i.touch)] > 0),
         )
+
+    def physics_state(self) -> Tensor:
+        d = self._data
+        return torch.from_numpy(np.concatenate([d["time"].reshape(-1, 1), d["qpos"], d["qvel"]], axis=1))
 
     def render(self, groups: Collection[str]) -> dict[str, Tensor]:
         if self._cameras is None:
@@ -194,11 +197,18 @@ def _bounding_boxes(size: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(half), half], -1)
 
 
-def _quat_times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a (4,) times each row of b (n, 4)."""
-    out = np.empty_like(b)
-    for row, turn in zip(out, b, strict=True):
-        mujoco.mju_mulQuat(row, a, turn)
+def _small_turn(turn: np.ndarray) -> np.ndarray:
+    """(n, 3) rad -> (n, 4): the quaternion (1, turn / 2), normalised."""
+    quat = np.concatenate([np.ones((len(turn), 1)), turn / 2], 1)
+    return quat / np.linalg.norm(quat, axis=1, keepdims=True)
+
+
+def _quat_times(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """a (4,) times each row of b times that of c (n, 4)."""
+    out, pair = np.empty_like(b), np.empty(4)
+    for row, first, second in zip(out, b, c, strict=True):
+        mujoco.mju_mulQuat(pair, a, first)
+        mujoco.mju_mulQuat(row, pair, second)
     return out
 
 

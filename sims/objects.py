@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -24,14 +25,29 @@ def build_objects(kind: Tensor, radius: Tensor, half_height: Tensor) -> tuple[Te
         geom_size (N, 3, 3) and geom_pos (N, 3, 3) in the object's frame (origin at the middle of its height, z up when
         it stands), and size (N, 3): half extents of the bounding box.
     """
-    options = [_shape(name, radius, half_height) for name in KINDS]
-    rows = torch.arange(len(kind), device=kind.device)
-    size, pos, extent = (torch.stack([option[i] for option in options], 1)[rows, kind] for i in range(3))
+    size, pos, extent = (table[kind] for table in _shapes(kind.device))
+    size, pos, extent = (_measure(table, radius, half_height) for table in (size, pos, extent))
     return size, pos, extent
 
 
-def _shape(name: str, r: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    zero, tiny = torch.zeros_like(r), torch.full_like(r, TINY)
+def _measure(table: Tensor, radius: Tensor, half_height: Tensor) -> Tensor:
+    """Lengths (N, ..., 3) m from their shares (N, ..., 3, 3) of radius, half height and one metre."""
+    per_world = (-1,) + (1,) * (table.ndim - 2)
+    return table[..., 0] * radius.reshape(per_world) + table[..., 1] * half_height.reshape(per_world) + table[..., 2]
+
+
+@cache
+def _shapes(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For every kind the shares of size (K, 3, 3, 3), position (K, 3, 3, 3) and extent (K, 3, 3)."""
+    radius, half_height, metre = torch.eye(3, device=device)
+    options = [_shape(name, radius, half_height, metre) for name in KINDS]
+    size, pos, extent = (torch.stack([option[i] for option in options]) for i in range(3))
+    return size, pos, extent
+
+
+def _shape(name: str, r: Tensor, h: Tensor, metre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """size (3, 3, 3), position (3, 3, 3) and extent (3, 3) of one kind, the last axis as in the three units given."""
+    zero, tiny = 0 * metre, TINY * metre
     hidden, origin = (tiny, tiny, tiny), (zero, zero, zero)
     match name:
         case "box":
@@ -51,9 +67,8 @@ def _shape(name: str, r: Tensor, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             handle = (1.05 * r, zero, zero)
             parts = ((0.35 * r, 0.22 * r, 0.6 * h), handle), (hidden, origin), ((0.8 * r, h, zero), origin)
             extent = (1.4 * r, 0.8 * r, h)
-    size = torch.stack([torch.stack(part[0], -1) for part in parts], 1)
-    pos = torch.stack([torch.stack(part[1], -1) for part in parts], 1)
-    return size, pos, torch.stack(extent, -1)
+    size, pos = (torch.stack([torch.stack(part[i]) for part in parts]) for i in range(2))
+    return size, pos, torch.stack(extent)
 
 
 def mass_properties(mass: Tensor, geom_size: Tensor, geom_pos: Tensor) -> tuple[Tensor, Tensor]:

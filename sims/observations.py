@@ -44,6 +44,8 @@ class Observer:
                     "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": synergies,
                     "last_action": actions,
                 }  # fmt: skip
+            case "calibration":
+                parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
             case "depth":
                 return ArraySpec((1, self._rig.height, self._rig.width), torch.int16)
             case _:
@@ -73,6 +75,13 @@ class Observer:
             ],
             1,
         )
+
+    def calibration(self, params: WorldParams) -> Tensor:
+        """(N, 13) float32: by how much this world's cameras differ from the rig's drawing, as a calibration would tell:
+        m in the mount's frame, rad in the camera's, m, rad of the left and the right eye."""
+        right = torch.tensor(self._rig.right, device=params.eye_shift.device)
+        apart = ((params.eye_shift[:, 1] - params.eye_shift[:, 0]) * right).sum(1, keepdim=True)
+        return torch.cat([params.camera_shift, params.camera_turn, apart, params.eye_turn.flatten(1)], dim=1)
 
     def proprio(self, body: BodyState, action: Tensor) -> Tensor:
         """(N, P) float32, parts as in `spec`: joints scaled to [-1, 1] by their range, rad/s, m in the world frame

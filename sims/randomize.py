@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 _GOLDEN, _MIX_A, _MIX_B = (c - (1 << 64) if c >> 63 else c for c in (
     0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB,
 ))  # fmt: skip
+
+
+GRAIN = 1 << 20
+"""Windows in the table of normal numbers."""
+
+
+@cache
+def _grain(size: int, device: torch.device) -> Tensor:
+    """(GRAIN + size - 1,) normal numbers, the same on every machine."""
+    return torch.from_numpy(np.random.default_rng(0).standard_normal(GRAIN + size - 1, dtype=np.float32)).to(device)
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -28,6 +40,13 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+@cache
+def _counters(sizes: tuple[tuple[str, int], ...], device: torch.device) -> Tensor:
+    """(sum of sizes,) int64: where in the sequence of random bits each name's numbers stand."""
+    counters = [torch.arange(1, size + 1) + (zlib.crc32(name.encode()) << 20) for name, size in sizes]
+    return (torch.cat(counters) * _GOLDEN).to(device)
+
+
 class Draws:
     """Random numbers for N worlds at their current episodes."""
 
@@ -36,22 +55,24 @@ class Draws:
         key = torch.full_like(world, (seed * 2 + 1) % (1 << 62))
         self._key = _mix(_mix(_mix(key + _GOLDEN) + world * _MIX_A) + episode * _MIX_B)
 
-    def _bits(self, name: str, size: int) -> Tensor:
-        """(N, size) int64, 64 random bits each."""
-        counter = torch.arange(1, size + 1, device=self._key.device) + (zlib.crc32(name.encode()) << 20)
-        return _mix(self._key[:, None] + (counter * _GOLDEN)[None])
+    def _bits(self, sizes: tuple[tuple[str, int], ...]) -> Tensor:
+        """(N, sum of sizes) int64, 64 random bits each."""
+        return _mix(self._key[:, None] + _counters(sizes, self._key.device))
+
+    def unit(self, **sizes: int) -> dict[str, Tensor]:
+        """(N, size) float32 in [0, 1) for every name: all in one go, the numbers that each would get alone."""
+        unit = _shift_right(self._bits(tuple(sizes.items())), 40).to(torch.float32) * 2.0**-24
+        return dict(zip(sizes, unit.split(list(sizes.values()), 1), strict=True))
 
     def uniform(self, name: str, size: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(N, size) float32 in [low, high)."""
-        unit = _shift_right(self._bits(name, size), 40).to(torch.float32) * 2.0**-24
-        return low + (high - low) * unit
+        return low + (high - low) * self.unit(**{name: size})[name]
 
-    def triangular(self, name: str, size: int) -> Tensor:
-        """(N, size) float32 with mean 0 and variance 1, triangular: cheap grain, one draw for four pixels."""
-        bits = self._bits(name, size // 4 + 1)
-        halves = bits.view(torch.uint8)
-        total = halves[:, 0::2].to(torch.float32).add_(halves[:, 1::2])
-        return total.sub_(255.0).div_(104.51)[:, :size]
+    def gaussian(self, name: str, size: int) -> Tensor:
+        """(N, size) float32 with mean 0 and variance 1: a window of one fixed table that begins at a random place, so
+        that the grain of an image costs one copy."""
+        begin = self.integer(name, GRAIN)
+        return _grain(size, self._key.device).unfold(0, size, 1).index_select(0, begin)
 
     def integer(self, name: str, count: int) -> Tensor:
         """(N,) int64 in 0..count-1."""
@@ -87,6 +108,10 @@ class Randomization:
     """Largest mounting error of the camera pair, m along each axis."""
     camera_turn: float = 0.015
     """Largest mounting error of the camera pair, rad about each axis."""
+    baseline: float = 0.0
+    """Largest error of the distance between the eyes, m; observed as "calibration", like all that follows."""
+    eye_turn: float = 0.0
+    """Largest error of each eye's own direction, rad about each axis: what is left after rectification."""
     depth_noise: float = 0.003
     """Standard deviation of depth noise at 1 m, m; grows with the square of depth, as stereo matching does."""
     pixel_noise: float = 3.0
@@ -133,3 +158,7 @@ class WorldParams:
     """(N, 3) m, the pair moves as one."""
     camera_turn: Tensor
     """(N, 3) rad, small rotation vector of the pair in the camera frame."""
+    eye_shift: Tensor
+    """(N, 2, 3) m in the mount's frame, of each eye beside the pair's."""
+    eye_turn: Tensor
+    """(N, 2, 3) rad, small rotation vector of each eye in its own frame, after the pair's."""

@@ -73,6 +73,8 @@ class RayCameras:
                 use_textures=self._stereo, use_shadows=False, enable_specular=False, enable_emission=False,
                 background_color=SKY,
             )  # fmt: skip
+            if self._stereo:
+                _sample_nearest(context, model)
         return _Shard(worlds, looks, data, context)
 
     def _eyes(self) -> tuple[str, ...]:
@@ -128,6 +130,18 @@ class RayCameras:
     def close(self) -> None:
         """Stop the threads."""
         self._pool.shutdown(wait=True)
+
+
+def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:
+    """Look textures up without interpolation: a fifth of the time of an RGB image on a CPU, and no visible loss at the
+    resolution of these images."""
+    pixels = (model.tex_data[adr : adr + h * w * 3].reshape(h, w, 3) for adr, h, w in zip(
+        model.tex_adr, model.tex_height, model.tex_width, strict=True))  # fmt: skip
+    context.textures_registry = [
+        wp.Texture2D(np.dstack([rgb, np.full_like(rgb[..., :1], 255)]).astype(np.float32) / 255,
+                     filter_mode=wp.TextureFilterMode.CLOSEST) for rgb in pixels
+    ]  # fmt: skip
+    context.textures = wp.array(context.textures_registry, dtype=wp.Texture2D)
 
 
 class OverviewCamera:

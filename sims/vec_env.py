@@ -71,6 +71,8 @@ class VecEnv(ABC):
     reset_kinds: tuple[str, ...] = ()
     """Names of what `Step.log["reset_kind"]` counts and `set_reset_mix` mixes; none if there is one kind only."""
     obs_spec: dict[str, ArraySpec]
+    parts: tuple[slice, ...] = ()
+    """Consecutive groups of worlds that `send` and `receive` step on their own; none if they only move together."""
     signature: dict[str, Any]
     """JSON-able description of what a policy is wired to: task, action space, observation parts, camera rig."""
 
@@ -82,10 +84,26 @@ class VecEnv(ABC):
     def step(self, action: Tensor) -> Step:
         """Advance every world by `control_dt`. action (N, action_dim) float32."""
 
+    def send(self, action: Tensor, part: int = 0) -> None:
+        """Begin a step of the worlds of `parts[part]` without waiting for it. action (n, action_dim)."""
+        raise NotImplementedError(f"{type(self).__name__} steps all of its worlds together")
+
+    def receive(self, part: int = 0) -> Step:
+        """The step that `send` began."""
+        raise NotImplementedError(f"{type(self).__name__} steps all of its worlds together")
+
     def measure(self) -> dict[str, Tensor]:
         """What `Step.log` says of the present state, each (N,): `visible`, `kind`, `reset_kind`, ...
 
         Also right after `reset`, which has no other place to say whether the object is in view as an episode opens."""
+        return {}
+
+    def physics_state(self) -> Tensor:
+        """(N, D) float64: the simulator's time, positions and velocities; (N, 0) where it does not tell them."""
+        return torch.zeros(self.num_envs, 0, dtype=torch.float64)
+
+    def drawn(self) -> dict[str, Tensor]:
+        """What randomisation decided about the present episode of each world, by name, each (N, ...)."""
         return {}
 
     @abstractmethod
@@ -100,6 +118,10 @@ class VecEnv(ABC):
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
         """Set the probabilities of the task's kinds of reset, from the next reset of each world on."""
         raise NotImplementedError(f"{type(self).__name__} has one kind of reset only")
+
+    def statistics(self) -> dict[str, float]:
+        """What the environment has to report of itself since the last call, by metric; its traffic, for example."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on: after `load_state_dict` the worlds go on bit for bit."""

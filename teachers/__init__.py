@@ -2,8 +2,9 @@
 
 from .actor_critic import ActorCritic, ActorCriticConfig, Decision, Prediction
 from .advantage import compute_gae
+from .collect import RolloutStoppedError, collect
 from .episodes import EpisodeTracker
-from .ppo import PPO, AdaptiveRate, PPOConfig, RolloutStoppedError, collect
+from .ppo import PPO, AdaptiveRate, PPOConfig
 from .rollout_buffer import Minibatch, RolloutBuffer, RolloutTooLargeError
 
 __all__ = [

@@ -26,22 +26,22 @@ class EpisodeTracker:
         self.rows = torch.zeros((), device=self.total.device)
         self.diverged = torch.zeros((), device=self.total.device)
 
-    def add(self, step: Step) -> None:
-        """Take in one step of every world."""
+    def add(self, step: Step, worlds: slice = slice(None)) -> None:
+        """Take in one step of every world, or of some."""
         valid = step.valid
-        self.total += torch.where(valid, step.reward, 0.0)
-        self.length += valid
+        total, length, once = self.total[worlds], self.length[worlds], self.once[worlds]
+        total += torch.where(valid, step.reward, 0.0)
+        length += valid
         success = step.log.get("success", torch.zeros_like(valid))
-        self.once |= success & valid
+        once |= success & valid
         self._add_means(step)
         over = (step.terminated | step.truncated) & valid
         if over.any():
-            columns = {"return": self.total, "length": self.length}
-            columns |= {"success_once": self.once, "success_at_end": success}
+            columns = {"return": total, "length": length, "success_once": once, "success_at_end": success}
             if "reset_kind" in step.log:
                 columns["reset_kind"] = step.log["reset_kind"]
             self.ended.append({name: column[over].clone() for name, column in columns.items()})
-        for running in (self.total, self.length, self.once):
+        for running in (total, length, once):
             running.masked_fill_(step.first, 0)
 
     def _add_means(self, step: Step) -> None:

@@ -1,21 +1,20 @@
-"""PPO: collect a rollout, then several epochs of clipped policy improvement (Schulman et al. 2017)."""
+"""PPO: several epochs of clipped policy improvement on each rollout (Schulman et al. 2017)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
 from ..policies.gaussian import entropy, kl_divergence, log_prob
-from ..policies.policy import zero_where_first
-from ..sims.vec_env import VecEnv
-from .actor_critic import ActorCritic, Decision, Observation, Prediction
+from ..policies.normalize import RunningMeanStd, moments
+from .actor_critic import ActorCritic, Prediction
 from .advantage import compute_gae
-from .episodes import EpisodeTracker
+from .collect import RolloutStoppedError
 from .rollout_buffer import Minibatch, RolloutBuffer
 
 
@@ -79,73 +78,13 @@ class PPOConfig:
     """Updates at the start that train the value and the auxiliary head only."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this Euclidean norm."""
+    clip_critic_apart: bool = False
+    """Whether the critic's gradients have this norm to themselves, so that a value that is far off does not drown what
+    the actor learns; else all of them share it."""
     reward_scale: float = 1.0
     """Factor on the reward before learning; reported returns are unscaled."""
     rate: AdaptiveRate = field(default_factory=AdaptiveRate)
     """The learning rate."""
-
-
-class RolloutStoppedError(Exception):
-    """A rollout, or the learning from it, was broken off on request."""
-
-
-class Actor(Protocol):
-    """What collects: an `ActorCritic`, or something that acts in its place."""
-
-    train_keys: tuple[str, ...]
-    """Observation groups that it reads."""
-
-    def act(self, obs: Observation, hidden: Tensor) -> Decision:
-        """One step."""
-        ...
-
-    def value(self, obs: Observation, hidden: Tensor) -> Tensor:
-        """(N,) of the critic."""
-        ...
-
-
-@torch.no_grad()
-def collect(
-    env: VecEnv,
-    actor: Actor,
-    buffer: RolloutBuffer,
-    obs: Observation,
-    hidden: Tensor,
-    episodes: EpisodeTracker,
-    stop: Callable[[], bool] = lambda: False,
-) -> tuple[Observation, Tensor]:
-    """Fill the buffer, from this observation and memory on; returns those after its last row.
-
-    Args:
-        env: the worlds.
-        actor: decides; where it and the worlds live on different devices, observations and actions are moved.
-        buffer: started over.
-        obs: present observation, by group.
-        hidden: (N, H) present memory.
-        episodes: takes in every step.
-        stop: asked before every step.
-
-    Raises:
-        RolloutStoppedError: `stop` said so; the worlds are somewhere in the middle.
-    """
-    buffer.begin(hidden)
-    obs = seen(obs, actor, hidden.device)
-    for _ in range(buffer.steps):
-        if stop():
-            raise RolloutStoppedError
-        decision = actor.act(obs, hidden)
-        step = env.step(decision.action.to(env.device))
-        buffer.add(obs, decision, step)
-        episodes.add(step)
-        obs = seen(step.obs, actor, hidden.device)
-        hidden = zero_where_first(decision.hidden, step.first.to(hidden.device))
-    buffer.end(actor.value(obs, hidden))
-    return obs, hidden
-
-
-def seen(obs: Observation, actor: Actor, device: torch.device) -> dict[str, Tensor]:
-    """The groups that an actor and its critic read, on their device."""
-    return {key: obs[key].to(device) for key in actor.train_keys}
 
 
 class PPO:
@@ -190,7 +129,28 @@ class PPO:
         """Normalised advantages and returns, both (T, N)."""
         advantage, returns = self.returns(buffer)
         usable = advantage[buffer.valid]
-        return (advantage - usable.mean()) / (usable.std(correction=0) + 1e-8), returns
+        mean, std = usable.mean(), usable.std(correction=0)
+        if self.fabric.world_size > 1:
+            everywhere = self._everywhere(moments(usable[:, None]))
+            mean, std = everywhere.mean.float(), everywhere.variance.sqrt().float()
+        return (advantage - mean) / (std + 1e-8), returns
+
+    def _everywhere(self, mine: Tensor) -> RunningMeanStd:
+        """Mean and variance over the rows of all ranks, which weigh the same. mine: `moments` of this rank's."""
+        merged = RunningMeanStd(len(mine) // 2).to(mine.device)
+        gathered: Any = self.fabric.all_gather(mine)
+        for one in gathered.reshape(-1, len(mine)):
+            merged.merge(one)
+        return merged
+
+    def _weight(self, batch: Minibatch) -> Tensor | float:
+        """What this rank's mean loss is multiplied with, so that DDP's mean over ranks is one over all rows: they have
+        different numbers of valid ones."""
+        if self.fabric.world_size == 1:
+            return 1.0
+        rows = batch.valid.sum().float()
+        mean: Any = self.fabric.all_reduce(rows.clone(), reduce_op="mean")
+        return rows / mean.clamp(min=1.0)
 
     def returns(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
         """Advantages and returns, both (T, N), of the scaled rewards."""
@@ -208,14 +168,25 @@ class PPO:
     def improve(self, batch: Minibatch) -> dict[str, Tensor]:
         """One gradient step. Returns what was measured on the way."""
         loss, measured = self.loss(batch)
+        weight = self._weight(batch)
+        measured["kl"] = measured["kl"] * weight
         if self.config.rate.every == "minibatch":
             self._adapt(measured["kl"])
         self.optimizer.zero_grad()
-        self.fabric.backward(loss)
-        norm: Any = self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.config.max_grad_norm)
+        self.fabric.backward(loss * weight)
+        norm = self._clip_gradients()
         self.optimizer.step()
         self.policy.head.clip_std()
         return measured | {"grad_norm": norm}
+
+    def _clip_gradients(self) -> Tensor:
+        """Scale the gradients down; returns their norm before."""
+        critic = list(self.policy.critic.parameters())
+        members = {id(parameter) for parameter in critic}
+        rest = [parameter for parameter in self.policy.parameters() if id(parameter) not in members]
+        parts = (critic, rest) if self.config.clip_critic_apart else ([*critic, *rest],)
+        norms = [torch.nn.utils.clip_grad_norm_(part, self.config.max_grad_norm) for part in parts]
+        return torch.stack(norms).norm()
 
     def loss(self, batch: Minibatch) -> tuple[Tensor, dict[str, Tensor]]:
         """The scalar to descend, and its parts by name."""

@@ -102,6 +102,8 @@ class RolloutBuffer:
         )
         self.first = torch.zeros(steps + 1, num_envs, dtype=torch.bool, device=device)
         """(T + 1, N): an episode opens with observation t; not marked in row 0, whose memory is stored as it is."""
+        self.version = torch.zeros(flat, dtype=torch.int32, device=device)
+        """(T, N): updates that the policy which decided had gone through."""
         self.hidden = torch.zeros(num_envs, hidden_size, device=device)
         self.last_value = torch.zeros(num_envs, device=device)
 
@@ -116,25 +118,34 @@ class RolloutBuffer:
     ) -> int:
         """Bytes that a buffer of these sizes allocates."""
         observed = sum(math.prod(obs_spec[key].shape) * obs_spec[key].dtype.itemsize for key in keys)
-        row = observed + 4 * (3 * action_dim + 3) + 4
+        row = observed + 4 * (3 * action_dim + 3) + 4 + 4
         return num_envs * (steps * row + 4 * hidden_size + 4 + 1)
 
-    def begin(self, hidden: Tensor) -> None:
-        """Start over at row 0, with the memory (N, H) that the policy has now, zeroed where an episode opens."""
+    def begin(self, hidden: Tensor, version: int = 0) -> None:
+        """Start over at row 0, with the memory (N, H) that the policy has now, zeroed where an episode opens, and the
+        version of its weights."""
         self.row = 0
+        self.version.fill_(version)
         self.hidden.copy_(hidden)
 
-    def add(self, obs: Mapping[str, Tensor], decision: Decision, step: Step) -> None:
-        """Store one row: the observation acted on, the decision, and what the environment returned."""
+    def add(
+        self,
+        obs: Mapping[str, Tensor],
+        decision: Decision,
+        step: Step,
+        worlds: slice = slice(None),
+    ) -> None:
+        """Store one row: the observation acted on, the decision, and what the environment returned. It may come in
+        parts, the last of the worlds last."""
         t = self.row
         for key, rows in self.obs.items():
-            rows[t].copy_(obs[key])
+            rows[t, worlds].copy_(obs[key])
         for name in ("action", "log_prob", "mean", "std", "value"):
-            getattr(self, name)[t].copy_(getattr(decision, name))
+            getattr(self, name)[t, worlds].copy_(getattr(decision, name))
         for name in ("reward", "terminated", "truncated", "valid"):
-            getattr(self, name)[t].copy_(getattr(step, name))
-        self.first[t + 1].copy_(step.first)
-        self.row += 1
+            getattr(self, name)[t, worlds].copy_(getattr(step, name))
+        self.first[t + 1, worlds].copy_(step.first)
+        self.row += worlds.stop in (None, self.num_envs)
 
     def end(self, last_value: Tensor) -> None:
         """Store the value (N,) of the observation after the last row."""

@@ -22,6 +22,8 @@ BELOW = {
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
 QUIET = ("sims", "policies", "teachers", "students")
 """Rooms without side effects."""
+READS_FILES_ONLY = "isaac_worker.py"
+"""A program for another interpreter, in a process of its own: Isaac Gym imports robots from files only."""
 SOURCES = sorted([*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))])
 ALL_PYTHON = sorted({*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")})
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -122,7 +124,8 @@ def test_rooms_below_distill_have_no_side_effects(path):
     wrong += [
         f"line {line}: {name}"
         for line, name in _calls(path)
-        if name in calls or name.endswith(tuple(f".{method}" for method in methods))
+        if (name in calls or name.endswith(tuple(f".{method}" for method in methods)))
+        and not (path.name == READS_FILES_ONLY and name == "open")
     ]
     assert not wrong, f"{_name(path)}: {wrong}"
 

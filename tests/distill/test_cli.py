@@ -11,9 +11,10 @@ from typing import Literal
 
 import pytest
 
-from handsight.distill import cli
+from handsight.distill import cli, options
 from handsight.distill.interrupt import Interrupted
 from handsight.distill.run import Run, RunError
+from handsight.distill.train_teacher import TeacherConfig
 
 
 @dataclass(frozen=True)
@@ -169,3 +170,9 @@ def test_run_folder_is_printed(calls, capsys, monkeypatch, tmp_path):
         cli.logging.getLogger("handsight").removeHandler(handler)  # it may hold another test's stderr
     assert cli.main(["evaluate"]) == 0
     assert f"run folder: {tmp_path / 'a'}" in capsys.readouterr().err
+
+
+def test_simulators_and_learner_are_placed_on_the_command_line():
+    words = ["--sims", "cuda:0,cuda:1", "--learner", "cuda:2", "--remote.double-buffer"]
+    config = options.parse_training(TeacherConfig, words, "train-teacher depth", TeacherConfig.depth()).config
+    assert (config.sims, config.device, config.remote.double_buffer) == ("cuda:0,cuda:1", "cuda:2", True)

@@ -80,7 +80,7 @@ def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
     whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
     rollouts, collect = [], teacher_training.collect
 
-    def interrupted(env, actor, buffer, obs, hidden, episodes, stop=lambda: False):
+    def interrupted(env, actor, buffer, obs, hidden, episodes, stop=lambda: False, version=0):
         rollouts.append(env)
         if len(rollouts) == 4:  # the first one is for the normalisers; this is the third iteration
             step = env.step
@@ -90,7 +90,7 @@ def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
                 return step(action)
 
             env.step = then_press
-        return collect(env, actor, buffer, obs, hidden, episodes, stop)
+        return collect(env, actor, buffer, obs, hidden, episodes, stop, version)
 
     monkeypatch.setattr(teacher_training, "collect", interrupted)
     with pytest.raises(Interrupted):
@@ -145,6 +145,7 @@ def test_normalisers_know_the_worlds_before_the_first_update(toy_sims, tmp_path)
 def test_worlds_beyond_the_memory_budget_are_refused(toy_sims, tmp_path):
     with pytest.raises(HandsightError, match=r"8 worlds x 5 steps .* worlds fit"):
         train_teacher.train_teacher(small(memory_budget_gib=1e-6), run_root=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sight_without_its_policy_is_refused():

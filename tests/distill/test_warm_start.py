@@ -37,7 +37,7 @@ def test_the_depth_policy_comes_closer_to_the_state_teacher():
     while not warm.done:
         buffer = warm.buffer
         obs, hidden = collect(env, warm.actor, buffer, obs, hidden, episodes)
-        errors.append(warm.update(buffer)["imitation_error"])
+        errors.append(warm.update(buffer)["warm_start_error"])
     assert errors[-1] < 0.5 * errors[0]
     assert len(errors) == 12
 

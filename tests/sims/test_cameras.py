@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import mujoco
 import numpy as np
 import pytest
 import torch
@@ -110,4 +111,45 @@ def test_visibility_counts_the_objects_pixels_in_the_left_eye():
     area = env._params.size[:, 0] * env._params.size[:, 1] * 4
     assert ((visible == 0) | (visible > 0.0005)).all()
     assert float(visible.max()) < 3 * float(area.max()) / (2 * 0.8 * np.tan(np.radians(25))) ** 2 * 3
+    env.close()
+
+
+def calibrated(**changes):
+    """Worlds whose cameras differ, and what their calibration says."""
+    config = EnvConfig()
+    randomization = dataclasses.replace(config.task.randomization, **changes)
+    task = dataclasses.replace(config.task, randomization=randomization)
+    return make(dataclasses.replace(config, task=task), ("proprio", "calibration", "stereo"), 4)
+
+
+def test_extrinsics_are_the_poses_that_the_simulator_renders_from():
+    env = calibrated(baseline=0.01, eye_turn=0.05, camera_turn=0.1)
+    env.reset(3)
+    poses, fields, ids = env.drawn()["mount_from_eye"], env.engine._fields, env.engine._ids
+    for eye, camera in enumerate(ids.cameras):
+        place, rotation = fields["cam_pos"][:, camera], np.empty((4, 9))
+        for row, quat in zip(rotation, fields["cam_quat"][:, camera], strict=True):
+            mujoco.mju_quat2Mat(row, quat)
+        np.testing.assert_allclose(poses[:, eye, :3, 3], place, atol=1e-6)
+        np.testing.assert_allclose(poses[:, eye, :3, :3].reshape(4, 9), rotation, atol=1e-5)
+    apart = (poses[:, 1, :3, 3] - poses[:, 0, :3, 3]).norm(dim=1)
+    assert apart.std() > 1e-3 and ((apart - 0.06).abs() <= 0.01).all()
+    env.close()
+
+
+def test_the_calibration_says_how_the_cameras_differ():
+    env = calibrated(baseline=0.01, eye_turn=0.05)
+    obs, spec = env.reset(3), env.obs_spec["calibration"]
+    poses = env.drawn()["mount_from_eye"]
+    apart = (poses[:, 1, :3, 3] - poses[:, 0, :3, 3]).norm(dim=1) - 0.06
+    torch.testing.assert_close(obs["calibration"][:, spec.part("baseline")][:, 0], apart, atol=1e-6, rtol=1e-3)
+    assert obs["calibration"].shape == (4, 13) and obs["calibration"][:, spec.part("eye_turn")].abs().max() <= 0.05
+    env.close()
+
+
+def test_by_default_both_eyes_keep_their_distance_and_direction():
+    env = calibrated()
+    obs, spec = env.reset(3), env.obs_spec["calibration"]
+    assert not obs["calibration"][:, spec.part("baseline")].abs().max() > 1e-7
+    assert not obs["calibration"][:, spec.part("eye_turn")].any()
     env.close()

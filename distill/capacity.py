@@ -1,0 +1,229 @@
+"""How many worlds fit on G devices, when each simulates and learns, and when some simulate for the others."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from .footprint import Footprint, FootprintConfig, measure
+from .progress import stage
+from .provenance import provenance
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class CapacityArgs:
+    """Measure the memory of a world, and print how many of them fit on several devices."""
+
+    devices: int = 4
+    """G: devices, of a CPU: processes with a memory of their own."""
+    memory_gib: float | None = None
+    """M: memory of each, GiB; None: an equal share of this machine's."""
+    sight: Literal["state", "depth"] = "depth"
+    """Of the teacher."""
+    height: int = 120
+    """Pixels."""
+    width: int = 160
+    """Pixels."""
+    rollout_steps: int = 16
+    """T of the training that the table is for."""
+    minibatch_rows: int | None = None
+    """Rows of a minibatch, whatever the number of worlds; None: the T * N / 4 that the trainings here take."""
+    samples: tuple[int, int] = (32, 160)
+    """Numbers of worlds at which memory is measured."""
+    device: str = "cpu"
+    """What is measured: "cpu" or, with nothing else on it, "cuda:0"."""
+    check: bool = False
+    """Also find the real maximum of both modes by bisection under `check_cap_gib`, at T = 4, and compare."""
+    check_cap_gib: float = 2.5
+    """Memory of each process in the check, GiB."""
+    out: Path | None = None
+    """JSON file for all figures."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """bytes(N) = fixed + per_world * N."""
+
+    fixed: float
+    per_world: float
+
+    def most(self, memory: float) -> float:
+        """Worlds that fit into so many bytes."""
+        return max(0.0, (memory - self.fixed) / self.per_world)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Memory of the three kinds of process, in bytes, at the rollout length that was measured."""
+
+    together: Line
+    """Simulates and learns."""
+    learner: Line
+    """Only learns."""
+    simulator: Line
+    """Only simulates."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One way of using the devices."""
+
+    simulators: int
+    """Devices that only simulate; 0: data parallelism, where all do both."""
+    learners: int
+    """Devices that learn."""
+    worlds: int
+    """That fit in all."""
+    limit: str
+    """What is full first."""
+
+
+def capacity(args: CapacityArgs) -> dict[str, Any]:
+    """What `handsight capacity` does: measure, print a table, write JSON."""
+    memory = args.memory_gib * GIB if args.memory_gib else _machine() / args.devices
+    base = FootprintConfig("split", 0, args.sight, args.height, args.width, device=args.device)
+    jobs = 4 + (args.check and 2)
+    with stage("capacity", jobs, "measurements") as progress:
+        measured: dict[str, list[Footprint]] = {}
+        for mode in ("together", "split"):
+            for worlds in args.samples:
+                found = measure(replace(base, mode=mode, num_envs=worlds))
+                assert found is not None
+                measured.setdefault(mode, []).append(found)
+                progress.advance()
+        costs = fit(args.samples, measured["together"], measured["split"])
+        checks = _check(args, base, costs, progress.advance) if args.check else {}
+    row = row_bytes(base)
+    facts = at_length(costs, base, args, row)
+    splits = best_first(facts, args.devices, memory)
+    _show(args, memory, facts, splits, checks)
+    result = {
+        "settings": asdict(args) | {"out": None}, "memory": memory, "row_bytes": row,
+        "measured": {mode: [asdict(one) for one in found] for mode, found in measured.items()},
+        "costs": asdict(costs), "costs_at_length": asdict(facts), "splits": [asdict(split) for split in splits],
+        "check": checks, "provenance": provenance(),
+    }  # fmt: skip
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
+    return result
+
+
+def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footprint]) -> Costs:
+    """The lines through two measurements each."""
+    few, many = samples
+
+    def line(at_few: int, at_many: int) -> Line:
+        per_world = (at_many - at_few) / (many - few)
+        return Line(at_few - per_world * few, per_world)
+
+    return Costs(
+        line(together[0].learner, together[1].learner),
+        line(split[0].learner, split[1].learner),
+        line(split[0].simulator, split[1].simulator),
+    )
+
+
+def row_bytes(config: FootprintConfig) -> int:
+    """Bytes of one world's step in the rollout buffer."""
+    from ..sims import make
+    from ..teachers import RolloutBuffer
+    from .footprint import teacher
+
+    training = teacher(replace(config, num_envs=1))
+    env = make(training.env, training.policy.train_keys, 1)
+    sizes = [
+        RolloutBuffer.bytes(env.obs_spec, training.policy.train_keys, steps, 1, env.action_dim) for steps in (1, 2)
+    ]
+    env.close()
+    return sizes[1] - sizes[0]
+
+
+def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int) -> Costs:
+    """The costs for T steps instead of the measured ones: the buffer grows by `row` bytes a step, and the activations
+    of a minibatch with the rows in it, unless these are fixed."""
+    more_rows = (args.rollout_steps - base.rollout_steps) * row
+    activations = max(0.0, costs.learner.per_world - base.rollout_steps * row)
+    """Per world: those of a minibatch of rollout_steps / minibatches rows of each, and what gathers observations."""
+    longer = args.rollout_steps / base.rollout_steps
+    per_row = activations * base.minibatches / base.rollout_steps
+
+    def learner(line: Line) -> Line:
+        if args.minibatch_rows is None:
+            return Line(line.fixed, line.per_world + more_rows + activations * (longer - 1))
+        return Line(line.fixed + per_row * args.minibatch_rows, line.per_world + more_rows - activations)
+
+    return Costs(learner(costs.together), learner(costs.learner), costs.simulator)
+
+
+def best_first(costs: Costs, devices: int, memory: float) -> list[Split]:
+    """Every way of using the devices, the one with the most worlds first."""
+    ways = [Split(0, devices, devices * math.floor(costs.together.most(memory)), "simulation and learning together")]
+    for simulators in range(1, devices):
+        learners = devices - simulators
+        simulated = simulators * math.floor(costs.simulator.most(memory))
+        learnt = learners * math.floor(costs.learner.most(memory))
+        limit = "simulators" if simulated < learnt else "learners"
+        ways.append(Split(simulators, learners, min(simulated, learnt), limit))
+    return sorted(ways, key=lambda way: -way.worlds)
+
+
+def largest(config: FootprintConfig, guess: int, tolerance: float = 0.03) -> int:
+    """Most worlds that really run under the cap, by bisection, to within a share `tolerance`."""
+    low, high, trial = 0, 0, max(2, guess)
+    while not high or high - low > max(1.0, tolerance * high):
+        if measure(replace(config, num_envs=trial)) is not None:
+            low = trial
+            trial = (low + high) // 2 if high else math.ceil(low * 1.15)
+        else:
+            high = trial
+            trial = (low + high) // 2 if low else math.floor(high * 0.85)
+        if trial < 2:
+            return low
+    return low
+
+
+def _check(args: CapacityArgs, base: FootprintConfig, costs: Costs, advance: Any) -> dict[str, Any]:
+    """The real maxima beside the predicted ones."""
+    cap = int(args.check_cap_gib * GIB)
+    predicted = {
+        "together": costs.together.most(cap),
+        "split": min(costs.learner.most(cap), costs.simulator.most(cap)),
+    }
+    found = {}
+    for mode, worlds in predicted.items():
+        real = largest(replace(base, mode=mode, cap=cap), math.floor(worlds))  # type: ignore[arg-type]
+        error = worlds / real - 1 if real else math.inf
+        found[mode] = {"cap": cap, "predicted": math.floor(worlds), "found": real, "error": error}
+        advance()
+    return found
+
+
+def _machine() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], checks: dict[str, Any]) -> None:
+    console, base = Console(), next(way.worlds for way in splits if way.simulators == 0)
+    image = f"{args.width} x {args.height}" if args.sight == "depth" else "no image"
+    lines = Table("process", "fixed, MiB", "per world, KiB", title=f"{args.sight}, {image}, T = {args.rollout_steps}")
+    for name, line in asdict(costs).items():
+        lines.add_row(name, f"{line['fixed'] / 2**20:,.0f}", f"{line['per_world'] / 2**10:,.0f}")
+    console.print(lines)
+    table = Table("simulators + learners", "worlds", "of data parallelism", "full first",
+                  title=f"{args.devices} devices of {memory / GIB:.1f} GiB")  # fmt: skip
+    for way in splits:
+        name = f"{way.simulators} + {way.learners}" if way.simulators else "data parallelism"
+        table.add_row(name, f"{way.worlds:,}", f"{way.worlds / base:.2f}" if base else "-", way.limit)
+    console.print(table)
+    for mode, check in checks.items():
+        console.print(f"check, {mode}: predicted {check['predicted']}, found {check['found']} ({check['error']:+.0%})")
