@@ -69,5 +69,6 @@ def _launch(slot: Slot, direct: bool) -> Any:
     import ray
 
     resources = dict(slot.resources)  # a device of this machine is chosen by its name and reserves nothing
-    options = {"num_cpus": resources.pop("CPU", 0), "num_gpus": resources.pop("GPU", 0), "resources": resources}
-    return ray.remote(**options, max_restarts=0, enable_tensor_transport=direct)(Simulator).remote()
+    options: dict[str, Any] = {"num_cpus": resources.pop("CPU", 0), "num_gpus": resources.pop("GPU", 0)}
+    options |= {"resources": resources, "max_restarts": 0, "enable_tensor_transport": direct}
+    return ray.remote(**options)(Simulator).remote()

@@ -115,8 +115,9 @@ class Correlation(nn.Module):
     def __init__(self, shapes: Sequence[Shape], width: int) -> None:
         """What comes out is (B, width)."""
         super().__init__()
-        self.volumes = nn.ModuleList([CostVolume(c, w) for c, _, w in shapes])
-        size = sum((c + volume.disparities) * h * w for (c, h, w), volume in zip(shapes, self.volumes, strict=True))  # type: ignore[operator]
+        volumes = [CostVolume(channels, columns) for channels, _, columns in shapes]
+        size = sum((c + volume.disparities) * h * w for (c, h, w), volume in zip(shapes, volumes, strict=True))
+        self.volumes = nn.ModuleList(volumes)
         self.project = nn.Linear(size, width)
 
     def forward(self, maps: Sequence[Tensor], proprio: Tensor) -> Tensor:
