@@ -18,7 +18,7 @@ from shards import write
 
 FLIPS, CUTS = 200, 100
 RECORDER = """
-    import hashlib, json, os, random, signal, sys, time
+    import hashlib, json, os, random, signal, sys, time, traceback
     from pathlib import Path
     import torch
     sys.path.insert(0, sys.argv[3])
@@ -43,12 +43,22 @@ RECORDER = """
     def go(out, episodes):
         record.record(record.RecordArgs(path, episodes=episodes, num_envs=4, shard_mib=0, out=out))
 
-    for kill in range(kills):
+    def record_in_a_child():
         child = os.fork()
-        if child == 0:
-            os.close(1), os.close(2)
+        if child:
+            return child
+        os.dup2(os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+        os.dup2(1, 2)
+        try:
             go(root / "data", 10**6)
+        except BaseException:
+            traceback.print_exc()
+        os._exit(1)
+
+    for kill in range(kills):
+        child = record_in_a_child()
         while len(list((root / "data").glob("*.hdf5"))) == len(seen):
+            assert os.waitpid(child, os.WNOHANG) == (0, 0), (root / "log").read_text()
             time.sleep(0.001)
         time.sleep(draws.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
@@ -76,7 +86,7 @@ RECORDER = """
 def test_kill_of_a_recorder_loses_at_most_the_open_shard(tmp_path, kills):
     toys = str(Path(__file__).resolve().parents[1] / "distill")
     words = [sys.executable, "-c", textwrap.dedent(RECORDER), str(tmp_path), str(kills), toys]
-    done = subprocess.run(words, capture_output=True, text=True)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30 * kills)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = json.loads(done.stderr.splitlines()[-1])
     assert seen["cut_short"] >= kills // 4, "too few kills fell into a shard to say anything"
