@@ -10,7 +10,8 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -73,7 +74,8 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"handsight {__version__}\n")
         return 0
     try:
-        _run(words)
+        with _run_folders_shown():
+            _run(words)
     except (HandsightError, OSError) as error:
         message = str(error).removeprefix(f"{words[0]}: ")
         sys.stderr.write(f"handsight {words[0]}: {message}\n")
@@ -99,7 +101,6 @@ def _run(words: list[str]) -> None:
     from . import options
 
     command = COMMANDS[name]
-    _show_run_folders()
     module = _module(command)
     config_class, function = getattr(module, command.config), getattr(module, command.function)
     if name not in RESUMABLE:
@@ -180,14 +181,17 @@ def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]
     return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
 
 
-def _show_run_folders() -> None:
+@contextmanager
+def _run_folders_shown() -> Iterator[None]:
     """Runs say where they lie through the log; here is where it is shown."""
-    log = logging.getLogger(__name__.partition(".")[0])
-    if not log.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+    log, handler = logging.getLogger(__name__.partition(".")[0]), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)  # whoever calls `main` from Python may close this stderr
 
 
 if __name__ == "__main__":

@@ -134,7 +134,8 @@ def test_reset_mix_draws_kinds_in_proportion_and_places_objects_accordingly():
 
 
 def test_unknown_names_are_refused_with_what_is_available():
-    with pytest.raises(Exception, match=r"unknown observation groups \['rgb'\]; available: state, proprio, depth"):
+    available = "state, proprio, calibration, depth, stereo"
+    with pytest.raises(Exception, match=rf"unknown observation groups \['rgb'\]; available: {available}"):
         make(EnvConfig(), ("rgb",), 2)
     with pytest.raises(Exception, match=r"unknown action space 'joints'; available: palm4\+closure2"):
         GraspConfig(action_space="joints")
