@@ -33,7 +33,7 @@ def provenance() -> dict[str, Any]:
     """JSON-able facts about this process: {"git", "versions", "hardware", "command", "started"}."""
     return {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "command": sys.argv,
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "git": git_commit(Path(__file__).resolve().parents[1]),
         "versions": versions(),
         "hardware": hardware(),
