@@ -18,6 +18,8 @@ from .. import sims
 from ..datasets.sequences import SequenceBuffer, prune
 from ..errors import HandsightError
 from ..sims.make import EnvConfig
+from ..sims.vec_env import VecEnv
+from ..sims.worker import RemoteConfig
 from ..students import StudentConfig
 from . import checkpoint
 from .dagger import DaggerConfig, collect
@@ -51,6 +53,11 @@ class StudentRunConfig:
     """The worlds; None takes the teacher's."""
     num_envs: int = 128
     """Worlds."""
+    sims: str = ""
+    """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
+    empty: the worlds live in the learner's process."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """How the learner deals with these simulators."""
     iterations: int = 16
     """Rounds of rolling out one episode's length in each world and fitting."""
     seed: int = 0
@@ -131,7 +138,7 @@ class StudentTraining(StudentFit):
         """Begins anew; raises SignatureError unless the worlds are those that the teacher knows."""
         super().__init__(config, student_config(config, teacher), config.env or teacher.env_config)
         self.teacher = teacher
-        self.env = sims.make(self.env_config, observed(config, self.student_config, teacher), config.num_envs)
+        self.env = self._make_worlds()
         try:
             teacher.check(self.env.signature)
             self.build(self.env.obs_spec, self.env.signature, self.env.action_dim)
@@ -215,6 +222,13 @@ class StudentTraining(StudentFit):
     def close(self) -> None:
         """Release the worlds."""
         self.env.close()
+
+    def _make_worlds(self) -> VecEnv:
+        """Here, or where the simulators are; what they see arrives in host memory, where the sequences lie."""
+        config, groups = self.config, observed(self.config, self.student_config, self.teacher)
+        if config.sims:
+            return sims.make_remote(self.env_config, groups, config.num_envs, config.sims, config.remote)
+        return sims.make(self.env_config, groups, config.num_envs)
 
 
 class Batches:

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from handsight import sims
-from handsight.distill import train_teacher
+from handsight.distill import checkpoint, train_teacher
+from handsight.distill.policy_loading import LoadedPolicy
 from handsight.distill.teacher_training import TeacherTraining
+from handsight.distill.train_student import StudentTraining
 from handsight.sims.remote import join
 from handsight.sims.vec_env import VecEnv
+from handsight.sims.worker import RemoteConfig
 from handsight.teachers import (
     PPO,
     ActorCritic,
@@ -21,9 +24,12 @@ from handsight.teachers import (
     collect,
 )
 
+from .test_train_student import quick
 from .test_train_teacher import small
 from .toy_env import ToyEnv
 
+PATIENT = RemoteConfig(step_timeout=60)
+"""A busy machine must not look like a dead simulator."""
 CONFIG = ActorCriticConfig(actor_keys=("state", "proprio"), hidden=(8,), recurrent="gru", recurrent_size=4)
 
 
@@ -170,7 +176,7 @@ def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_clust
     )
     figures = []
     for placement in ("", "cpu*2"):
-        training = TeacherTraining(dataclasses.replace(config, sims=placement))
+        training = TeacherTraining(dataclasses.replace(config, sims=placement, remote=PATIENT))
         figures.append([training.iterate() for _ in range(2)])
         state = {name: value.clone() for name, value in training.policy.state_dict().items()}
         figures[-1].append(state)
@@ -179,3 +185,22 @@ def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_clust
     assert all(torch.equal(near[2][name], far[2][name]) for name in near[2])
     assert all(row["remote/lost_rows"] == 0 and row["remote/bytes_per_step"] > 0 for row in far[:2])
     assert all(near[i][name] == far[i][name] for i in range(2) for name in ("kl", "loss/value", "lr", "episodes"))
+
+
+def test_a_student_learns_from_the_same_rollouts_with_remote_simulators(ray_cluster, tmp_path):
+    checkpoint.save(tmp_path / "best.ckpt", {})
+    worlds = sims.EnvConfig(threads=1)
+    env = sims.make(worlds, CONFIG.train_keys, 1)
+    untrained = ActorCritic(CONFIG, env.obs_spec, env.action_dim)
+    teacher = LoadedPolicy(untrained, env.signature, worlds, "ActorCritic", tmp_path / "best.ckpt", None)
+    env.close()
+    batches = []
+    for placement in ("", "cpu*2"):
+        torch.manual_seed(0)
+        training = StudentTraining(quick(teacher.path, sims=placement, remote=PATIENT), teacher)
+        batches.append(list(training.train_dataloader()))
+        training.close()
+    assert batches[0][0].keys() == batches[1][0].keys() and "stereo" in batches[0][0]
+    assert batches[0][0]["stereo"].float().std() > 1
+    for near, far in zip(*batches, strict=True):
+        assert all(torch.equal(near[name], far[name]) for name in near)
