@@ -5,7 +5,6 @@ Only the module of the command asked for is imported, so that `handsight --help`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from .. import __version__
 from ..errors import HandsightError
+from .words import PRESET, WORDS, take, unknown, value_of
 
 
 class Command(NamedTuple):
@@ -97,7 +97,7 @@ def overview() -> str:
 def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UsageError(_unknown("command", name, COMMANDS))
+        raise UsageError(unknown("command", name, COMMANDS))
     from . import options
 
     command = COMMANDS[name]
@@ -114,10 +114,32 @@ def _run(words: list[str]) -> None:
         _check_sight(resume, config_class, sight)
         function(resume=resume)
         return
-    default = getattr(config_class, sight)() if sight else None
-    training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
+    default, rest = _default(sight, rest)
+    prog = " ".join(filter(None, ["handsight", name, sight]))
+    training = options.parse_training(config_class, rest, prog, default, f"{config_class.__doc__}\n\n{_about_words()}")
     _check_device(training.config)
     function(training.config, run_root=training.runs)
+
+
+def _default(sight: str | None, words: list[str]) -> tuple[object, list[str]]:
+    """The configuration that the options change, and the options: a preset, as changed by `WORDS`. None where there is
+    nothing to begin with: a student needs to know whose."""
+    chosen, rest = take(words, (PRESET, *WORDS))
+    from . import presets
+
+    preset = presets.choose(chosen.pop(PRESET, None), value_of(rest, "--device", "--learner"))
+    if sight is not None:
+        return presets.teacher(sight, preset, chosen), rest
+    teacher, data = (value and Path(value) for value in (value_of(rest, "--teacher"), value_of(rest, "--data")))
+    if not teacher and not data:
+        return None, rest
+    return presets.student(preset, teacher or None, data or None, chosen), rest
+
+
+def _about_words() -> str:
+    lines = [f"{PRESET} cpu|gpu: what to begin with, for two cores or for one GPU; without it the device decides."]
+    lines += [f"{name} {word.value}: {word.about}." for name, word in WORDS.items()]
+    return "\n\n".join(lines)
 
 
 def _module(command: Command) -> ModuleType:
@@ -134,7 +156,7 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
-    raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+    raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
 
 
 def _resumed(words: list[str]) -> Path | None:
@@ -172,13 +194,10 @@ def _check_device(config: object) -> None:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise UsageError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
-
-
-def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:
-    near = difflib.get_close_matches(word, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
+        raise UsageError(
+            f"device {device!r} cannot be used here; available: {', '.join(here)} (preset `gpu` asks for cuda:0: "
+            "--preset cpu has sizes for a CPU, --device cpu rehearses the GPU's on one)"
+        ) from error
 
 
 @contextmanager

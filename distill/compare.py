@@ -15,7 +15,7 @@ from rich.console import Console
 
 from .. import sims
 from ..errors import HandsightError
-from . import checkpoint
+from . import checkpoint, zoo
 from .comparison import WARM, Comparison, Entry, Origin, unique_names
 from .evaluate import HELD_OUT_SEED, evaluate, summary_table
 from .evaluation import Evaluation
@@ -128,7 +128,7 @@ def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     sight = sight_of(tree["policy"]["config"])
     if "teacher" not in tree:
         return Contestant(loaded, origin, sight, f"{sight} teacher{WARM if origin.warm_started_from else ''}")
-    teacher = Path(tree["teacher"]["path"])
+    teacher = zoo.resolve(tree["teacher"]["path"])
     taught = sight_of(checkpoint.load(teacher)["policy"]["config"]) if teacher.is_dir() else "unknown"
     return Contestant(loaded, origin, sight, f"{taught} → {sight}", teacher, tree["teacher"]["sha256"])
 
@@ -233,7 +233,7 @@ def evaluated(
     how = {"episodes": args.episodes, "seed": args.seed, "num_envs": args.num_envs, "reset_kind": args.reset_kind}
     wanted = {**who, **how, "env": plain(asdict(env_config)), "worlds": sources_digest()}
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
-    folder = (Path(contestant.origin.run) if contestant.origin.run else out) / "evaluations" / key
+    folder = (contestant.loaded.results if contestant.origin.run else out) / "evaluations" / key
     if (folder / "episodes.npz").is_file():
         both = Disagreement.load(folder / "disagreement.npz") if teacher else None
         progress.advance(args.episodes)

@@ -36,7 +36,7 @@ class EvaluateArgs:
     """Evaluate one policy on held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, or a checkpoint in one."""
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
@@ -71,7 +71,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             device=args.device,
             advance=progress.advance,
         )
-    out = args.out or (loaded.run.path if loaded.run else args.policy.parent) / "evaluation"
+    out = args.out or loaded.results / "evaluation"
     result.save(out)
     console = Console()
     console.print(summary_table({str(args.policy): result}))

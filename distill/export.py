@@ -37,7 +37,7 @@ class ExportArgs:
     """Write a policy in a format that needs no torch."""
 
     policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, or a checkpoint in one."""
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
     onnx: bool = False
     """As ONNX, for onnxruntime; the only format there is."""
     out: Path | None = None
@@ -55,7 +55,7 @@ def export(args: ExportArgs) -> Path:
     if not args.onnx:
         raise HandsightError("expected a format; available: --onnx")
     loaded = load_policy(args.policy)
-    out = args.out or (loaded.run.path if loaded.run else args.policy.parent) / "policy.onnx"
+    out = args.out or loaded.results / "policy.onnx"
     write_onnx(loaded, out)
     console = Console()
     if args.check_steps:

@@ -33,15 +33,16 @@ def parse(config_class: type[Config], words: Sequence[str], prog: str) -> Config
 
 
 def parse_training(
-    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None
+    config_class: type[Config], words: Sequence[str], prog: str, default: Any = None, about: str | None = None
 ) -> Training[Config]:
-    """The same for a training command; `default` is the configuration whose values the options change."""
+    """The same for a training command; `default` is the configuration whose values the options change, `about` what the
+    help says first."""
     training: Any = Training[config_class]  # pyright: ignore[reportInvalidTypeForm]
     return tyro.cli(
         training,
         args=_full(words),
         prog=prog,
-        description=config_class.__doc__,
+        description=about or config_class.__doc__,
         default=None if default is None else Training(default),
         config=(tyro.conf.AvoidSubcommands,),
     )

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import ArraySpec
-from . import checkpoint
+from . import checkpoint, zoo
 from .run import Run, RunError
 
 if TYPE_CHECKING:
@@ -47,6 +47,20 @@ class LoadedPolicy:
     """The checkpoint."""
     run: Run | None
     """The run that the checkpoint lies in, if any."""
+
+    @property
+    def name(self) -> Path:
+        """What finds it again: its checkpoint, or its name in the zoo, which is the same on every machine."""
+        resident = zoo.resident(self.path)
+        return Path(zoo.PREFIX + resident) if resident else self.path
+
+    @property
+    def results(self) -> Path:
+        """Folder for what commands find out about it: that of its run; not in the zoo, which is part of the package."""
+        resident = zoo.resident(self.path)
+        if resident:
+            return Path("runs") / "zoo" / resident
+        return self.run.path if self.run else self.path.parent
 
     def check(self, signature: Mapping[str, Any]) -> None:
         """Raise SignatureError unless an environment of this signature fits the policy."""
@@ -82,14 +96,17 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     """Build the policy of a checkpoint.
 
     Args:
-        path: a checkpoint folder, or a run folder: then its best checkpoint, or its newest if it has no best.
+        path: a checkpoint folder; a run folder: then its best checkpoint, or its newest if it has no best; or a name
+            of the zoo, e.g. "zoo:state".
         device: where its weights go.
 
     Raises:
         CheckpointError, RunError: nothing complete there.
         PolicyError: the checkpoint holds no policy, or one that this version cannot build.
+        ZooError: no such name.
     """
-    run, place = _run_of(Path(path)), find_checkpoint(path)
+    place = find_checkpoint(path)
+    run = _run_of(place)
     tree = checkpoint.load(place)
     missing = [key for key in ("policy", "signature", "env_config") if key not in tree]
     if missing:
@@ -106,9 +123,18 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     )
 
 
+def saved_worlds(path: Path | str) -> tuple[EnvConfig, bool]:
+    """The worlds in which a policy was trained, and whether it looks at an image in them."""
+    place = find_checkpoint(path)
+    tree = checkpoint.load(place)
+    looks = any(len(spec["shape"]) > 1 for spec in tree["signature"]["obs"].values())
+    return _env_config(tree["env_config"], place), looks
+
+
 def find_checkpoint(path: Path | str) -> Path:
     """The checkpoint that `load_policy` takes: that at `path`, or the best, or else the newest, of the run there."""
-    return _checkpoint_in(Path(path), _run_of(Path(path)))
+    path = zoo.resolve(path)
+    return _checkpoint_in(path, _run_of(path))
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:

@@ -241,4 +241,4 @@ def facts_of(env: VecEnv, env_config: Any, origin: Mapping[str, Any]) -> Facts:
 def origin_of(loaded: LoadedPolicy) -> dict[str, Any]:
     """Which policy it is, JSON-able."""
     digest = hashlib.sha256((loaded.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
-    return {"path": str(loaded.path), "kind": loaded.kind, "sha256": digest}
+    return {"path": str(loaded.name), "kind": loaded.kind, "sha256": digest}

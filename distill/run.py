@@ -84,7 +84,7 @@ class Run:
     @property
     def name(self) -> str:
         """What kind of run, e.g. "teacher-state"."""
-        return self.path.parent.name
+        return self.meta["name"]
 
     @property
     def config_type(self) -> str:

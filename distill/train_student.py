@@ -41,7 +41,8 @@ class StudentRunConfig:
     """Distil a teacher into a student, by DAgger or from recorded rollouts."""
 
     teacher: Path | None = None
-    """Run folder or checkpoint of the teacher: the student drives and the teacher says what it would have done."""
+    """Run folder or checkpoint of the teacher, or zoo:NAME: the student drives and the teacher says what it would have
+    done."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """What the student sees and how large it is."""
     control: bool = False
@@ -115,7 +116,7 @@ def train_student(
     else:
         assert config.teacher is not None
         teacher = load_policy(config.teacher, config.device)
-        config = replace(config, teacher=teacher.path)  # a run folder's best checkpoint may become another one
+        config = replace(config, teacher=teacher.name)  # a run folder's best checkpoint may become another one
         training, name = StudentTraining(config, teacher), _run_name(config, teacher)
     try:
         if run is None:

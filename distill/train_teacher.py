@@ -50,7 +50,8 @@ class TeacherConfig:
     curriculum: CurriculumConfig = EASY_TO_WIDE
     """Kinds of reset over time."""
     warm_start: Path | None = None
-    """Run folder or checkpoint of a state teacher that is imitated first; the run is then named as warm-started."""
+    """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
+    warm-started."""
     warm: WarmStartConfig = field(default_factory=WarmStartConfig)
     """That imitation; without effect if there is no `warm_start`."""
     num_envs: int = 256

@@ -39,7 +39,7 @@ class VideoArgs:
     """Film a policy in the first held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, or a checkpoint in one."""
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
     episodes: int = 4
     """Resets to film, the first ones of an evaluation with the same seed."""
     seed: int = HELD_OUT_SEED
@@ -96,8 +96,7 @@ def run_video(args: VideoArgs) -> Path:
     from .policy_loading import load_policy
 
     loaded = load_policy(args.policy, device=args.device)
-    folder = loaded.run.path if loaded.run else args.policy.parent
-    out = args.out or folder / "videos" / f"resets-{args.seed}.mp4"
+    out = args.out or loaded.results / "videos" / f"resets-{args.seed}.mp4"
     film = make_film(
         loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .remote import RemoteVecEnv
     from .worker import RemoteConfig
 
-EngineName = Literal["mujoco", "isaacgym"]
+EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
 
 WORLD_BYTES = 400 * 2**10
 """Memory of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""

@@ -57,6 +57,7 @@ def calls(monkeypatch):
     commands = {name: cli.Command("m", "LearnConfig", "learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
     monkeypatch.setattr(cli, "_module", lambda command: module)
+    monkeypatch.setattr(cli, "_default", lambda sight, words: (getattr(LearnConfig, sight)() if sight else None, words))
     noted.append(module)
     yield noted
     noted.clear()
