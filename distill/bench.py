@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import mujoco
 import numpy as np
@@ -25,6 +26,10 @@ from ..sims.scene import SceneConfig, build_model
 from .progress import stage
 from .provenance import provenance
 from .train_teacher import TeacherConfig, TeacherTraining
+from .words import with_image
+
+if TYPE_CHECKING:
+    from .bench_table import Cell
 
 OPENGL_BACKENDS = ("egl", "osmesa")
 """Tried in this order when MUJOCO_GL is not set."""
@@ -32,7 +37,8 @@ OPENGL_BACKENDS = ("egl", "osmesa")
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Measure environment and training steps per second, and divergence under random actions."""
+    """Measure environment and training steps per second, and divergence under random actions. With `--engine
+    mujoco_warp` another table: worlds x image size, beside plain mujoco_warp and mjlab's camera sensor."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     """The worlds."""
@@ -42,6 +48,18 @@ class BenchArgs:
     """Control steps of each measurement, after a warm-up of one episode."""
     divergence_steps: int = 100_000
     """World-steps under random actions in which diverged worlds are counted."""
+    device: str = "cpu"
+    """Where the worlds of `mujoco_warp` live; this and the next four are for that engine's table."""
+    learner: str | None = None
+    """Where a policy would read the observations; None: on `device`."""
+    worlds: tuple[int, ...] = (256, 1024, 4096)
+    """Numbers of worlds."""
+    images: tuple[str, ...] = ("64x64", "160x120")
+    """WIDTHxHEIGHT, pixels."""
+    sights: tuple[Literal["state", "depth", "stereo"], ...] = ("state", "depth", "stereo")
+    """What is observed."""
+    warm_up: int | None = None
+    """Steps before a measurement; None: an episode's."""
     opengl: bool = True
     """Also measure the usual loop: one world, MuJoCo's own OpenGL renderer."""
     out: Path | None = None
@@ -60,8 +78,10 @@ class Row:
     """What it is to be compared with, or why it could not be measured."""
 
 
-def bench(args: BenchArgs) -> list[Row]:
+def bench(args: BenchArgs) -> list[Row] | list[Cell]:
     """What `handsight bench` does: measure, print a table, write JSON."""
+    if args.env.engine == "mujoco_warp":
+        return _table(args)
     jobs: list[tuple[str, Callable[[], list[Row]]]] = [
         ("state", lambda: _state(args)),
         ("depth", lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))]),
@@ -78,11 +98,33 @@ def bench(args: BenchArgs) -> list[Row]:
             rows += job()
             progress.advance()
     _show(args, rows)
+    _write(args, {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs})
+    return rows
+
+
+def _write(args: BenchArgs, facts: dict[str, Any]) -> None:
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        facts = {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs, "provenance": provenance()}
-        args.out.write_text(json.dumps(facts, indent=2, default=str) + "\n")
-    return rows
+        args.out.write_text(json.dumps(facts | {"provenance": provenance()}, indent=2, default=str) + "\n")
+
+
+def _table(args: BenchArgs) -> list[Cell]:
+    """Worlds x image size on the engine `mujoco_warp`."""
+    from . import bench_mjlab, bench_table
+
+    for image in args.images:  # before anything is measured
+        with_image(args.env, image)
+    device, sizes = args.device, (args.sights, args.images, args.worlds)
+    with stage("bench", bench_table.rows(*sizes), "rows") as progress:
+        cells = bench_table.measure(
+            args.env, *sizes, device, args.learner or device, args.steps, args.warm_up, progress
+        )
+        mjlab = bench_mjlab.measure(args.env, args.images, args.worlds, device, args.steps)
+    bench_table.show(cells, device)
+    Console().print(bench_mjlab.shown(mjlab))
+    facts = {"settings": {"device": device, "learner": args.learner, "steps": args.steps, "warm_up": args.warm_up}}
+    _write(args, facts | {"cells": [asdict(cell) for cell in cells], "mjlab": mjlab})
+    return cells
 
 
 def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:

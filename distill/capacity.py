@@ -135,17 +135,11 @@ def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footpri
 
 def row_bytes(config: FootprintConfig) -> int:
     """Bytes of one world's step in the rollout buffer."""
-    from ..sims import make
-    from ..teachers import RolloutBuffer
     from .footprint import teacher
+    from .memory import row_bytes as of_policy
 
     training = teacher(replace(config, num_envs=1))
-    env = make(training.env, training.policy.train_keys, 1)
-    sizes = [
-        RolloutBuffer.bytes(env.obs_spec, training.policy.train_keys, steps, 1, env.action_dim) for steps in (1, 2)
-    ]
-    env.close()
-    return sizes[1] - sizes[0]
+    return of_policy(training.env, training.policy.train_keys)
 
 
 def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int) -> Costs:

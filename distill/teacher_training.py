@@ -14,7 +14,7 @@ from .. import sims
 from ..errors import HandsightError
 from ..sims.vec_env import VecEnv
 from ..teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
-from . import checkpoint, data_parallel
+from . import checkpoint, data_parallel, memory
 from .curriculum import Curriculum
 from .evaluate import evaluate_in
 from .lagging import LaggingCollector
@@ -58,6 +58,8 @@ class TeacherTraining:
         self.fabric = fabric or data_parallel.make_fabric(config)
         self.num_envs = config.num_envs // self.fabric.world_size
         """Worlds of this rank."""
+        if not self.fabric.global_rank:
+            memory.announce(memory.of_teacher(config), self.num_envs)
         self.env = self._make_worlds()
         self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, self.fabric)
@@ -84,6 +86,11 @@ class TeacherTraining:
         if self._run is None:
             raise HandsightError("TeacherTraining: expected a run to save into, found none")
         return self._run
+
+    @property
+    def worlds_device(self) -> str:
+        """Where worlds of this process live."""
+        return sims.worlds_device(self.config.env.engine, str(self.fabric.device))
 
     def save_into(self, run: Run) -> Run:
         """From now on checkpoints go there."""
@@ -173,7 +180,7 @@ class TeacherTraining:
             return {}
         count = min(self.config.validation_episodes, self.config.num_envs)
         if self._validation is None:
-            self._validation = sims.make(self.config.env, self.policy.obs_keys, count)
+            self._validation = sims.make(self.config.env, self.policy.obs_keys, count, device=self.worlds_device)
             self._validation.set_reset_mix({self.config.validation_kind: 1.0})
         result = evaluate_in(
             self._validation, self.policy, self.config.validation_episodes, VALIDATION_SEED, watch=watch
@@ -275,7 +282,7 @@ class TeacherTraining:
         if config.sims:
             learner = str(self.fabric.device)
             return sims.make_remote(config.env, keys, self.num_envs, config.sims, config.remote, learner, rank, ranks)
-        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank)
+        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank, self.worlds_device)
 
     def _warm_start(self) -> WarmStart:
         origin, config = self.config.warm_start, self.config.warm

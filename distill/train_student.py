@@ -21,7 +21,7 @@ from ..sims.make import EnvConfig
 from ..sims.vec_env import VecEnv
 from ..sims.worker import RemoteConfig
 from ..students import StudentConfig
-from . import checkpoint
+from . import checkpoint, memory
 from .dagger import DaggerConfig, collect
 from .fitting import PERIODIC, StudentFit, learn
 from .offline import OfflineConfig, OfflineTraining
@@ -139,7 +139,9 @@ class StudentTraining(StudentFit):
         """Begins anew; raises SignatureError unless the worlds are those that the teacher knows."""
         super().__init__(config, student_config(config, teacher), config.env or teacher.env_config)
         self.teacher = teacher
-        self.env = self._make_worlds()
+        groups = observed(config, self.student_config, teacher)
+        memory.announce(memory.of_student(config, self.env_config, groups, self.student_config), config.num_envs)
+        self.env = self._make_worlds(groups)
         try:
             teacher.check(self.env.signature)
             self.build(self.env.obs_spec, self.env.signature, self.env.action_dim)
@@ -224,12 +226,13 @@ class StudentTraining(StudentFit):
         """Release the worlds."""
         self.env.close()
 
-    def _make_worlds(self) -> VecEnv:
-        """Here, or where the simulators are; what they see arrives in host memory, where the sequences lie."""
-        config, groups = self.config, observed(self.config, self.student_config, self.teacher)
+    def _make_worlds(self, groups: tuple[str, ...]) -> VecEnv:
+        """Here, or where the simulators are; what these see arrives in host memory, where the sequences lie."""
+        config = self.config
         if config.sims:
             return sims.make_remote(self.env_config, groups, config.num_envs, config.sims, config.remote)
-        return sims.make(self.env_config, groups, config.num_envs)
+        device = sims.worlds_device(self.env_config.engine, config.device)
+        return sims.make(self.env_config, groups, config.num_envs, device=device)
 
 
 class Batches:

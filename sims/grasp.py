@@ -17,7 +17,7 @@ from .cameras import CameraRig, depth_to_millimetres
 from .control import ActionSpaceName, Controller, action_space
 from .engine import BodyState, Engine
 from .objects import KINDS, build_objects, mass_properties
-from .observations import Observer
+from .observations import Observer, group_spec
 from .randomize import Draws, Randomization, WorldParams
 from .resets import CENTRE, RESETS, PostureBank
 from .rewards import GraspSituation, RewardWeights, grasp_reward, is_held, is_success
@@ -95,7 +95,7 @@ class GraspTask(VecEnv):
         self._observer = Observer(self._controller, joint_range, rig)
         self._groups = tuple(group for group in GROUPS if group in observe)
         self._image_groups = tuple(group for group in IMAGE_GROUPS if group in observe)
-        self.obs_spec = {group: self._observer.spec(group) for group in self._groups}
+        self.obs_spec = {group: group_spec(group, space, rig) for group in self._groups}
         self.signature = self._sign()
         self._bank = PostureBank(engine.model, self.device)
         self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)

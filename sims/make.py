@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 from ..errors import HandsightError
+from .control import action_space
 from .grasp import IMAGE_GROUPS, GraspConfig, GraspTask
 from .isaac import IsaacConfig, IsaacEngine
+from .memory import check_worlds
+from .observations import group_spec
 from .scene import SceneConfig
+from .vec_env import ArraySpec
 
 if TYPE_CHECKING:
     from .remote import RemoteVecEnv
     from .worker import RemoteConfig
 
 EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
-
-WORLD_BYTES = 400 * 2**10
-"""Memory of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""
-PIXEL_BYTES = 32
-"""Memory for one pixel of one camera: rendered, in the engine's buffers, and as an observation."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def make(
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
-    _check_memory(config, observe, num_envs)
+    check_worlds(config, observe, num_envs, device)
     groups = [group for group in IMAGE_GROUPS if group in observe]
     match config.engine:
         case "mujoco":
@@ -73,6 +71,22 @@ def make(
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
     return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)
+
+
+def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
+    """`VecEnv.obs_spec` of worlds that are not made yet."""
+    space = action_space(config.task.action_space)
+    return {group: group_spec(group, space, config.scene.rig) for group in observe}
+
+
+def action_dim(config: EnvConfig) -> int:
+    """`VecEnv.action_dim` of worlds that are not made yet."""
+    return action_space(config.task.action_space).dim
+
+
+def worlds_device(engine: EngineName, learner: str) -> str:
+    """Where an engine's worlds live for a policy on the device `learner`: `mujoco` knows the CPU only."""
+    return "cpu" if engine == "mujoco" else learner
 
 
 def make_remote(
@@ -110,16 +124,3 @@ def make_remote(
         config = replace(config, threads=local_threads(slots))
     maker = partial(make, config, tuple(observe))
     return RemoteVecEnv(maker, slots[rank::ranks], num_envs, remote, learner, rank * num_envs)
-
-
-def _check_memory(config: EnvConfig, observe: Collection[str], num_envs: int) -> None:
-    """Refuse what would end in the system killing this process: a rough estimate against the machine's memory."""
-    rig, views = config.scene.rig, sum({"depth": 1, "stereo": 2}.get(group, 0) for group in observe)
-    world = WORLD_BYTES + views * rig.height * rig.width * PIXEL_BYTES
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    fits = int(0.8 * memory / world)
-    if num_envs > fits:
-        raise HandsightError(
-            f"{num_envs:,} worlds of about {world / 2**20:.1f} MiB are more than this machine's "
-            f"{memory / 2**30:.0f} GiB can hold; at most {fits:,} fit"
-        )

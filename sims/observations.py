@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from .cameras import CameraRig
-from .control import Controller
+from .control import ActionSpace, Controller
 from .engine import BodyState
 from .objects import KINDS
 from .randomize import WorldParams
@@ -15,6 +15,30 @@ from .vec_env import ArraySpec
 
 PALM_CENTRE = (0.62, 0.0, 0.2)
 """m: middle of the palm's workspace; positions are given relative to it."""
+
+
+def group_spec(group: str, space: ActionSpace, rig: CameraRig) -> ArraySpec:
+    """Shape, dtype and named parts of an observation group."""
+    match group:
+        case "state":
+            parts = {
+                "object_from_palm": 3, "object_from_grasp": 3, "object_rotation": 6, "object_velocity": 3,
+                "object_spin": 3, "object_size": 3, "object_kind": len(KINDS), "object_mass": 1,
+                "object_friction": 1, "object_lift": 1, "touch": 5, "tip_from_object": 12,
+            }  # fmt: skip
+        case "proprio":
+            parts = {
+                "joint_position": 23, "joint_velocity": 23, "palm_position": 3, "palm_rotation": 6,
+                "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": len(space.synergies),
+                "last_action": space.dim,
+            }  # fmt: skip
+        case "calibration":
+            parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
+        case "depth":
+            return ArraySpec((1, rig.height, rig.width), torch.int16)
+        case _:
+            return ArraySpec((2, 3, rig.height, rig.width), torch.uint8)
+    return ArraySpec((sum(parts.values()),), torch.float32, parts)
 
 
 class Observer:
@@ -28,32 +52,8 @@ class Observer:
         self._middle = joint_range.mean(1)
         self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
 
-    def spec(self, group: str) -> ArraySpec:
-        """Shape, dtype and named parts of an observation group."""
-        synergies, actions = len(self._controller.space.synergies), self._controller.space.dim
-        match group:
-            case "state":
-                parts = {
-                    "object_from_palm": 3, "object_from_grasp": 3, "object_rotation": 6, "object_velocity": 3,
-                    "object_spin": 3, "object_size": 3, "object_kind": len(KINDS), "object_mass": 1,
-                    "object_friction": 1, "object_lift": 1, "touch": 5, "tip_from_object": 12,
-                }  # fmt: skip
-            case "proprio":
-                parts = {
-                    "joint_position": 23, "joint_velocity": 23, "palm_position": 3, "palm_rotation": 6,
-                    "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": synergies,
-                    "last_action": actions,
-                }  # fmt: skip
-            case "calibration":
-                parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
-            case "depth":
-                return ArraySpec((1, self._rig.height, self._rig.width), torch.int16)
-            case _:
-                return ArraySpec((2, 3, self._rig.height, self._rig.width), torch.uint8)
-        return ArraySpec((sum(parts.values()),), torch.float32, parts)
-
     def state(self, body: BodyState, params: WorldParams) -> Tensor:
-        """(N, S) float32, parts as in `spec`: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
+        """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
         away = body.object_pos - body.palm_pos
         relative = rotate_back(body.palm_rot, body.object_rot.transpose(1, 2)).transpose(1, 2)
         kinds = torch.nn.functional.one_hot(params.kind, len(KINDS)).float()
@@ -84,7 +84,7 @@ class Observer:
         return torch.cat([params.camera_shift, params.camera_turn, apart, params.eye_turn.flatten(1)], dim=1)
 
     def proprio(self, body: BodyState, action: Tensor) -> Tensor:
-        """(N, P) float32, parts as in `spec`: joints scaled to [-1, 1] by their range, rad/s, m in the world frame
+        """(N, P) float32, parts as in its spec: joints scaled to [-1, 1] by their range, rad/s, m in the world frame
         relative to `PALM_CENTRE`, m in the palm frame (fingertips), rad (servo error of the fingers: touch)."""
         tips = rotate_back(body.palm_rot, body.tip_pos - body.palm_pos[:, None])
         return torch.cat(

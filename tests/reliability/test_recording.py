@@ -30,7 +30,7 @@ RECORDER = """
     from handsight.sims import EnvConfig
 
     root, kills = Path(sys.argv[1]), int(sys.argv[2])
-    sims.make = lambda config, observe, num_envs: ToyEnv(observe, num_envs)
+    sims.make = lambda config, observe, num_envs, device: ToyEnv(observe, num_envs)
     path = root / "policy" / "best.ckpt"
     checkpoint.save(path, {})
     signature = ToyEnv(("state", "proprio"), 1).signature
