@@ -15,6 +15,7 @@ from .memory import check_worlds
 from .observations import group_spec
 from .scene import SceneConfig
 from .vec_env import ArraySpec
+from .warp_device import WarpConfig
 
 if TYPE_CHECKING:
     from .remote import RemoteVecEnv
@@ -28,14 +29,17 @@ class EnvConfig:
     """Everything about the worlds but their number."""
 
     engine: EngineName = "mujoco"
-    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras) or `isaacgym` (your own installation of Isaac
-    Gym Preview 4, behind its own interpreter: docs/isaac.md)."""
+    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras), `mujoco_warp` (physics and cameras on a GPU:
+    docs/gpu.md) or `isaacgym` (your own installation of Isaac Gym Preview 4, behind its own interpreter:
+    docs/isaac.md)."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
     task: GraspConfig = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: int | None = None
     """Threads of the CPU engine; None = all cores. Does not change results."""
+    warp: WarpConfig = field(default_factory=WarpConfig)
+    """Room for contacts and repeatability, for the engine `mujoco_warp`."""
     isaac: IsaacConfig = field(default_factory=IsaacConfig)
     """Where Isaac Gym is, for the engine `isaacgym`."""
 
@@ -66,6 +70,10 @@ def make(
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
+        case "mujoco_warp":
+            from .mujoco_gpu import WarpEngine
+
+            engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
         case _:

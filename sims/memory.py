@@ -16,6 +16,8 @@ from ..errors import HandsightError
 
 if TYPE_CHECKING:
     from .make import EnvConfig
+    from .scene import SceneConfig
+    from .warp_device import WarpConfig
 
 VIEWS = {"depth": 1, "stereo": 2}
 """Cameras that an observation group renders."""
@@ -48,17 +50,27 @@ class WorldBytes(NamedTuple):
 def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
     """What one world takes that computes these observation groups."""
     rig, views = config.scene.rig, sum(VIEWS.get(group, 0) for group in observe)
-    simulator = warp_world_bytes() if config.engine == "mujoco_warp" else WORLD_BYTES
+    simulator = warp_world_bytes(config.scene, config.warp) if config.engine == "mujoco_warp" else WORLD_BYTES
     return WorldBytes(simulator, views * rig.height * rig.width * PIXEL_BYTES)
 
 
 @lru_cache
-def warp_world_bytes() -> int:
+def warp_world_bytes(scene: SceneConfig, room: WarpConfig) -> int:
     """Of one world of mujoco_warp: counted on the CPU, as what a second world adds to the first."""
-    from .mujoco_gpu import allocate
+    import mujoco_warp as mjw
+    import warp as wp
 
-    one, two = (array_bytes(allocate(count)) for count in (1, 2))
-    return two - one
+    from .mujoco_gpu import DERIVED
+    from .scene import build_model
+    from .world_fields import LOOKS, PHYSICS
+
+    model, expanded, counts = build_model(scene), {*PHYSICS, *LOOKS, *DERIVED}, []
+    for worlds in (1, 2):
+        with wp.ScopedDevice("cpu"):
+            fields = mjw.put_model(model, batch_sizes=dict.fromkeys(expanded, worlds))
+            data = mjw.make_data(model, nworld=worlds, nconmax=room.nconmax, njmax=room.njmax)
+        counts.append(array_bytes(fields) + array_bytes(data))
+    return counts[1] - counts[0]
 
 
 def array_bytes(tree: Any) -> int:
