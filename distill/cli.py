@@ -11,13 +11,15 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HandsightError
-from .words import PRESET, WORDS, take, unknown, value_of
+from . import words as choosing
+from .words import unknown
 
 
 class Command(NamedTuple):
@@ -104,7 +106,8 @@ def _run(words: list[str]) -> None:
     module = _module(command)
     config_class, function = getattr(module, command.config), getattr(module, command.function)
     if name not in RESUMABLE:
-        config = options.parse(config_class, rest, f"handsight {name}")
+        default, about, rest = _of_worlds(config_class, rest)
+        config = options.parse(config_class, rest, f"handsight {name}", default, about)
         _check_device(config)
         function(config)
         return
@@ -115,31 +118,42 @@ def _run(words: list[str]) -> None:
         function(resume=resume)
         return
     default, rest = _default(sight, rest)
-    prog = " ".join(filter(None, ["handsight", name, sight]))
-    training = options.parse_training(config_class, rest, prog, default, f"{config_class.__doc__}\n\n{_about_words()}")
+    prog, about = " ".join(filter(None, ["handsight", name, sight])), _about(config_class, choosing.about_preset())
+    training = options.parse_training(config_class, rest, prog, default, about)
     _check_device(training.config)
     function(training.config, run_root=training.runs)
 
 
-def _default(sight: str | None, words: list[str]) -> tuple[object, list[str]]:
-    """The configuration that the options change, and the options: a preset, as changed by `WORDS`. None where there is
+def _default(sight: str | None, words: list[str]) -> tuple[Any, list[str]]:
+    """The configuration that the options change, and the options: a preset, as changed by words. None where there is
     nothing to begin with: a student needs to know whose."""
-    chosen, rest = take(words, (PRESET, *WORDS))
+    chosen, rest = choosing.take(words, (choosing.PRESET, *choosing.WORDS))
     from . import presets
 
-    preset = presets.choose(chosen.pop(PRESET, None), value_of(rest, "--device", "--learner"))
+    def path_of(option: str) -> Path | None:
+        value = choosing.value_of(rest, option)
+        return Path(value) if value and value != "None" else None
+
+    preset = presets.choose(chosen.pop(choosing.PRESET, None), choosing.value_of(rest, "--device", "--learner"))
     if sight is not None:
-        return presets.teacher(sight, preset, chosen), rest
-    teacher, data = (value and Path(value) for value in (value_of(rest, "--teacher"), value_of(rest, "--data")))
-    if not teacher and not data:
-        return None, rest
-    return presets.student(preset, teacher or None, data or None, chosen), rest
+        return presets.teacher(sight, preset, chosen, path_of("--warm-start")), rest
+    teacher, data = path_of("--teacher"), path_of("--data")
+    return presets.student(preset, teacher, data, chosen) if teacher or data else None, rest
 
 
-def _about_words() -> str:
-    lines = [f"{PRESET} cpu|gpu: what to begin with, for two cores or for one GPU; without it the device decides."]
-    lines += [f"{name} {word.value}: {word.about}." for name, word in WORDS.items()]
-    return "\n\n".join(lines)
+def _of_worlds(config_class: type, words: list[str]) -> tuple[Any, str | None, list[str]]:
+    """For a command with worlds of its own: the configuration that the options change, what the help says first, and
+    the options without the words that chose the worlds."""
+    worlds = next((field for field in fields(config_class) if field.name == "env"), None)
+    if worlds is None or not callable(worlds.default_factory):
+        return None, None, words
+    chosen, rest = choosing.take(words, choosing.WORDS)
+    default = config_class(env=choosing.change(worlds.default_factory(), chosen)) if chosen else None
+    return default, _about(config_class), rest
+
+
+def _about(config_class: type, *more: str) -> str:
+    return "\n\n".join([str(config_class.__doc__), *more, choosing.about()])
 
 
 def _module(command: Command) -> ModuleType:

@@ -33,7 +33,7 @@ from .words import WordError
 
 PresetName = Literal["cpu", "gpu"]
 GPU = "cuda:0"
-STUDENT_IMAGE = "160x120"
+DEPTH_IMAGE, STUDENT_IMAGE = "64x64", "160x120"
 LARGE_IMAGE = 96
 """Pixels: from this height on a depth encoder has one convolution more, or its last layer would be most of it."""
 
@@ -52,18 +52,25 @@ def choose(named: str | None, device: str | None) -> PresetName:
     return "gpu" if on_gpu else "cpu"
 
 
-def teacher(sight: str, preset: PresetName = "cpu", chosen: dict[str, str] | None = None) -> TeacherConfig:
+def teacher(
+    sight: str, preset: PresetName = "cpu", chosen: dict[str, str] | None = None, warm_start: Path | None = None
+) -> TeacherConfig:
     """A teacher's configuration.
 
     Args:
         sight: "state" or "depth".
         preset: for which machine.
         chosen: words that change the worlds, by option.
+        warm_start: state teacher that a depth teacher imitates first.
     """
-    config = TeacherConfig.state() if sight == "state" else TeacherConfig.depth()
-    if preset == "gpu":
-        config = gpu_state(config) if sight == "state" else gpu_depth(config)
-    config = replace(config, env=words.change(config.env, chosen or {}))
+    found = dict(chosen or {})
+    if sight == "state":
+        config = gpu_state(TeacherConfig.state()) if preset == "gpu" else TeacherConfig.state()
+    else:
+        config = TeacherConfig.warm_started(warm_start) if warm_start else TeacherConfig.depth()
+        if preset == "gpu":
+            config, found = gpu_depth(config), {"--image": DEPTH_IMAGE} | found
+    config = config.with_worlds(words.change(config.env, found)) if found else config
     deep = sight == "depth" and config.env.scene.rig.height >= LARGE_IMAGE
     return replace(config, policy=replace(config.policy, depth_channels=(16, 32, 32, 32))) if deep else config
 
@@ -75,11 +82,9 @@ def gpu_state(config: TeacherConfig) -> TeacherConfig:
 
 
 def gpu_depth(config: TeacherConfig) -> TeacherConfig:
-    """1,024 worlds of depth images, 64 x 64. bf16-mixed: the convolutions take the time, what they look at is clipped
-    and noisy, and weights, losses and the distribution of the action stay in full precision."""
-    config = _on_gpu(config)
-    config = replace(config, env=words.with_image(config.env, "64x64"))
-    return replace(config, num_envs=1024, validation_episodes=512, precision="bf16-mixed")
+    """1,024 worlds of depth images. bf16-mixed: the convolutions take the time, what they look at is clipped and noisy,
+    and weights, losses and the distribution of the action stay in full precision."""
+    return replace(_on_gpu(config), num_envs=1024, validation_episodes=512, precision="bf16-mixed")
 
 
 def _on_gpu(config: TeacherConfig) -> TeacherConfig:
@@ -113,10 +118,9 @@ def student(
     """
     env, found = None, dict(chosen or {})
     if teacher is not None and (preset == "gpu" or found):
-        env, sees = saved_worlds(teacher)
+        env, looks = saved_worlds(teacher)
         if preset == "gpu":
-            env = env if sees else words.with_image(env, STUDENT_IMAGE)
-            env = _gpu_worlds(env)
+            env, found = _gpu_worlds(env), found if looks else {"--image": STUDENT_IMAGE} | found
         env = words.change(env, found)
     config = StudentRunConfig(teacher=teacher, data=data, env=env)
     return gpu_distillation(config) if preset == "gpu" else config

@@ -47,8 +47,18 @@ def with_image(env: EnvConfig, size: str) -> EnvConfig:
     return replace(env, scene=replace(env.scene, rig=rig))
 
 
+def with_scene(env: EnvConfig, name: str) -> EnvConfig:
+    """The worlds in another scene; see `sims.scenes`."""
+    from ..sims import scenes  # the command line must answer --help without torch
+
+    return scenes.with_scene(env, name)
+
+
 PRESET = "--preset"
-WORDS = {"--image": Word("WIDTHxHEIGHT", "images of this size, pixels", with_image)}
+WORDS = {
+    "--scene": Word("wrist|open|occluded", "what can be seen (docs/scenes.md); wrist if not given", with_scene),
+    "--image": Word("WIDTHxHEIGHT", "images of this size, pixels", with_image),
+}
 """Changes of the worlds, in the order in which they are made."""
 
 
@@ -95,3 +105,13 @@ def unknown(what: str, name: str, available: Collection[str]) -> str:
     near = difflib.get_close_matches(name, list(available), 1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     return f"unknown {what} {name!r}{meant}; available: {', '.join(available)}"
+
+
+def about() -> str:
+    """What the help says of these options."""
+    return "\n\n".join(f"{name} {word.value}: {word.about}." for name, word in WORDS.items())
+
+
+def about_preset() -> str:
+    """What the help says of `PRESET`."""
+    return f"{PRESET} cpu|gpu: what to begin with, for two cores or for one GPU; without it the device decides."

@@ -1,11 +1,12 @@
 """A preset is a configuration: what it is, who chooses it, and that every option still changes it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
-from handsight.distill import checkpoint, cli, options, presets
+from handsight.distill import checkpoint, cli, options, presets, words
 from handsight.distill.policy_loading import policy_tree
 from handsight.distill.run import Run
 from handsight.distill.train_student import StudentRunConfig
@@ -53,6 +54,21 @@ def test_the_gpu_preset_has_the_promised_sizes():
     for config in (state, depth):
         assert (config.env.engine, config.device) == ("mujoco_warp", "cuda:0")
         assert config.policy.actor_keys == (config.sight, "proprio")
+
+
+def test_a_scene_keeps_the_presets_image_and_sees_as_far_as_its_cameras():
+    config = presets.teacher("depth", "gpu", {"--scene": "open"})
+    rig = config.env.scene.rig
+    assert (rig.mount, rig.width, rig.height) == ("world", 64, 64)
+    assert config.policy.depth_max_m == rig.depth_max == 1.1
+    assert config.env.engine == "mujoco_warp"
+
+
+def test_a_warm_started_teacher_has_defaults_of_its_own():
+    path = Path("zoo:state")
+    assert presets.teacher("depth", "cpu", warm_start=path) == TeacherConfig.warm_started(path)
+    default, _ = cli._default("depth", ["--warm-start", "zoo:state", "--preset", "cpu"])
+    assert default == TeacherConfig.warm_started(path)
 
 
 def test_larger_images_have_a_deeper_encoder():
@@ -103,8 +119,8 @@ def test_on_a_cpu_a_student_lives_in_its_teachers_worlds(teacher):
 
 
 def test_options_change_what_the_preset_says(tmp_path):
-    words = ["--num-envs", "64", "--preset", "gpu", "--device", "cpu", "--ppo.epochs", "2", "--image", "32x32"]
-    default, rest = cli._default("depth", words)
+    line = ["--num-envs", "64", "--preset", "gpu", "--device", "cpu", "--ppo.epochs", "2", "--image", "32x32"]
+    default, rest = cli._default("depth", line)
     config = options.parse_training(TeacherConfig, rest, "train-teacher depth", default).config
     expected = presets.teacher("depth", "gpu", {"--image": "32x32"})
     assert config == replace(expected, num_envs=64, device="cpu", ppo=replace(expected.ppo, epochs=2))
@@ -127,3 +143,35 @@ def test_the_gpu_preset_without_a_gpu_says_what_to_do(capsys, tmp_path):
 def test_an_unknown_preset_is_one_message(capsys):
     assert cli.main(["train-teacher", "state", "--preset", "tpu"]) == 2
     assert "unknown preset 'tpu' (did you mean gpu?); available: cpu, gpu" in capsys.readouterr().err
+
+
+def test_words_are_taken_out_wherever_they_stand():
+    line = ["--num-envs", "8", "--preset", "gpu", "--seed", "1", "--image=64x48"]
+    assert words.take(line, ("--preset", "--image")) == (
+        {"--preset": "gpu", "--image": "64x48"},
+        ["--num-envs", "8", "--seed", "1"],
+    )
+
+
+@pytest.mark.parametrize("line", [["--preset"], ["--preset="], ["--preset", "--seed", "1"]])
+def test_a_word_needs_its_value(line):
+    with pytest.raises(WordError, match="--preset: expected a value"):
+        words.take(line, ("--preset",))
+
+
+def test_an_option_is_read_without_being_taken():
+    line = ["--learner=cuda:1", "--teacher", "runs/a"]
+    assert words.value_of(line, "--device", "--learner") == "cuda:1"
+    assert words.value_of(line, "--teacher") == "runs/a"
+    assert words.value_of(line, "--data") is None
+
+
+def test_an_image_is_width_by_height():
+    rig = words.change(EnvConfig(), {"--image": "160x120"}).scene.rig
+    assert (rig.height, rig.width) == (120, 160)
+
+
+@pytest.mark.parametrize("size", ["160", "160x", "x120", "axb", "64x64x3"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(WordError, match="expected WIDTHxHEIGHT in pixels"):
+        words.change(EnvConfig(), {"--image": size})
