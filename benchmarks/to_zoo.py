@@ -23,14 +23,15 @@ def main() -> int:
     parser.add_argument("--episodes", type=int, default=512, help="held-out resets")
     parser.add_argument("--num-envs", type=int, default=256, help="worlds of the evaluation")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--into", type=Path, help="folder of entries; the package's if not given")
     args = parser.parse_args()
     try:
-        folder = zoo.add(args.run, args.name, args.about, args.episodes, args.num_envs, args.device)
+        folder = zoo.add(args.run, args.name, args.about, args.episodes, args.num_envs, args.device, args.into)
     except HandsightError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    print(f"zoo:{args.name}: {size / 2**20:.2f} MiB in {folder.relative_to(zoo.FOLDER.parents[1])}")
+    print(f"zoo:{args.name}: {size / 2**20:.2f} MiB in {folder}")
     return 0
 
 

@@ -44,7 +44,7 @@ class FootprintConfig:
     minibatches: int = 4
     """Gradient steps per pass."""
     device: str = "cpu"
-    """Of simulator and learner."""
+    """Of simulator and learner; on a GPU the worlds are mujoco_warp's."""
     cap: int | None = None
     """Bytes that each process may take: RLIMIT_DATA on a CPU, a share of the device's memory on a GPU."""
 
@@ -136,10 +136,11 @@ def teacher(config: FootprintConfig) -> Any:
     from .train_teacher import TeacherConfig
 
     base = getattr(TeacherConfig, config.sight)()
+    engine = base.env.engine if config.device == "cpu" else "mujoco_warp"
     rig = replace(base.env.scene.rig, height=config.height, width=config.width)
     return replace(
         base,
-        env=replace(base.env, scene=replace(base.env.scene, rig=rig), threads=1),
+        env=replace(base.env, engine=engine, scene=replace(base.env.scene, rig=rig), threads=1),
         ppo=replace(base.ppo, epochs=1, minibatches=config.minibatches, aux_warmup_iterations=0),
         num_envs=config.num_envs,
         rollout_steps=config.rollout_steps,

@@ -66,7 +66,15 @@ def resident(path: Path) -> str | None:
     return path.relative_to(FOLDER).parts[0] if path.is_relative_to(FOLDER) and path != FOLDER else None
 
 
-def add(run_path: Path, name: str, about: str, episodes: int = 512, num_envs: int = 256, device: str = "cpu") -> Path:
+def add(
+    run_path: Path,
+    name: str,
+    about: str,
+    episodes: int = 512,
+    num_envs: int = 256,
+    device: str = "cpu",
+    into: Path | None = None,
+) -> Path:
     """Evaluate a run's best checkpoint and put it into the zoo, in place of an older one of that name.
 
     Args:
@@ -76,6 +84,7 @@ def add(run_path: Path, name: str, about: str, episodes: int = 512, num_envs: in
         episodes: held-out resets of the evaluation.
         num_envs: worlds of the evaluation.
         device: where it runs.
+        into: folder of entries; None: that of the package.
 
     Returns:
         The entry's folder.
@@ -100,7 +109,8 @@ def add(run_path: Path, name: str, about: str, episodes: int = 512, num_envs: in
     config, meta = _json(loaded.run.path / CONFIG), loaded.run.meta
     if config["config"].get("warm_start"):
         config["config"]["warm_start"] = kept["warm_started_from"]
-    draft = FOLDER / f".{name}.{os.getpid()}.tmp"
+    place = (into or FOLDER) / name
+    draft = place.parent / f".{name}.{os.getpid()}.tmp"
     shutil.rmtree(draft, ignore_errors=True)
     checkpoint.save(draft / BEST, portable(kept))
     found = {"summary": result.summary(), "settings": result.settings, "provenance": provenance()}
@@ -111,9 +121,9 @@ def add(run_path: Path, name: str, about: str, episodes: int = 512, num_envs: in
     if size > MOST_BYTES:
         shutil.rmtree(draft)
         raise ZooError(f"{run_path} takes {size / 2**20:.1f} MiB; expected at most {MOST_BYTES / 2**20:.0f} MiB")
-    shutil.rmtree(FOLDER / name, ignore_errors=True)
-    draft.rename(FOLDER / name)
-    return FOLDER / name
+    shutil.rmtree(place, ignore_errors=True)
+    draft.rename(place)
+    return place
 
 
 def write_thinned(rows: Sequence[dict[str, float]], path: Path, most: int = MOST_ROWS) -> None:
