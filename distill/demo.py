@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HandsightError
-from ..sims.scenes import SceneName, scene
+from ..sims.scenes import SceneName
+from . import presets
 from .compare import CompareArgs, compare
 from .policy_loading import BEST
 from .run import Run
@@ -47,8 +48,12 @@ class DemoConfig:
     """Rollouts of the depth teacher with `from_scratch`."""
     student_iterations: int = 16
     """DAgger rounds of each student."""
-    num_envs: int = 256
-    """Worlds of a teacher; a student has half as many."""
+    preset: presets.PresetName = "cpu"
+    """Engine and sizes: `cpu` for two cores, `gpu` for one GPU, where all four see 64 x 64 pixels."""
+    device: str | None = None
+    """Where everything is computed; None: where the preset says."""
+    num_envs: int | None = None
+    """Worlds of a teacher, of which a student has half; None: as many as the preset says."""
     episodes: int = 512
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
@@ -69,7 +74,10 @@ def demo(config: DemoConfig) -> Path:
     state = stages.teacher(STATE, _state(config))
     depth = stages.teacher(DEPTH, _depth(config, state))
     students = [stages.student(name, _student(config, teacher)) for name, teacher in _pairs(state, depth)]
-    args = CompareArgs((state, depth, *students), config.episodes, videos=config.videos, out=run.path / "comparison")
+    device = _state(config).device
+    args = CompareArgs(
+        (state, depth, *students), config.episodes, videos=config.videos, out=run.path / "comparison", device=device
+    )
     stages.once("comparison", lambda: compare(args) and args.out)
     run.close()
     report = run.path / "comparison" / "report.html"
@@ -89,20 +97,31 @@ def _pairs(state: Path, depth: Path) -> tuple[tuple[str, Path], tuple[str, Path]
 
 
 def _state(config: DemoConfig) -> TeacherConfig:
-    preset = TeacherConfig.state().with_worlds(scene(config.scene))
-    return replace(preset, iterations=config.state_iterations, seed=config.seed, num_envs=config.num_envs)
+    preset = presets.teacher("state", config.preset, _words(config))
+    return replace(preset, iterations=config.state_iterations, **_common(config, preset.num_envs))
 
 
 def _depth(config: DemoConfig, state: Path) -> TeacherConfig:
-    preset = TeacherConfig.depth() if config.from_scratch else TeacherConfig.warm_started(state)
+    preset = presets.teacher("depth", config.preset, _words(config), None if config.from_scratch else state)
     iterations = config.scratch_iterations if config.from_scratch else config.depth_iterations
-    preset = preset.with_worlds(scene(config.scene))
-    return replace(preset, seed=config.seed, num_envs=config.num_envs, iterations=iterations)
+    return replace(preset, iterations=iterations, **_common(config, preset.num_envs))
 
 
 def _student(config: DemoConfig, teacher: Path) -> StudentRunConfig:
-    worlds = max(1, config.num_envs // 2)
-    return StudentRunConfig(teacher, iterations=config.student_iterations, seed=config.seed, num_envs=worlds)
+    words = {"--image": presets.DEPTH_IMAGE} if config.preset == "gpu" else {}  # all four see the same, to be compared
+    preset = presets.student(config.preset, teacher, chosen=words)
+    worlds = preset.num_envs if config.num_envs is None else max(1, config.num_envs // 2)
+    return replace(preset, iterations=config.student_iterations, **_common(config, worlds) | {"num_envs": worlds})
+
+
+def _words(config: DemoConfig) -> dict[str, str]:
+    return {"--scene": config.scene}
+
+
+def _common(config: DemoConfig, usual: int) -> dict[str, Any]:
+    """What all four share. usual: worlds where no number is given."""
+    device = {} if config.device is None else {"device": config.device}
+    return {"seed": config.seed, "num_envs": config.num_envs or usual} | device
 
 
 class Stages:

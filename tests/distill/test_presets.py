@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from handsight.distill import checkpoint, cli, options, presets, words
+from handsight.distill import checkpoint, cli, demo, options, presets, words
 from handsight.distill.policy_loading import policy_tree
 from handsight.distill.run import Run
 from handsight.distill.train_student import StudentRunConfig
@@ -175,3 +175,20 @@ def test_an_image_is_width_by_height():
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(WordError, match="expected WIDTHxHEIGHT in pixels"):
         words.change(EnvConfig(), {"--image": size})
+
+
+def test_the_demo_on_two_cores_is_what_it_was():
+    config = demo.DemoConfig(seed=3)
+    state, depth = demo._state(config), demo._depth(config, Path("s"))
+    assert state == replace(TeacherConfig.state(), seed=3, iterations=160)
+    assert depth == replace(TeacherConfig.warm_started(Path("s")), seed=3)
+    assert demo._student(config, Path("d")) == StudentRunConfig(Path("d"), seed=3)
+
+
+def test_the_demo_on_a_gpu_lets_all_four_see_the_same(teacher):
+    _, path = teacher
+    config = demo.DemoConfig(preset="gpu", device="cpu", num_envs=8)
+    depth, student = demo._depth(config, path), demo._student(config, path)
+    assert depth.env.scene.rig == student.env.scene.rig
+    assert (depth.num_envs, student.num_envs, depth.device, student.device) == (8, 4, "cpu", "cpu")
+    assert demo._depth(demo.DemoConfig(preset="gpu"), path).num_envs == presets.teacher("depth", "gpu").num_envs
