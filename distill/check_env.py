@@ -54,7 +54,7 @@ def check_env(args: CheckEnvArgs) -> list[str]:
 
 def _make(args: CheckEnvArgs) -> VecEnv:
     if args.gymnasium is None:
-        return sims.make(args.env, args.observe, args.num_envs, device=sims.worlds_device(args.env.engine, args.device))
+        return sims.make(args.env, args.observe, args.num_envs, device=sims.worlds_device(args.env, args.device))
     import gymnasium
 
     from ..sims.gymnasium import GymnasiumVecEnv

@@ -139,7 +139,7 @@ def evaluate(
     groups = {*policy.obs_keys, *observe, *(advisor.obs_keys if advisor is not None else ())}
     if not groups & CAMERA_GROUPS:
         groups.add("depth")
-    worlds = sims.worlds_device(env_config.engine, device)
+    worlds = sims.worlds_device(env_config, device)
     env = sims.make(env_config, observe=groups, num_envs=num_envs, device=worlds)
     try:
         set_reset_kind(env, reset_kind)

@@ -107,7 +107,9 @@ def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...]
     batch = rows * (row + _kept_by_student(student, spec, sims.action_dim(env), config.precision))
     return [
         *_worlds(env, groups, config.sims, config.device),
-        Part("rollout", "cpu", float(task.episode_steps * row)),
+        Part(
+            "rollout", sims.worlds_device(env, config.device), 2.0 * task.episode_steps * row
+        ),  # as rows, then stacked
         Part("sequences at most", "cpu", 0.0, config.dagger.buffer_gib * 2**30),
         Part("minibatch", config.device, 0.0, batch),
     ]
@@ -115,7 +117,7 @@ def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...]
 
 def _validation(config: TeacherConfig) -> list[Part]:
     """The worlds that choose the best checkpoint."""
-    device, keys = sims.worlds_device(config.env.engine, config.device), config.policy.actor_keys
+    device, keys = sims.worlds_device(config.env, config.device), config.policy.actor_keys
     count = min(config.validation_episodes, config.num_envs) if config.validate_every else 0
     return [Part("validation", device, 0.0, float(count * world_bytes(config.env, keys).all))] if count else []
 
@@ -123,7 +125,7 @@ def _validation(config: TeacherConfig) -> list[Part]:
 def _worlds(env: EnvConfig, groups: tuple[str, ...], placement: str, learner: str) -> list[Part]:
     """Of the simulators on each device; one that Ray places somewhere has that to itself."""
     each, shares = world_bytes(env, groups), dict[str, float]()
-    slots = parse_placement(placement) if placement else [Slot(sims.worlds_device(env.engine, learner))]
+    slots = parse_placement(placement) if placement else [Slot(sims.worlds_device(env, learner))]
     for slot in slots:
         somewhere = "+".join(f"{name}={count:g}" for name, count in slot.resources.items())
         device = somewhere or slot.device

@@ -59,7 +59,8 @@ class TeacherTraining:
         self.num_envs = config.num_envs // self.fabric.world_size
         """Worlds of this rank."""
         if not self.fabric.global_rank:
-            memory.announce(memory.of_teacher(config), self.num_envs)
+            share = self.num_envs if self.fabric.device.type == "cuda" else config.num_envs  # ranks share a host
+            memory.announce(memory.of_teacher(config), share)
         self.env = self._make_worlds()
         self._check_range()
         self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
@@ -91,7 +92,7 @@ class TeacherTraining:
     @property
     def worlds_device(self) -> str:
         """Where worlds of this process live."""
-        return sims.worlds_device(self.config.env.engine, str(self.fabric.device))
+        return sims.worlds_device(self.config.env, str(self.fabric.device))
 
     def save_into(self, run: Run) -> Run:
         """From now on checkpoints go there."""

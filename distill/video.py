@@ -116,7 +116,7 @@ def make_film(
     overview: bool = True,
 ) -> Film:
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
-    worlds = sims.worlds_device(env_config.engine, device)
+    worlds = sims.worlds_device(env_config, device)
     env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=worlds)
     try:
         set_reset_kind(env, reset_kind)

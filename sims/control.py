@@ -145,7 +145,7 @@ class Controller:
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Restore the integrators."""
         for name, value in state.items():
-            setattr(self, name, value.clone())
+            setattr(self, name, value.to(getattr(self, name).device, copy=True))
 
 
 def palm_jacobian(state: BodyState) -> Tensor:

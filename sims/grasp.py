@@ -308,11 +308,15 @@ class GraspTask(VecEnv):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
         for name, value in state["task"].items():
-            setattr(self, name, value.clone() if isinstance(value, Tensor) else value)
-        self._params = WorldParams(**{name: value.clone() for name, value in state["params"].items()})
+            setattr(self, name, self._own(value) if isinstance(value, Tensor) else value)
+        self._params = WorldParams(**{name: self._own(value) for name, value in state["params"].items()})
         self._controller.load_state_dict(state["controller"])
         self.engine.load_state_dict(state["engine"])
         return self._observe(self.engine.read())
+
+    def _own(self, saved: Tensor) -> Tensor:
+        """A copy on this task's device: checkpoints come back on the CPU."""
+        return saved.to(self.device, copy=True)
 
     def close(self) -> None:
         self.engine.close()

@@ -92,9 +92,9 @@ def action_dim(config: EnvConfig) -> int:
     return action_space(config.task.action_space).dim
 
 
-def worlds_device(engine: EngineName, learner: str) -> str:
-    """Where an engine's worlds live for a policy on the device `learner`: `mujoco` knows the CPU only."""
-    return "cpu" if engine == "mujoco" else learner
+def worlds_device(config: EnvConfig, learner: str) -> str:
+    """Where the worlds of a learner belong: on its device, unless their engine knows the CPU only."""
+    return "cpu" if config.engine == "mujoco" else learner
 
 
 def make_remote(

@@ -117,7 +117,7 @@ def test_a_student_counts_its_rollout_its_sequences_and_its_batch():
     env = EnvConfig()
     parts = {part.name: part for part in memory.of_student(config, env, ("state", "proprio", "stereo"), student)}
     row = 2 * 3 * 32 * 32 + 4 * sims.describe(env, ("proprio",))["proprio"].shape[0]
-    assert parts["rollout"].per_world == env.task.episode_steps * row
+    assert parts["rollout"].per_world == 2 * env.task.episode_steps * row
     assert parts["sequences at most"].fixed == config.dagger.buffer_gib * GIB
     rows = env.task.episode_steps * config.dagger.batch_sequences
     assert parts["minibatch"].fixed > rows * (row + 4 * 2 * 3 * 32 * 32)  # the images as floats, at the least
