@@ -52,7 +52,7 @@ def announce(parts: list[Part], num_envs: int, available: Callable[[str], int] =
     pieces = []
     for device in dict.fromkeys(part.device for part in parts):
         here = [part for part in parts if part.device == device]
-        memory = available(device) if DEVICE.fullmatch(device) else math.inf
+        memory = available(device) if device == "cuda" or DEVICE.fullmatch(device) else math.inf
         need = sum(part.bytes(num_envs) for part in here)
         listed = " + ".join(f"{part.name} {shown(part.bytes(num_envs))}" for part in here)
         pieces.append(f"{listed} = {shown(need)}{f' of {shown(memory)}' if memory < math.inf else ''} on {device}")
@@ -99,17 +99,14 @@ def row_bytes(env: EnvConfig, keys: tuple[str, ...]) -> int:
 def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...], student: StudentConfig) -> list[Part]:
     """Worlds, the newest and all kept sequences, and one batch of a student's training by DAgger."""
     spec, task = sims.describe(env, groups), env.task
-    seen = (
-        [group for group in spec if group in (*student.obs_keys, "depth")] if student.depth_head else student.obs_keys
-    )
-    row = sum(spec[group].dtype.itemsize * math.prod(spec[group].shape) for group in seen)
+    kept = (*student.obs_keys, *(["depth"] if student.depth_head else []))
+    row = sum(spec[group].dtype.itemsize * math.prod(spec[group].shape) for group in kept)
+    place = "cpu" if config.sims else sims.worlds_device(env, config.device)
     rows = task.episode_steps * config.dagger.batch_sequences
     batch = rows * (row + _kept_by_student(student, spec, sims.action_dim(env), config.precision))
     return [
         *_worlds(env, groups, config.sims, config.device),
-        Part(
-            "rollout", sims.worlds_device(env, config.device), 2.0 * task.episode_steps * row
-        ),  # as rows, then stacked
+        Part("rollout", place, 2.0 * task.episode_steps * row),  # as rows, then stacked
         Part("sequences at most", "cpu", 0.0, config.dagger.buffer_gib * 2**30),
         Part("minibatch", config.device, 0.0, batch),
     ]
