@@ -13,10 +13,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HandsightError
 from .run import CONFIG, META, METRICS
+
+if TYPE_CHECKING:
+    from .policy_loading import LoadedPolicy
 
 PREFIX = "zoo:"
 FOLDER = Path(__file__).resolve().parents[1] / "teachers" / "zoo"
@@ -92,8 +95,8 @@ def add(
     Raises:
         ZooError: not a teacher's run, or an entry that would be too large.
     """
-    from . import checkpoint
     from .evaluate import evaluate
+    from .intervals import plain
     from .policy_loading import load_policy
     from .provenance import provenance
 
@@ -103,20 +106,11 @@ def add(
     result = evaluate(
         loaded.policy, loaded.env_config, episodes=episodes, num_envs=num_envs, reset_kind="wide", device=device
     )
-    tree = checkpoint.load(loaded.path)
-    origin = tree.get("warm_started_from")
-    kept = {key: tree[key] for key in POLICY_PARTS if key in tree} | {"warm_started_from": origin and _known(origin)}
-    config, meta = _json(loaded.run.path / CONFIG), loaded.run.meta
-    if config["config"].get("warm_start"):
-        config["config"]["warm_start"] = kept["warm_started_from"]
+    found = plain({"summary": result.summary(), "settings": result.settings, "provenance": provenance()})
     place = (into or FOLDER) / name
     draft = place.parent / f".{name}.{os.getpid()}.tmp"
     shutil.rmtree(draft, ignore_errors=True)
-    checkpoint.save(draft / BEST, portable(kept))
-    found = {"summary": result.summary(), "settings": result.settings, "provenance": provenance()}
-    for file, content in ((CONFIG, config), (META, meta | {"about": about}), (EVALUATION, found)):
-        (draft / file).write_text(json.dumps(portable(content), indent=1, default=str) + "\n")
-    write_thinned(loaded.run.metrics(), draft / METRICS)
+    _write(draft, loaded, about, found)
     size = sum(path.stat().st_size for path in draft.rglob("*"))
     if size > MOST_BYTES:
         shutil.rmtree(draft)
@@ -124,6 +118,23 @@ def add(
     shutil.rmtree(place, ignore_errors=True)
     draft.rename(place)
     return place
+
+
+def _write(folder: Path, loaded: LoadedPolicy, about: str, evaluation: dict[str, Any]) -> None:
+    """An entry's files."""
+    from . import checkpoint
+
+    run, tree = loaded.run, checkpoint.load(loaded.path)
+    assert run is not None
+    origin = tree.get("warm_started_from")
+    kept = {key: tree[key] for key in POLICY_PARTS if key in tree} | {"warm_started_from": origin and _known(origin)}
+    config = json.loads((run.path / CONFIG).read_text())
+    if config["config"].get("warm_start"):
+        config["config"]["warm_start"] = kept["warm_started_from"]
+    checkpoint.save(folder / BEST, portable(kept))
+    for file, content in ((CONFIG, config), (META, run.meta | {"about": about}), (EVALUATION, evaluation)):
+        (folder / file).write_text(json.dumps(portable(content), indent=1, default=str) + "\n")
+    write_thinned(run.metrics(), folder / METRICS)
 
 
 def write_thinned(rows: Sequence[dict[str, float]], path: Path, most: int = MOST_ROWS) -> None:
@@ -175,7 +186,3 @@ def _weights(path: Path) -> str:
     for name, tensor in sorted(checkpoint.load(path)["policy"]["weights"].items()):
         digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text())
