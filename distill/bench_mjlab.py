@@ -42,6 +42,7 @@ def _rate(env: EnvConfig, sensor: Any, context_class: Any, count: int, device: s
 
     from ..sims.scene import build_model
 
+    wp.init()
     model = build_model(env.scene)
     begin = mujoco.MjData(model)
     mujoco.mj_forward(model, begin)

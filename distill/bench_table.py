@@ -157,6 +157,7 @@ def raw_rate(env: EnvConfig, count: int, device: str, steps: int) -> float:
 
     from ..sims.scene import build_model
 
+    wp.init()
     model = build_model(env.scene)
     place = wp.device_from_torch(torch.device(device))
     begin = mujoco.MjData(model)
