@@ -32,7 +32,7 @@ class CheckEnvArgs:
     seed: int = 0
     """Of resets and actions."""
     device: str = "cpu"
-    """Where the worlds of `mujoco_warp` live."""
+    """Where the worlds are, if their engine can be there."""
 
 
 def check_env(args: CheckEnvArgs) -> list[str]:

@@ -231,8 +231,8 @@ class StudentTraining(StudentFit):
         config = self.config
         if config.sims:
             return sims.make_remote(self.env_config, groups, config.num_envs, config.sims, config.remote)
-        device = sims.worlds_device(self.env_config, config.device)
-        return sims.make(self.env_config, groups, config.num_envs, device=device)
+        place = sims.worlds_device(self.env_config, config.device)
+        return sims.make(self.env_config, groups, config.num_envs, device=place)
 
 
 class Batches:

@@ -54,14 +54,13 @@ def make(
         observe: any of "state", "proprio", "depth", "stereo"; only these are rendered.
         num_envs: how many.
         world_offset: global index of the first one: workers that split a set of worlds give each its own.
-        device: where the observations live.
+        device: where the observations live; `worlds_device` says it for the learner's.
 
     Raises:
         HandsightError: unknown engine, observation group or device, no worlds, or more than memory can hold.
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
-    check_worlds(config, observe, num_envs, device)
     groups = [group for group in IMAGE_GROUPS if group in observe]
     match config.engine:
         case "mujoco":
@@ -69,12 +68,14 @@ def make(
 
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
+            check_worlds(config, observe, num_envs, device)
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
         case "mujoco_warp":
             from .mujoco_gpu import WarpEngine
 
             engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
         case "isaacgym":
+            check_worlds(config, observe, num_envs, device)
             engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")

@@ -5,14 +5,14 @@ The one place of these figures: `make` refuses by them, a training prints them b
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from ..errors import HandsightError
+from . import warp_device
 
 if TYPE_CHECKING:
     from .make import EnvConfig
@@ -25,8 +25,8 @@ WORLD_BYTES = 400 * 2**10
 """Of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""
 PIXEL_BYTES = 32
 """For one pixel of one camera: rendered, in the engine's buffers, and as an observation."""
-USABLE_HOST, USABLE_GPU = 0.8, 0.95
-"""Share of a machine's memory, and of what is free on a GPU, that may be planned for."""
+USABLE_HOST = 0.8
+"""Share of a machine's memory that may be planned for; of what is free on a GPU, `warp_device.MARGIN`."""
 
 
 class TooManyWorldsError(HandsightError):
@@ -56,44 +56,24 @@ def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
 
 @lru_cache
 def warp_world_bytes(scene: SceneConfig, room: WarpConfig) -> int:
-    """Of one world of mujoco_warp: counted on the CPU, as what a second world adds to the first."""
-    import mujoco_warp as mjw
-    import warp as wp
-
-    from .mujoco_gpu import DERIVED
+    """Of one world of mujoco_warp, with what a step borrows for it; see `warp_device.world_bytes`."""
     from .scene import build_model
-    from .world_fields import LOOKS, PHYSICS
 
-    model, expanded, counts = build_model(scene), {*PHYSICS, *LOOKS, *DERIVED}, []
-    for worlds in (1, 2):
-        with wp.ScopedDevice("cpu"):
-            fields = mjw.put_model(model, batch_sizes=dict.fromkeys(expanded, worlds))
-            data = mjw.make_data(model, nworld=worlds, nconmax=room.nconmax, njmax=room.njmax)
-        counts.append(array_bytes(fields) + array_bytes(data))
-    return counts[1] - counts[0]
-
-
-def array_bytes(tree: Any) -> int:
-    """Bytes of all Warp arrays in a dataclass, or in a sequence of them."""
-    import warp as wp
-
-    if isinstance(tree, wp.array):
-        return tree.capacity
-    if isinstance(tree, list | tuple):
-        return sum(array_bytes(part) for part in tree)
-    parts = vars(tree).values() if hasattr(tree, "__dataclass_fields__") else ()
-    return sum(array_bytes(part) for part in parts)
+    return warp_device.world_bytes(build_model(scene), scene, (), room)
 
 
 def usable(device: str | torch.device) -> int:
-    """Bytes on a device that may be planned for."""
-    if torch.device(device).type == "cuda":
-        try:
-            return int(USABLE_GPU * torch.cuda.mem_get_info(device)[0])
-        except (RuntimeError, AssertionError) as error:
-            here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-            raise HandsightError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
-    return int(USABLE_HOST * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    """Bytes on a device that may be planned for.
+
+    Raises:
+        HandsightError: there is no such device here.
+    """
+    share = USABLE_HOST if torch.device(device).type == "cpu" else warp_device.MARGIN
+    try:
+        return int(share * warp_device.free_bytes(str(device)))
+    except (RuntimeError, AssertionError) as error:
+        here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise HandsightError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
 
 
 def check_worlds(config: EnvConfig, observe: Collection[str], num_envs: int, device: str) -> None:

@@ -140,7 +140,7 @@ def test_episodes_of_worlds_that_diverge_are_left_out(args, toy_sims, monkeypatc
     from handsight import sims
 
     monkeypatch.setattr(
-        sims, "make", lambda config, observe, num_envs, device: ToyEnv(observe, num_envs, diverge=[(2, 4)])
+        sims, "make", lambda config, observe, num_envs, **_: ToyEnv(observe, num_envs, diverge=[(2, 4)])
     )
     record.record(args)
     assert len(episodes(args.out)) == 20 and 2 not in {s.episode_facts(n)["world"] for s, n in episodes(args.out)}
