@@ -80,6 +80,8 @@ class Watcher:
 
     def __init__(self, device: str) -> None:
         self.device, self.pids, self.peak = device, {os.getpid()}, {}
+        self.before = self._now(os.getpid())
+        """Bytes that were taken already."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -123,6 +125,7 @@ def run(config: FootprintConfig) -> Footprint:
     training.iterate()
     time.sleep(5 * SAMPLE_EVERY)
     peak = watcher.stop()
+    _keep_to(config, peak[os.getpid()] - watcher.before)
     lost = training.env.statistics().get("remote/lost_rows", 0.0)
     training.close()
     if lost:
@@ -161,6 +164,17 @@ def _limit(config: FootprintConfig) -> None:
 
         total = torch.cuda.get_device_properties(config.device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, config.cap / total), config.device)
+
+
+def _keep_to(config: FootprintConfig, taken: int) -> None:
+    """On a GPU the cap binds torch only; what Warp took besides is counted when it is over.
+
+    Raises:
+        HandsightError: simulator and learner took more of the device than they may.
+    """
+    processes = 1 if config.mode == "together" else 2
+    if config.cap is not None and config.device != "cpu" and taken > processes * config.cap:
+        raise HandsightError(f"{taken:,} bytes of {config.device} were taken, of {processes * config.cap:,}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
-from handsight.distill import capacity
+from handsight.distill import capacity, footprint
 from handsight.distill.capacity import CapacityArgs, Costs, Line, Split, at_length, best_first, fit, largest
 from handsight.distill.footprint import Footprint, FootprintConfig, measure
+from handsight.errors import HandsightError
 
 COSTS = Costs(together=Line(600.0, 4.0), learner=Line(500.0, 1.0), simulator=Line(100.0, 3.0))
 """A network that is large beside the devices of 1,000 bytes."""
@@ -69,6 +72,21 @@ def test_bisection_finds_the_most_that_runs(monkeypatch, guess):
 def test_bisection_ends_where_nothing_runs(monkeypatch):
     monkeypatch.setattr(capacity, "measure", lambda config: None)
     assert largest(FootprintConfig("together", 0), 50) == 0
+
+
+def test_on_a_gpu_what_warp_takes_counts_too():
+    one = FootprintConfig("together", 8, device="cuda:0", cap=1000)
+    footprint._keep_to(one, 1000)
+    footprint._keep_to(replace(one, mode="split"), 2000)
+    footprint._keep_to(replace(one, device="cpu"), 5000)  # where the cap is enforced
+    for config, taken in ((one, 1001), (replace(one, mode="split"), 2001)):
+        with pytest.raises(HandsightError, match=f"{taken:,} bytes of cuda:0 were taken"):
+            footprint._keep_to(config, taken)
+
+
+def test_on_a_gpu_the_worlds_are_mujoco_warps():
+    assert footprint.teacher(FootprintConfig("together", 8, device="cuda:0")).env.engine == "mujoco_warp"
+    assert footprint.teacher(FootprintConfig("together", 8)).env.engine == "mujoco"
 
 
 @pytest.mark.slow
