@@ -90,7 +90,7 @@ class CoinEnv(VecEnv):
 
 class Caller(Policy):
     """The best that can be done with the coin in `group`: the teacher with "state"; with "depth" it reads the coin from
-    the picture where it is shown, and does the teacher's mean action where it is not. `noise`: what it did not learn."""
+    the picture where it is shown, and does the mean action where it is not. `noise`: what it did not learn."""
 
     def __init__(self, group: str, noise: float = 0.0, seed: int = 0) -> None:
         super().__init__()

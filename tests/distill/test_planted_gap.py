@@ -90,6 +90,16 @@ def trained(coin_sims, tmp_path, monkeypatch):
     return train
 
 
+def test_a_trained_control_student_leaves_the_planted_gap_to_the_one_that_is_blind(trained):
+    control, blind = asked(trained(True, False), False), asked(Caller("depth"), False)
+    gap = observability_gaps([sums(blind[1])], [sums(control[1])])
+    assert 0 < control[1].unexplained().value < 0.03
+    assert gap.value == pytest.approx(UNEXPLAINED, rel=0.05)
+    lost = success_gaps([(control[0], blind[0])])
+    assert lost.value == pytest.approx(SUCCESS_GAP, rel=0.05)
+
+
+@pytest.mark.slow
 def test_trained_students_find_the_planted_gap_and_none_where_the_coin_is_shown(trained):
     for shown, expected in ((False, UNEXPLAINED), (True, 0.0)):
         both = [asked(trained(control, shown), shown) for control in (False, True)]
