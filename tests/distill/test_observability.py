@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from handsight.distill.disagreement import Disagreement, Listener, disagreement
 from handsight.distill.evaluate import evaluate_in
 from handsight.distill.intervals import Interval
 from handsight.distill.observability import (
-    Disagreement,
-    Listener,
-    disagreement,
-    observability_gap,
     retention,
     success_gap,
     unexplained_variance,
@@ -81,10 +78,6 @@ def test_unexplained_variance_interval_covers_the_truth():
     assert share.high - share.low < 0.05
 
 
-def test_control_student_removes_optimisation_error():
-    assert observability_gap(Interval(0.14, 0.1, 0.2), Interval(0.04, 0.0, 0.1)) == pytest.approx(0.1)
-
-
 def test_teacher_is_asked_on_the_states_of_the_student_with_its_own_memory(toy_sims):
     teacher = Counting()
     evaluation, both = disagreement(Scripted("stereo"), teacher, ToyConfig(), episodes=8, num_envs=4, seed=3)
@@ -117,6 +110,18 @@ def test_decisions_are_compared_as_the_environment_executes_them():
     env = ToyEnv(("state", "proprio"), 4)
     evaluate_in(env, Scripted("state"), episodes=4, watch=listener, advisor=Wild("state"))
     assert np.abs(listener.result().teacher).max() == 1.0
+
+
+def test_sigma_of_teacher_and_student_is_written_down_each_under_its_own_name(toy_sims):
+    evaluation, both = disagreement(
+        Scripted("depth", std=0.4), Scripted("state", std=0.1), ToyConfig(), episodes=8, num_envs=4
+    )
+    assert both.student_sigma().value == pytest.approx(0.4) and both.teacher_sigma().value == pytest.approx(0.1)
+    seen = evaluation.in_view[:, : both.steps].T > 0
+    both.student_std[~seen] = 0.8
+    assert both.student_sigma(~seen).value == pytest.approx(0.8) and both.student_sigma(seen).value == pytest.approx(
+        0.4
+    )
 
 
 def test_disagreement_comes_back_from_disk(tmp_path, toy_sims):
