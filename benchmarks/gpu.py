@@ -92,7 +92,7 @@ def steps(size: Size, out: Path) -> list[Step]:
     proofs = [
         Step("contract", ("handsight", "check-env", *engine, *device, "--num-envs", few, *_rig(size.images[0]))),
         Step("tests", ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *size.tests)),
-        Step("agreement", script("agreement.py", *device, "--worlds", few, *image, "--episodes", str(size.episodes),
+        Step("agreement", script("agreement.py", *device, "--worlds", middle, *image, "--episodes", str(size.episodes),
                                  *result("agreement"))),
         Step("no_sync", script("no_sync.py", *device, "--worlds", middle, *image, *result("no_sync"))),
     ]  # fmt: skip

@@ -7,10 +7,9 @@ what of a step is neither is the task's (actions to targets, rewards, resets, no
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +52,7 @@ class Cell:
     transfer: float
     """Actions to the worlds and observations to the policy, on its device; beside a step, which does not contain it."""
     raw_per_second: float | None = None
-    """The same scene on plain mujoco_warp: as many physics steps, one CUDA graph, no task."""
+    """The same states and joint targets on plain mujoco_warp, no task; only beside states."""
     overhead: float | None = None
     """Time of a step of the whole state environment over that of plain mujoco_warp, minus 1."""
 
@@ -84,13 +83,10 @@ def measure(
     """
     cells = []
     for count in worlds:
-        raw = raw_rate(env, count, device, steps) if env.engine == "mujoco_warp" else None
         for sight in sights:
             for image in images if sight != "state" else ("",):
                 config = with_image(env, image) if image else env
-                cell = _cell(config, sight, image, count, device, learner, steps, warm_up)
-                overhead = raw / cell.per_second - 1 if raw and sight == "state" else None
-                cells.append(replace(cell, raw_per_second=raw, overhead=overhead))
+                cells.append(_cell(config, sight, image, count, device, learner, steps, warm_up))
                 progress.advance()
     return cells
 
@@ -114,20 +110,24 @@ def _cell(
         env.step(action)
     taken = (free - _free(device)) / count if free else None
     whole = timed(lambda t: env.step(actions[warm_up + t]), steps, device)
-    physics = timed(_physics_of(env, actions[warm_up:]), steps, device)
+    begin, targets = _targets(env, actions[warm_up:])
+    physics = timed(lambda t: env.engine.step(*targets[t]), steps, device)
     groups = [group for group in SIGHTS[sight] if group in ("depth", "stereo")]
     rendering = timed(lambda _: env.engine.render(groups), steps, device) if groups else 0.0
     transfer = timed(_transfer_of(env, SIGHTS[sight], actions[0].to(learner), learner), steps, device)
     env.close()
+    alone = sight == "state" and config.engine == "mujoco_warp"
+    raw = raw_rate(config, count, device, begin["state"], [target for target, _ in targets]) if alone else None
     rest = max(0.0, whole - physics - rendering)
     return Cell(
         sight, image, count, count / whole, taken, world_bytes(config, SIGHTS[sight]).all,
-        physics / whole, rendering / whole, rest / whole, transfer / whole,
+        physics / whole, rendering / whole, rest / whole, transfer / whole, raw, raw and raw * whole / count - 1,
     )  # fmt: skip
 
 
-def _physics_of(env: GraspTask, actions: Tensor) -> Callable[[int], Any]:
-    """Joint targets of steps of the task, and what plays them to the engine alone, from where these steps began."""
+def _targets(env: GraspTask, actions: Tensor) -> tuple[Mapping[str, Any], list[tuple[Tensor, Tensor]]]:
+    """The engine's state as it is now, to which it is put back, and what the task asks of it in its next steps: joint
+    targets (N, 23) and which worlds move (N,)."""
     engine, targets = env.engine, list[tuple[Tensor, Tensor]]()
     begin, step = engine.state_dict(), engine.step
 
@@ -140,7 +140,7 @@ def _physics_of(env: GraspTask, actions: Tensor) -> Callable[[int], Any]:
         env.step(action)
     engine.step = step  # type: ignore[method-assign]
     engine.load_state_dict(begin)
-    return lambda t: step(*targets[t])
+    return begin, targets
 
 
 def _transfer_of(env: GraspTask, groups: Collection[str], action: Tensor, learner: str) -> Callable[[int], Any]:
@@ -148,49 +148,41 @@ def _transfer_of(env: GraspTask, groups: Collection[str], action: Tensor, learne
     return lambda _: (action.to(env.device), [obs[group].to(learner) for group in groups])
 
 
-def raw_rate(env: EnvConfig, count: int, device: str, steps: int) -> float:
-    """World-steps per second of plain mujoco_warp: the same model, room and physics steps, one graph, resting robots
-    that are pushed about by random joint targets."""
-    import mujoco
+def raw_rate(env: EnvConfig, count: int, device: str, begin: Mapping[str, Tensor], targets: Sequence[Tensor]) -> float:
+    """World-steps per second of plain mujoco_warp: the same model, room and physics steps as one graph, nothing else.
+
+    Args:
+        env: the worlds, of which the model is taken; all worlds have its parameters.
+        count: N worlds.
+        device: where they live.
+        begin: positions, velocities, ... (N, ...) from which it begins, by name.
+        targets: (N, 23) rad of each step.
+    """
     import mujoco_warp as mjw
     import warp as wp
 
+    from ..sims.recorded import Recorded
     from ..sims.scene import build_model
 
     wp.init()
-    model = build_model(env.scene)
-    place = wp.device_from_torch(torch.device(device))
-    begin = mujoco.MjData(model)
-    mujoco.mj_forward(model, begin)
-    with wp.ScopedDevice(place):
+    model, place = build_model(env.scene), torch.device(device)
+    with wp.ScopedDevice(wp.device_from_torch(place)):
         warp_model = mjw.put_model(model)
-        room = {"nconmax": env.warp.nconmax, "njmax": env.warp.njmax}
-        data = mjw.put_data(model, begin, nworld=count, **room)
-        control = wp.to_torch(data.ctrl)
-        generator = torch.Generator().manual_seed(0)
-        low, high = torch.tensor(model.jnt_range[: model.nu], dtype=torch.float32).unbind(1)
-        targets = (low + (high - low) * torch.rand(steps, count, model.nu, generator=generator)).to(device)
+        data = mjw.make_data(model, nworld=count, nconmax=env.warp.nconmax, njmax=env.warp.njmax)
 
-        def launch() -> None:
-            for _ in range(env.scene.substeps):
-                mjw.step(warp_model, data)
+    def launch() -> None:
+        for _ in range(env.scene.substeps):
+            mjw.step(warp_model, data)
 
-        launch()
-        graph = None
-        if place.is_cuda:
-            wp.synchronize_device(place)
-            with wp.ScopedCapture(device=place) as capture:
-                launch()
-            graph = capture.graph
+    physics, control = Recorded(launch, place), wp.to_torch(data.ctrl)
+    for name, values in begin.items():
+        wp.to_torch(getattr(data, name)).copy_(values)
 
-        def step(t: int) -> None:
-            control.copy_(targets[t])
-            if graph is None:
-                launch()
-            else:
-                wp.capture_launch(graph, stream=wp.stream_from_torch(torch.cuda.current_stream(torch.device(device))))
+    def step(t: int) -> None:
+        control.copy_(targets[t])
+        physics()
 
-        return count / timed(step, steps, device)
+    return count / timed(step, len(targets), device)
 
 
 def timed(step: Callable[[int], Any], steps: int, device: str) -> float:
@@ -215,14 +207,22 @@ def _free(device: str) -> int:
 
 def show(cells: Sequence[Cell], device: str) -> None:
     """Print the table."""
-    heads = ("sees", "image", "worlds", "steps/s", "KiB a world (planned)", "physics", "rendering", "task", "transfer",
-             "raw mujoco_warp", "overhead")  # fmt: skip
-    table = Table(*heads, title=f"one step on {device}")
+    heads = (
+        "worlds",
+        "steps/s",
+        "KiB a world (planned)",
+        "physics / render / task, %",
+        "transfer, %",
+        "plain mujoco_warp",
+    )
+    table = Table("sees", *heads, title=f"one step on {device}")
     for cell in cells:
         planned = f"({cell.planned_bytes_per_world / 2**10:,.0f})"
         taken = planned if cell.bytes_per_world is None else f"{cell.bytes_per_world / 2**10:,.0f} {planned}"
-        shares = [f"{share:.0%}" for share in (cell.physics, cell.rendering, cell.task, cell.transfer)]
-        raw = "-" if cell.raw_per_second is None else f"{cell.raw_per_second:,.0f}"
-        over = "-" if cell.overhead is None or math.isnan(cell.overhead) else f"{cell.overhead:+.0%}"
-        table.add_row(cell.sight, cell.image, f"{cell.worlds:,}", f"{cell.per_second:,.0f}", taken, *shares, raw, over)
+        shares = " / ".join(f"{100 * share:.0f}" for share in (cell.physics, cell.rendering, cell.task))
+        raw = "" if cell.raw_per_second is None else f"{cell.raw_per_second:,.0f} (overhead {cell.overhead:+.0%})"
+        table.add_row(
+            f"{cell.sight} {cell.image}", f"{cell.worlds:,}", f"{cell.per_second:,.0f}", taken, shares,
+            f"{100 * cell.transfer:.0f}", raw,
+        )  # fmt: skip
     Console().print(table)
