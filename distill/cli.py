@@ -5,7 +5,6 @@ Only the module of the command asked for is imported, so that `handsight --help`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -17,7 +16,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
 
 
 class Command(NamedTuple):
@@ -99,7 +98,7 @@ def overview() -> str:
 def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UsageError(_unknown("command", name, COMMANDS))
+        raise UsageError(unknown("command", name, COMMANDS))
     from . import options
 
     command = COMMANDS[name]
@@ -136,7 +135,7 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
-    raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+    raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
 
 
 def _preset(config_class: Any, sight: str, words: list[str]) -> Any:
@@ -183,12 +182,6 @@ def _check_device(config: object) -> None:
     except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise UsageError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
-
-
-def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:
-    near = difflib.get_close_matches(word, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
 
 
 @contextmanager
