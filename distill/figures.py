@@ -13,18 +13,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from .comparison import WARM, Comparison, Entry
+from .comparison import Comparison
+from .entry import Entry
 from .intervals import Interval, t_interval, wilson
+from .roles import WARM
 
 COLOURS = {
     "state teacher": "#b5490f",
     "state → stereo": "#e69f00",
     "depth teacher": "#0a5a94",
     "depth → stereo": "#56b4e9",
-    "state → left": "#f0c869",
-    "depth → left": "#a6d8f5",
-    "state → state": "#8a6d3b",
-    "depth → depth": "#4b6b86",
+    "state → left eye": "#f0c869",
+    "depth → left eye": "#a6d8f5",
+    "state → control": "#8a6d3b",
+    "depth → control": "#4b6b86",
+    "state → depth": "#d55e00",
 }
 """By role, after Okabe and Ito: hues tell the chains apart without red against green; teachers are darker."""
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")

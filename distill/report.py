@@ -12,7 +12,9 @@ from typing import Any
 
 import jinja2
 
-from .comparison import Comparison, Entry, Gap
+from .chains import Gap
+from .comparison import Comparison
+from .entry import Entry
 from .figures import (
     colour,
     drawn,

@@ -17,15 +17,21 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics_file
-from .comparison import Comparison, Entry, Origin
+from .ablation import kinds_of
+from .comparison import Comparison
+from .disagreement import Disagreement
+from .entry import Entry, Origin
 from .evaluation import Evaluation
-from .observability import Disagreement
 from .video import file_name
 
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
 ABLATED = "ablated-"
 LEVELS = 64
 """Actions in [-1, 1] are kept in steps of 1 / LEVELS: an error variance of 2e-5, where actions vary by about 0.1."""
+ABLATED_EPISODES = 64
+"""Of a student with its images changed, decisions in so many of the first episodes are kept."""
+EXACT = ("step", "iteration", "seconds")
+"""Columns of a curve that are not rounded; "seconds" is what its rows have cost so far, as most of them are left out."""
 ROWS = 200
 """Most rows of a curve."""
 
@@ -45,7 +51,8 @@ def load_comparison(folder: Path) -> Comparison:
     for row in facts["policies"]:
         place = _place(folder, row["name"])
         origin = Origin(**{key: row[key] for key in names}, metrics=tuple(metrics_file.read(place / METRICS)))
-        decisions = place / DECISIONS
+        ablated = {how: place / f"{ABLATED}{how}".replace(" ", "-") for how in kinds_of(row["sight"])}
+        ablated = {how: path for how, path in ablated.items() if path.is_dir()}
         entries.append(
             Entry(
                 name=row["name"],
@@ -54,10 +61,9 @@ def load_comparison(folder: Path) -> Comparison:
                 evaluation=Evaluation.load(place),
                 origin=origin,
                 teacher=row["teacher"],
-                disagreement=load_decisions(decisions) if decisions.is_file() else None,
-                ablations={
-                    path.name.removeprefix(ABLATED): Evaluation.load(path) for path in sorted(place.glob(f"{ABLATED}*"))
-                },
+                disagreement=_decisions_in(place),
+                ablations={how: Evaluation.load(path) for how, path in ablated.items()},
+                ablated_disagreements={how: b for how, path in ablated.items() if (b := _decisions_in(path))},
             )
         )
     return Comparison(tuple(entries), facts["settings"], tuple(facts["notes"]))
@@ -70,19 +76,32 @@ def save_entry(entry: Entry, place: Path) -> None:
     if entry.disagreement is not None:
         save_decisions(entry.disagreement, place / DECISIONS)
     for how, evaluation in entry.ablations.items():
-        (place / f"{ABLATED}{how}").mkdir(exist_ok=True)
-        evaluation.save_episodes(place / f"{ABLATED}{how}")
+        inner = place / f"{ABLATED}{how}".replace(" ", "-")
+        inner.mkdir(exist_ok=True)
+        evaluation.save_episodes(inner)
+        if how in entry.ablated_disagreements:
+            save_decisions(entry.ablated_disagreements[how], inner / DECISIONS)
     metrics_file.write(place / METRICS, entry.origin.metrics)
 
 
 def stored(entry: Entry) -> Entry:
     """The entry as `save_entry` keeps it, so that figures worked out before and after storing are the same."""
-    both = entry.disagreement
     return replace(
         entry,
         origin=replace(entry.origin, metrics=thinned(entry.origin.metrics)),
-        disagreement=both and Disagreement(_rounded(both.teacher), _rounded(both.student), both.valid),
+        disagreement=entry.disagreement and stored_decisions(entry.disagreement),
+        ablated_disagreements={
+            how: stored_decisions(_first(both)) for how, both in entry.ablated_disagreements.items()
+        },
     )
+
+
+def stored_decisions(both: Disagreement) -> Disagreement:
+    """Actions in steps of 1 / LEVELS, and of each standard deviation its mean over the action's dimensions."""
+    means = [(np.rint(actions * LEVELS) / LEVELS).astype(np.float32) for actions in (both.teacher, both.student)]
+    spreads = [std.mean(axis=2).astype(np.float16).astype(np.float32) for std in (both.teacher_std, both.student_std)]
+    whole = [np.repeat(spread[..., None], both.teacher.shape[2], axis=2) for spread in spreads]
+    return Disagreement(*means, *whole, both.valid)
 
 
 def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[str, float], ...]:
@@ -92,18 +111,22 @@ def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[st
     common = [i for i in range(len(rows)) if i not in set(rare)]
     room = min(most - len(rare), len(common))
     kept = {common[i] for i in np.linspace(len(common) - 1, 0, room).astype(int)} if room else set()
+    spent = np.cumsum([sum(v for name, v in row.items() if name.startswith("seconds/")) for row in rows])
+    whole = [row if "seconds" in row else row | {"seconds": float(spent[i])} for i, row in enumerate(rows)]
     return tuple(
-        {name: value if name == "step" else float(f"{value:.4g}") for name, value in rows[i].items()}
+        {name: value if name in EXACT else float(f"{value:.4g}") for name, value in whole[i].items()}
         for i in sorted({*rare, *kept})
     )
 
 
 def save_decisions(both: Disagreement, path: Path) -> None:
-    """Write both decisions as whole numbers of 1 / LEVELS; those that are not on this grid are rounded to it."""
+    """Write decisions as `stored_decisions` has them."""
     teacher, student = (np.rint(actions * LEVELS).astype(np.int8) for actions in (both.teacher, both.student))
     # From one step to the next a teacher changes little, and its student differs little from it: small numbers pack.
     change = np.diff(teacher, axis=0, prepend=np.zeros_like(teacher[:1]))
-    np.savez_compressed(path, teacher=change, student=student - teacher, valid=np.packbits(both.valid, axis=1))
+    spreads = {name: getattr(both, name).mean(axis=2).astype(np.float16) for name in ("teacher_std", "student_std")}
+    valid = np.packbits(both.valid, axis=1)
+    np.savez_compressed(path, teacher=change, student=student - teacher, valid=valid, **spreads)
 
 
 def load_decisions(path: Path) -> Disagreement:
@@ -112,11 +135,17 @@ def load_decisions(path: Path) -> Disagreement:
         teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
         student = (found["student"] + teacher).astype(np.int8)
         valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
-    return Disagreement(teacher.astype(np.float32) / LEVELS, student.astype(np.float32) / LEVELS, valid)
+        spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
+    means = [actions.astype(np.float32) / LEVELS for actions in (teacher, student)]
+    return Disagreement(*means, *(np.repeat(s[..., None], teacher.shape[2], axis=2) for s in spreads), valid)
 
 
-def _rounded(actions: np.ndarray) -> np.ndarray:
-    return (np.rint(actions * LEVELS) / LEVELS).astype(np.float32)
+def _decisions_in(place: Path) -> Disagreement | None:
+    return load_decisions(place / DECISIONS) if (place / DECISIONS).is_file() else None
+
+
+def _first(both: Disagreement) -> Disagreement:
+    return Disagreement(*(getattr(both, one.name)[:, :ABLATED_EPISODES] for one in fields(both)))
 
 
 def _place(folder: Path, name: str) -> Path:

@@ -15,14 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HandsightError, unknown
-from .comparison import WARM
 
-TEACHERS = {
-    "state-teacher": "state teacher",
-    "depth-teacher": f"depth teacher{WARM}",
-    "depth-teacher-scratch": "depth teacher, from scratch",
-}
-"""Kinds of teachers' cells, and the roles under which they are compared."""
+TEACHERS = ("state-teacher", "depth-teacher", "depth-teacher-scratch")
+"""Kinds of teachers' cells."""
 TAUGHT_BY = {"state": "state-teacher", "depth": "depth-teacher", "depth-scratch": "depth-teacher-scratch"}
 """What a student's cell calls its teacher."""
 MATCHED = "matched"
@@ -93,15 +88,6 @@ class Cell:
         """The cell of a matched student, now that matching has decided whose student it is."""
         source = next(source for source, teacher in TAUGHT_BY.items() if teacher == stronger)
         return Cell(self.scene, self.seed, f"{source}-{MATCHED}-to-{self.sight}")
-
-    @property
-    def role(self) -> str:
-        """Under which it is compared: equal for all seeds of a kind of chain."""
-        if self.is_teacher:
-            return TEACHERS[self.name]
-        taught = self.source.replace("-scratch", " from scratch").replace(f"-{MATCHED}", f", {MATCHED}")
-        sight = self.source.split("-")[0] if self.sight == "control" else self.sight
-        return f"{taught} → {sight}"
 
     @property
     def _sources(self) -> tuple[str, ...]:
