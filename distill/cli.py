@@ -11,12 +11,14 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HandsightError, unknown
+from . import words as choosing
 
 
 class Command(NamedTuple):
@@ -105,7 +107,8 @@ def _run(words: list[str]) -> None:
     module = _module(command)
     config_class, function = getattr(module, command.config), getattr(module, command.function)
     if name not in RESUMABLE:
-        config = options.parse(config_class, rest, f"handsight {name}")
+        default, about, rest = _of_worlds(config_class, rest)
+        config = options.parse(config_class, rest, f"handsight {name}", default, about)
         _check_device(config)
         function(config)
         return
@@ -115,10 +118,30 @@ def _run(words: list[str]) -> None:
         _check_sight(resume, config_class, sight)
         function(resume=resume)
         return
-    default = _preset(config_class, sight, rest) if sight else None
-    training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
+    default, about = None, None
+    if sight:
+        chosen, rest = choosing.take(rest, choosing.WORDS)
+        default, about = _preset(config_class, sight, rest), _about(config_class)
+        default = default.with_worlds(choosing.change(default.env, chosen)) if chosen else default
+    prog = " ".join(filter(None, ["handsight", name, sight]))
+    training = options.parse_training(config_class, rest, prog, default, about)
     _check_device(training.config)
     function(training.config, run_root=training.runs)
+
+
+def _of_worlds(config_class: type, words: list[str]) -> tuple[Any, str | None, list[str]]:
+    """For a command with worlds of its own: the configuration that the options change, what the help says first, and
+    the options without the words that chose the worlds."""
+    worlds = next((field for field in fields(config_class) if field.name == "env"), None)
+    if worlds is None or not callable(worlds.default_factory):
+        return None, None, words
+    chosen, rest = choosing.take(words, choosing.WORDS)
+    default = config_class(env=choosing.change(worlds.default_factory(), chosen)) if chosen else None
+    return default, _about(config_class), rest
+
+
+def _about(config_class: type) -> str:
+    return f"{config_class.__doc__}\n\n{choosing.about()}"
 
 
 def _module(command: Command) -> ModuleType:

@@ -31,7 +31,7 @@ LEVELS = 64
 ABLATED_EPISODES = 64
 """Of a student with its images changed, decisions in so many of the first episodes are kept."""
 EXACT = ("step", "iteration", "seconds")
-"""Columns of a curve that are not rounded; "seconds" is what its rows have cost so far, as most of them are left out."""
+"""Columns of a curve that are not rounded; "seconds" is the cost of all rows so far, left out or not."""
 ROWS = 200
 """Most rows of a curve."""
 

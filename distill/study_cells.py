@@ -4,7 +4,7 @@ A cell is one training, in `<out>/<scene>/seed<k>/<cell>/<run name>/<date>/`. Ki
 
 state-teacher, depth-teacher (warm start from that seed's state teacher), depth-teacher-scratch
 {state,depth,depth-scratch}-to-{stereo,left,depth,control}   students of these teachers' best checkpoints
-matched-to-{...}   a student of the stronger teacher of the seed, at the checkpoint that is as good as the weaker's best:
+matched-to-{...}   a student of the stronger teacher of the seed, at the checkpoint that is as good as the weaker one:
                    the folder is called state-matched-to-... or depth-matched-to-..., after that teacher
 """
 

@@ -1,14 +1,15 @@
-"""What of a cell lies on the disk already: a run to adopt, to go on with, or one that is not what the study asks for."""
+"""What of a cell lies on the disk already: a run to adopt, to go on with, or one that is not what was asked for."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from . import checkpoint
-from .compare import differences, digest, flat
+from .alike import differences, flat
+from .contestant import digest
 from .intervals import plain
 from .policy_loading import find_checkpoint
 from .run import CONFIG, Run, RunError
@@ -86,17 +87,10 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
         return [str(error)]
     origin = "teacher" if isinstance(expected, StudentRunConfig) else "warm_start"
     one, other = getattr(expected, origin), getattr(found, origin)
-    wrong = []
-    if (one is None) != (other is None) or (one is not None and not _same_teacher(run, origin, one, other)):
-        wrong = [f"{origin}: {one} and {other}, which are not the same bytes"]
-    pair: list[Any] = [replace(expected, **{origin: one}), replace(found, **{origin: one})]
-    if one is None and origin == "teacher":
-        pair = pair[:1]
-    return wrong + differences(*(flat(plain(_without(asdict(config), origin))) for config in pair))
-
-
-def _without(tree: dict[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in tree.items() if key != name}
+    same = one == other or (one is not None and other is not None and _same_teacher(run, origin, one, other))
+    wrong = [] if same else [f"{origin}: {one} and {other}, which is another checkpoint"]
+    wanted, has = (plain(asdict(config)) for config in (expected, found))
+    return wrong + differences(flat(wanted | {origin: None}), flat(has | {origin: None}))
 
 
 def _same_teacher(run: Run, origin: str, expected: Path, found: Path) -> bool:

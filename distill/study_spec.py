@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..errors import HandsightError, unknown
 from ..sims.make import EnvConfig
+from ..sims.scenes import scene
 from .evaluate import HELD_OUT_SEED
 from .study_cells import Cell, StudyError, cells_of
-from .study_scenes import scene_env
 from .train_student import StudentRunConfig
 from .train_teacher import TeacherConfig
 
@@ -89,19 +89,19 @@ class StudyConfig:
         if self.evaluation.seed == self.matching.seed:
             raise StudyError("study: matching.seed and evaluation.seed must differ: matched on what is then evaluated")
         _ = self.cells
-        for scene in self.scenes:  # whatever is wrong is said before hours have gone by
-            self.env(scene)
-            for name in dict.fromkeys(cell.name for cell in self.cells if cell.scene == scene):
-                self.config(Cell(scene, 0, name), Path("teacher"))
+        for place in self.scenes:  # whatever is wrong is said before hours have gone by
+            self.env(place)
+            for name in dict.fromkeys(cell.name for cell in self.cells if cell.scene == place):
+                self.config(Cell(place, 0, name), Path("teacher"))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
         """All trainings, by scene, then seed, each after what it needs."""
-        return tuple(cell for name, scene in self.scenes.items() for cell in cells_of(name, scene.cells))
+        return tuple(cell for name, place in self.scenes.items() for cell in cells_of(name, place.cells))
 
-    def env(self, scene: str) -> EnvConfig:
+    def env(self, name: str) -> EnvConfig:
         """The worlds of a scene."""
-        return changed(scene_env(scene), self.scenes[scene].env, f"scenes.{scene}.env")
+        return changed(scene(name), self.scenes[name].env, f"scenes.{name}.env")
 
     def config(self, cell: Cell, teacher: Path | None = None) -> TeacherConfig | StudentRunConfig:
         """What the cell trains. teacher: checkpoint of the teacher that a student or a warm start learns from."""
@@ -111,7 +111,7 @@ class StudyConfig:
                 "depth-teacher": (TeacherConfig.warm_started(teacher or Path()), self.depth_teacher),
                 "depth-teacher-scratch": (TeacherConfig.depth(), self.depth_teacher_scratch),
             }[cell.name]
-            base = replace(base, env=self.env(cell.scene), seed=cell.seed)
+            base = replace(base.with_worlds(self.env(cell.scene)), seed=cell.seed)
             return changed(base, table, cell.name, fixed=("env", "seed", "sight", "warm_start"))
         base = StudentRunConfig(teacher or Path("teacher"), seed=cell.seed, control=cell.sight == "control")
         base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "data"))

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handsight.distill.intervals import plain
 from handsight.distill.disagreement import Disagreement
+from handsight.distill.intervals import plain
 from handsight.distill.stored_comparison import load_decisions, save_decisions, thinned
 from handsight.distill.study_results import Study, as_stored, flatness
 from handsight.errors import HandsightError
