@@ -15,6 +15,7 @@ from handsight.distill.teacher_training import TeacherTraining
 from handsight.distill.train_teacher import TeacherConfig
 from handsight.distill.warm_start import WarmStartConfig
 from handsight.errors import HandsightError
+from handsight.sims.scenes import SCENES
 from handsight.teachers import ActorCriticConfig, PPOConfig, RolloutStoppedError
 
 SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
@@ -206,3 +207,12 @@ def test_mixed_precision_keeps_weights_and_decisions_in_full(toy_sims, tmp_path)
     weights = checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["policy"]["weights"]
     assert all(value.dtype in (torch.float32, torch.float64) for value in weights.values())
     assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path):
+    config = small("depth", env=dataclasses.replace(SCENES["open"], threads=1))
+    with pytest.raises(
+        HandsightError, match=r"depth_max_m is 0.6 m, but the cameras of these worlds see as far as 1.1 m"
+    ):
+        train_teacher.train_teacher(config, run_root=tmp_path)
+    assert not list(tmp_path.iterdir())
