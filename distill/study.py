@@ -16,7 +16,7 @@ from .study_progress import shown
 from .study_results import Study
 from .study_runner import PROGRAM, Progress, Runner
 from .study_spec import read_study
-from .study_work import Work, write_spec
+from .study_work import Work
 
 RESULTS = "results"
 """Folder in the study's own for what is small enough to be committed."""
@@ -54,8 +54,6 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
             progress = runner.run()
     elif not spec.out.is_dir():
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
-    else:
-        write_spec(spec)
     found = collect(work, {} if progress is None else failures(progress))
     found.save(spec.out / RESULTS)
     _log.info("%s\nResults: %s", account(found), spec.out / RESULTS)
