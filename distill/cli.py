@@ -5,7 +5,6 @@ Only the module of the command asked for is imported, so that `handsight --help`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
@@ -18,7 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
 from . import words as choosing
 
 
@@ -42,7 +41,8 @@ COMMANDS = {
     ),
     "train-student": Command("train_student", "StudentRunConfig", "train_student", "distil a teacher into a student"),
     "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
-    "compare": Command("compare", "CompareArgs", "compare", "policies side by side: report.html"),
+    "compare": Command("compare", "CompareArgs", "run_compare", "policies side by side: report.html"),
+    "study": Command("study", "StudyArgs", "study", "a whole matrix of teachers and students, unattended"),
     "record": Command("record", "RecordArgs", "record", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("inspect_data", "InspectArgs", "inspect", "verify recorded rollouts and summarise them"),
     "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),
@@ -58,6 +58,8 @@ COMMANDS = {
 RESUMABLE = ("train-teacher", "train-student")
 SIGHTS = ("state", "depth")
 """Of a teacher; each has defaults of its own."""
+WARM_START = ("--warm-start", "--warm_start")
+"""The option by which a depth teacher gets the defaults of one that imitates first."""
 
 
 class UsageError(HandsightError):
@@ -99,7 +101,7 @@ def overview() -> str:
 def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UsageError(_unknown("command", name, COMMANDS))
+        raise UsageError(unknown("command", name, COMMANDS))
     from . import options
 
     command = COMMANDS[name]
@@ -120,7 +122,7 @@ def _run(words: list[str]) -> None:
     default, about = None, None
     if sight:
         chosen, rest = choosing.take(rest, choosing.WORDS)
-        default, about = getattr(config_class, sight)(), _about(config_class)
+        default, about = _preset(config_class, sight, rest), _about(config_class)
         default = default.with_worlds(choosing.change(default.env, chosen)) if chosen else default
     prog = " ".join(filter(None, ["handsight", name, sight]))
     training = options.parse_training(config_class, rest, prog, default, about)
@@ -157,7 +159,15 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
-    raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+    raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+
+
+def _preset(config_class: Any, sight: str, words: list[str]) -> Any:
+    """The values that the options change: a warm start has been tuned otherwise than a training from scratch."""
+    pairs = [word.partition("=") for word in words]
+    given = [value or next(iter(words[i + 1 :]), "") for i, (name, _, value) in enumerate(pairs) if name in WARM_START]
+    warm = sight == "depth" and given and given[-1] not in ("", "None")
+    return config_class.warm_started(Path(given[-1])) if warm else getattr(config_class, sight)()
 
 
 def _resumed(words: list[str]) -> Path | None:
@@ -196,12 +206,6 @@ def _check_device(config: object) -> None:
     except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise UsageError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
-
-
-def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:
-    near = difflib.get_close_matches(word, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
 
 
 @contextmanager
