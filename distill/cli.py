@@ -17,9 +17,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
 from . import words as choosing
-from .words import unknown
 
 
 class Command(NamedTuple):
@@ -42,7 +41,8 @@ COMMANDS = {
     ),
     "train-student": Command("train_student", "StudentRunConfig", "train_student", "distil a teacher into a student"),
     "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
-    "compare": Command("compare", "CompareArgs", "compare", "policies side by side: report.html"),
+    "compare": Command("compare", "CompareArgs", "run_compare", "policies side by side: report.html"),
+    "study": Command("study", "StudyArgs", "study", "a whole matrix of teachers and students, unattended"),
     "record": Command("record", "RecordArgs", "record", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("inspect_data", "InspectArgs", "inspect", "verify recorded rollouts and summarise them"),
     "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),
@@ -131,7 +131,7 @@ def _default(sight: str | None, words: list[str]) -> tuple[Any, list[str]]:
     from . import presets
 
     def path_of(option: str) -> Path | None:
-        value = choosing.value_of(rest, option)
+        value = choosing.value_of(rest, option, f"--{option[2:].replace('-', '_')}")
         return Path(value) if value and value != "None" else None
 
     preset = presets.choose(chosen.pop(choosing.PRESET, None), choosing.value_of(rest, "--device", "--learner"))

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 
 from ..errors import HandsightError
 from . import checkpoint
+from .alike import check_alike
 from .comparison import Comparison
-from .contestant import Contestant, digest, load_contestant
+from .contestant import Contestant, load_contestant
 from .entries import TrialConfig, make_entries
 from .entry import Entry
 from .evaluate import HELD_OUT_SEED, summary_table
-from .intervals import plain
 from .progress import stage
 from .provenance import provenance
 from .report import write_report
 from .video import Film, file_name, make_film, write_video
 
-WIRING = ("task", "action_space", "control_dt", "rig")
-"""Parts of the signature in which policies that are compared must agree."""
+if TYPE_CHECKING:
+    from .study_results import Study
+
 FILMED = 4
 """Resets in each video."""
 
@@ -34,8 +35,10 @@ FILMED = 4
 class CompareArgs:
     """Evaluate policies on the same held-out resets, and write a report."""
 
-    policies: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
+    study: Path | None = None
+    """TOML file of a study, which is run instead: `handsight study` has its options."""
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
@@ -62,8 +65,19 @@ class CompareArgs:
         )
 
 
+def run_compare(args: CompareArgs) -> Comparison | Study:
+    """What `handsight compare` does: `compare`, or with `study` run that study, whose file says all else."""
+    if args.study is None:
+        return compare(args)
+    from .study import StudyArgs, study
+
+    if args != CompareArgs(study=args.study, out=args.out):
+        raise HandsightError("compare --study: what is compared, and how, stands in its file; expected only --out")
+    return study(StudyArgs(args.study, out=args.out))
+
+
 def compare(args: CompareArgs) -> Comparison:
-    """What `handsight compare` does: evaluate (or reuse what stands in the run folders), save, film, report."""
+    """Evaluate (or reuse what stands in the run folders), save, film, report."""
     if not args.policies:
         raise HandsightError("compare: expected run folders or checkpoints of the policies to compare, found none")
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
@@ -93,48 +107,13 @@ def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Contestant]
     for contestant in named:
         teacher, wanted = contestant.teacher, contestant.teacher_digest
         if teacher is not None and wanted not in known:
-            if (teacher / checkpoint.MANIFEST).is_file() and digest(teacher) == wanted:
+            if (teacher / checkpoint.MANIFEST).is_file() and checkpoint.digest(teacher) == wanted:
                 contestants.append(load_contestant(teacher, device))
                 known.add(contestants[-1].origin.digest)
             else:
                 notes.append(f"The teacher of {contestant.origin.checkpoint} is not at {teacher} any more: no gap.")
         contestants.append(contestant)
     return contestants, notes
-
-
-def check_alike(contestants: Sequence[Contestant]) -> list[str]:
-    """Notes on training environments that differ in what may differ.
-
-    Raises:
-        HandsightError: task, action space, camera rig or control rate differ; says in what.
-    """
-    first, notes = contestants[0], []
-    for other in contestants[1:]:
-        signatures = [flat({key: c.loaded.signature.get(key) for key in WIRING}) for c in (first, other)]
-        wrong = differences(*signatures)
-        if wrong:
-            head = f"compare: {other.loaded.path} and {first.loaded.path} cannot be compared; they differ in"
-            raise HandsightError("\n  ".join([head, *wrong]))
-        apart = differences(*(flat(plain(asdict(c.loaded.env_config))) for c in (first, other)))
-        if apart:
-            notes.append(
-                f"{other.loaded.path} was trained in another environment than the one in which all are evaluated "
-                f"(that of {first.loaded.path}): {'; '.join(apart)}."
-            )
-    return notes
-
-
-def flat(tree: Any, name: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by dotted name."""
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {key: leaf for part, sub in tree.items() for key, leaf in flat(sub, f"{name}.{part}".strip(".")).items()}
-
-
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """A line for each leaf in which two flat dicts differ."""
-    names = dict.fromkeys([*one, *other])
-    return [f"{n}: {one.get(n)!r} and {other.get(n)!r}" for n in names if plain(one.get(n)) != plain(other.get(n))]
 
 
 def film_all(

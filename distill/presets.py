@@ -22,6 +22,7 @@ from typing import Literal, get_args
 
 import torch
 
+from ..errors import unknown
 from ..sims.make import EnvConfig
 from ..students import gpu_student
 from . import words
@@ -46,7 +47,7 @@ def choose(named: str | None, device: str | None) -> PresetName:
     """
     if named is not None:
         if named not in get_args(PresetName):
-            raise WordError(words.unknown("preset", named, get_args(PresetName)))
+            raise WordError(unknown("preset", named, get_args(PresetName)))
         return named  # type: ignore[return-value]
     on_gpu = device.startswith("cuda") if device else torch.cuda.is_available()
     return "gpu" if on_gpu else "cpu"

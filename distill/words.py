@@ -6,7 +6,6 @@ fields at once. They are taken out before the rest of the command line is read, 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -98,13 +97,6 @@ def change(env: EnvConfig, found: dict[str, str]) -> EnvConfig:
         if name in found:
             env = word.change(env, found[name])
     return env
-
-
-def unknown(what: str, name: str, available: Collection[str]) -> str:
-    """A message for a name that does not exist, with the nearest that does."""
-    near = difflib.get_close_matches(name, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {name!r}{meant}; available: {', '.join(available)}"
 
 
 def about() -> str:
