@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,8 +21,9 @@ from typing import Any
 from handsight.distill.provenance import provenance
 from handsight.distill.run import runs_under
 
-HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "gpu"
+ROOT = Path(__file__).resolve().parents[1]
+"""Where everything is run, so that results name no path outside of it."""
+HERE, RESULTS = Path("benchmarks"), Path("benchmarks/results/gpu")
 UNFINISHED = 75
 """What benchmarks/train_for.py exits with when its minutes were up."""
 STEP_MINUTES = 9.0
@@ -217,6 +219,12 @@ def run_all(chosen: Sequence[Step], out: Path, minutes: float | None) -> int:
     return 1 if "failed" in states else 0 if set(states) == {"done"} else UNFINISHED
 
 
+def from_root(path: Path) -> Path:
+    """A path as it is called in `ROOT`, if it lies there."""
+    path = path.resolve()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("only", nargs="*", help="names of steps; all if none is named")
@@ -225,15 +233,16 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the steps and their commands")
     parser.add_argument("--out", type=Path, help="folder of the results; benchmarks/results/gpu if not given")
     args = parser.parse_args()
-    size, usual = (TOY, HERE.parent / "runs" / "gpu-rehearsal") if args.rehearse else (GPU, RESULTS)
-    out = args.out or usual
-    known = steps(size, out.resolve())
+    size, usual = (TOY, Path("runs/gpu-rehearsal")) if args.rehearse else (GPU, RESULTS)
+    out = from_root(args.out) if args.out else usual
+    os.chdir(ROOT)
+    known = steps(size, out)
     unknown = sorted(set(args.only) - {step.name for step in known})
     if unknown:
         parser.error(f"unknown steps {', '.join(unknown)}; available: {', '.join(step.name for step in known)}")
     chosen = [step for step in known if not args.only or step.name in args.only]
     if args.list:
-        print("\n".join(f"{step.name}: {' '.join(step.words)}".replace(f"{HERE.parent}/", "") for step in chosen))
+        print("\n".join(f"{step.name}: {' '.join(step.words)}" for step in chosen))
         return 0
     if not args.rehearse:
         import torch
@@ -241,7 +250,7 @@ def main() -> int:
         if not torch.cuda.is_available():
             sys.stderr.write("gpu.sh: no CUDA device here; --rehearse runs everything at toy size on the CPU\n")
             return 2
-    return run_all(chosen, out.resolve(), args.minutes)
+    return run_all(chosen, out, args.minutes)
 
 
 if __name__ == "__main__":

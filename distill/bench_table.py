@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SIGHTS = {"state": ("state", "proprio"), "depth": ("state", "proprio", "depth"), "stereo": ("proprio", "stereo")}
 """Observation groups of what is seen."""
+TABLE_WIDTH = 110
+"""Characters; narrower it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -225,4 +227,6 @@ def show(cells: Sequence[Cell], device: str) -> None:
             f"{cell.sight} {cell.image}", f"{cell.worlds:,}", f"{cell.per_second:,.0f}", taken, shares,
             f"{100 * cell.transfer:.0f}", raw,
         )  # fmt: skip
-    Console().print(table)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)
+    console.print(table)

@@ -27,6 +27,7 @@ def load(name):
 
 
 gpu, train_for = load("gpu"), load("train_for")
+ROOT = BENCHMARKS.parent
 HERE = Path("out")
 STEPS = [pytest.param(step, id=f"{kind}-{step.name}") for kind, size in (("gpu", gpu.GPU), ("toy", gpu.TOY))
          for step in gpu.steps(size, HERE)]  # fmt: skip
@@ -57,7 +58,7 @@ def test_every_command_is_understood(step, monkeypatch):
     elif words[1] == "-m":
         assert words[2] == "pytest"
     elif words[1].endswith("train_for.py"):
-        assert Path(words[1]).is_file() and float(words[3]) == 9
+        assert (ROOT / words[1]).is_file() and float(words[3]) == 9
         handsight(words[4:])
     else:
         parse = argparse.ArgumentParser.parse_args
@@ -69,6 +70,12 @@ def test_every_command_is_understood(step, monkeypatch):
         monkeypatch.setattr(sys, "argv", words[1:])
         with pytest.raises(Parsed):
             load(Path(words[1]).stem).main()
+
+
+def test_results_name_no_path_outside_the_checkout(monkeypatch, tmp_path):
+    assert gpu.from_root(ROOT / "benchmarks" / "results") == Path("benchmarks/results")
+    assert gpu.from_root(tmp_path) == tmp_path
+    assert not any(word.startswith("/") for step in gpu.steps(gpu.GPU, gpu.RESULTS) for word in step.words)
 
 
 def test_the_sizes_are_those_that_were_promised():
