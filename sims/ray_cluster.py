@@ -88,6 +88,7 @@ def _start_own() -> None:
     _sweep()
     _folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
     import ray
+    from ray._private import worker as internals
 
     atexit.register(stop_ray)
     context: Any = ray.init(
@@ -99,8 +100,9 @@ def _start_own() -> None:
         _temp_dir=str(_folder / "ray"),  # below the private folder: Ray opens its own one to everybody
         _system_config=SYSTEM,
     )
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None  # its essay on every process that dies
-    _guard = _watch_over(ray._private.worker._global_node.all_processes["raylet"][0].process.pid, _folder)
+    internals.print_to_stdstream = lambda *_, **__: None  # its essay on every process that dies
+    node: Any = internals._global_node
+    _guard = _watch_over(node.all_processes["raylet"][0].process.pid, _folder)
     host = context.address_info["node_ip_address"]
     if host != LOOPBACK:
         stop_ray()
