@@ -36,9 +36,10 @@ QUIET = 40
 """logging.ERROR."""
 FOLDER = "handsight-ray-"
 LAST_WILL = """
+folder=$1
+agents=$(cat /proc/$2/task/*/children)
 read _
-folder=$1; shift
-kill -9 "$@"
+kill -9 $agents
 for process in /proc/[0-9]*; do
     [ ${process#/proc/} != $$ ] && grep -qs default_worker $process/cmdline && grep -qsF "$folder" $process/cmdline &&
         kill -9 ${process#/proc/}
@@ -131,8 +132,7 @@ def stop_ray() -> None:
 def _watch_over(raylet: int, folder: Path) -> subprocess.Popen:
     """A shell that waits for the end of this process and then of what would outlive it by a minute: Ray's agents, which
     try to tell a dead learner of their raylet's death, and workers that are just starting."""
-    agents = " ".join(path.read_text() for path in Path(f"/proc/{raylet}/task").glob("*/children")).split()
-    words = ["sh", "-c", LAST_WILL, "handsight-guard", str(folder), *agents]
+    words = ["sh", "-c", LAST_WILL, "handsight-guard", str(folder), str(raylet)]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
