@@ -201,6 +201,8 @@ def learn(training: TeacherTraining) -> None:
                 log(metrics, training.steps)
                 if progress:
                     progress.advance(per_iteration, **_shown(metrics))
+                    if lost := losses(metrics):
+                        progress.say(lost)
                 if _due(training.iteration, config.validate_every, config.iterations):
                     log(training.validate(stop), training.steps)
                 if _due(training.iteration, config.checkpoint_every, config.iterations):
@@ -213,6 +215,13 @@ def learn(training: TeacherTraining) -> None:
 
 def _due(iteration: int, every: int, last: int) -> bool:
     return every > 0 and (iteration % every == 0 or iteration == last)
+
+
+def losses(metrics: Mapping[str, float]) -> str:
+    """What to tell of simulators that failed or were replaced meanwhile; nothing if none did."""
+    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
+    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
+    return "; ".join(told + [f"a successor took over after {back:.1f} s"] * (back > 0))
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:

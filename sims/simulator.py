@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +20,8 @@ from .vec_env import ArraySpec, Step, VecEnv
 
 Maker = Callable[..., VecEnv]
 """maker(num_envs=, world_offset=, device=) makes the worlds; it is sent to the simulator's process."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 FLAGS = ("reward", "terminated", "truncated", "first", "valid")
 
 
@@ -47,9 +51,10 @@ class Packet(NamedTuple):
 
 
 class Simulator:
-    """Its methods are called through Ray; nothing here knows of it."""
+    """Its methods are called through Ray."""
 
     def __init__(self) -> None:
+        _end_with_parent()
         self._env: VecEnv | None = None
         self._broken: Exception | None = None
 
@@ -78,6 +83,12 @@ class Simulator:
         """Import all that worlds need, by making one."""
         with suppress(Exception):  # an engine that has no worlds on the CPU: its imports are done all the same
             maker(num_envs=1, world_offset=0, device="cpu").close()
+
+    def connect(self, transport: str, pair: str, timeout: float, patience: float) -> None:
+        """Join the learner in a process group of two."""
+        from .pair_transport import join
+
+        join(transport, pair, timeout, patience)
 
     def release(self) -> None:
         """Drop the worlds."""
@@ -133,6 +144,11 @@ class Simulator:
         flags = {} if step is None else _arrays({name: getattr(step, name) for name in FLAGS})
         log = {} if step is None else _arrays(step.log)
         return Packet(groups, flags, log, time.perf_counter() - start)
+
+
+def _end_with_parent() -> None:
+    """When the learner dies, Ray does, and by this its simulators: at once, where an orderly end can take a minute."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray]:
