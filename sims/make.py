@@ -12,12 +12,13 @@ from ..errors import HandsightError
 from .grasp import IMAGE_GROUPS, GraspConfig, GraspTask
 from .isaac import IsaacConfig, IsaacEngine
 from .scene import SceneConfig
+from .warp_device import WarpConfig
 
 if TYPE_CHECKING:
     from .remote import RemoteVecEnv
     from .worker import RemoteConfig
 
-EngineName = Literal["mujoco", "isaacgym"]
+EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
 
 WORLD_BYTES = 400 * 2**10
 """Memory of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""
@@ -30,14 +31,17 @@ class EnvConfig:
     """Everything about the worlds but their number."""
 
     engine: EngineName = "mujoco"
-    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras) or `isaacgym` (your own installation of Isaac
-    Gym Preview 4, behind its own interpreter: docs/isaac.md)."""
+    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras), `mujoco_warp` (physics and cameras on a GPU:
+    docs/gpu.md) or `isaacgym` (your own installation of Isaac Gym Preview 4, behind its own interpreter:
+    docs/isaac.md)."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
     task: GraspConfig = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: int | None = None
     """Threads of the CPU engine; None = all cores. Does not change results."""
+    warp: WarpConfig = field(default_factory=WarpConfig)
+    """Room for contacts and repeatability, for the engine `mujoco_warp`."""
     isaac: IsaacConfig = field(default_factory=IsaacConfig)
     """Where Isaac Gym is, for the engine `isaacgym`."""
 
@@ -68,6 +72,10 @@ def make(
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
+        case "mujoco_warp":
+            from .mujoco_gpu import WarpEngine
+
+            engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
         case _:

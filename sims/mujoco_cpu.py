@@ -17,11 +17,9 @@ from .engine import TOO_FAST, BodyState, Engine
 from .randomize import WorldParams
 from .ray_cameras import POSES, OverviewCamera, RayCameras
 from .scene import SceneConfig, build_model, scene_ids
+from .world_fields import LOOKS, PHYSICS, WorldFields
 
-EXPANDED = (
-    "body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_aabb", "geom_friction",
-    "actuator_gainprm", "actuator_biasprm", "cam_pos", "cam_quat",
-)  # fmt: skip
+EXPANDED = (*PHYSICS, "geom_aabb")
 """Model fields with a value per world; `set_const` must follow every write, or inertia-derived constants go stale and
 spinning objects gain energy."""
 
@@ -36,6 +34,7 @@ class MujocoEngine(Engine):
         self.num_worlds, self.device = num_worlds, torch.device("cpu")
         self.model, self._config = build_model(config), config
         self._ids = scene_ids(self.model)
+        self._drawn = WorldFields(self.model, self._ids, self.device)
         mujoco.set_mju_user_warning(_ignore)
         threads = threads or len(os.sched_getaffinity(0))
         self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
@@ -79,41 +78,14 @@ class MujocoEngine(Engine):
         self._batch.forward(ids)
 
     def _write_params(self, ids: np.ndarray, params: WorldParams) -> None:
-        f, i, model = self._fields, self._ids, self.model
-        p = {name: value.numpy()[ids] for name, value in vars(params).items()}
-        geoms = slice(i.object_geoms[0], i.object_geoms[-1] + 1)
-        f["body_mass"][ids, i.object] = p["mass"]
-        f["body_inertia"][ids, i.object] = p["inertia"]
-        f["body_ipos"][ids, i.object] = p["com"]
-        f["geom_size"][ids, geoms] = p["geom_size"]
-        f["geom_pos"][ids, geoms] = p["geom_pos"]
-        f["geom_aabb"][ids, geoms] = _bounding_boxes(p["geom_size"]).reshape(f["geom_aabb"][ids, geoms].shape)
-        f["geom_friction"][ids, geoms, 0] = p["friction"][:, None]
-        gain = np.concatenate([np.repeat(p["arm_gain"][:, None], 7, 1), np.repeat(p["hand_gain"][:, None], 16, 1)], 1)
-        f["actuator_gainprm"][ids, :, 0] = model.actuator_gainprm[:, 0] * gain
-        f["actuator_biasprm"][ids, :, 1:3] = model.actuator_biasprm[:, 1:3] * gain[..., None]
-        self._write_cameras(ids, p)
-        self._write_looks(ids, p)
-
-    def _write_cameras(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
-        """Move and turn the pair as one, then each eye on its own."""
-        pair = _small_turn(p["camera_turn"])
-        for eye, camera in enumerate(self._ids.cameras):
-            self._fields["cam_pos"][ids, camera] = (
-                self.model.cam_pos[camera] + p["camera_shift"] + p["eye_shift"][:, eye]
-            )
-            turn = _small_turn(p["eye_turn"][:, eye])
-            self._fields["cam_quat"][ids, camera] = _quat_times(self.model.cam_quat[camera], pair, turn)
-
-    def _write_looks(self, ids: np.ndarray, p: dict[str, np.ndarray]) -> None:
-        i, looks = self._ids, self._looks
-        geoms = slice(i.object_geoms[0], i.object_geoms[-1] + 1)
-        looks["geom_size"][ids, geoms] = p["geom_size"]
-        looks["geom_rgba"][ids, geoms, :3] = p["object_rgb"][:, None]
-        looks["geom_rgba"][ids, i.table_geom, :3] = p["table_rgb"]
-        looks["geom_matid"][ids, i.table_geom] = np.array(i.table_materials)[p["table_texture"]]
-        looks["light_diffuse"][ids, i.light] = p["light_diffuse"][:, None]
-        looks["light_dir"][ids, i.light] = p["light_dir"]
+        rows = WorldParams(**{name: value[torch.from_numpy(ids)] for name, value in vars(params).items()})
+        for name, place, values in self._drawn.of(rows):
+            for store in (self._fields, self._looks):
+                if name in store:
+                    store[name][(ids, *place)] = values.numpy()
+        geoms, boxes = list(self._ids.object_geoms), _bounding_boxes(rows.geom_size.numpy())
+        aabb = self._fields["geom_aabb"]
+        aabb[ids[:, None], geoms] = boxes.reshape(len(ids), len(geoms), *aabb.shape[2:])
         self._show(ids)
 
     def _show(self, ids: np.ndarray) -> None:
@@ -197,21 +169,5 @@ def _bounding_boxes(size: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(half), half], -1)
 
 
-def _small_turn(turn: np.ndarray) -> np.ndarray:
-    """(n, 3) rad -> (n, 4): the quaternion (1, turn / 2), normalised."""
-    quat = np.concatenate([np.ones((len(turn), 1)), turn / 2], 1)
-    return quat / np.linalg.norm(quat, axis=1, keepdims=True)
-
-
-def _quat_times(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """a (4,) times each row of b times that of c (n, 4)."""
-    out, pair = np.empty_like(b), np.empty(4)
-    for row, first, second in zip(out, b, c, strict=True):
-        mujoco.mju_mulQuat(pair, a, first)
-        mujoco.mju_mulQuat(row, pair, second)
-    return out
-
-
 def _initial_looks(model: mujoco.MjModel, n: int) -> dict[str, np.ndarray]:
-    names = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse", "light_dir")
-    return {name: np.repeat(getattr(model, name)[None], n, 0) for name in names}
+    return {name: np.repeat(getattr(model, name)[None], n, 0) for name in LOOKS}

@@ -18,7 +18,7 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from .cameras import CameraRig
+from .cameras import EYES, CameraRig
 from .robot import HIDDEN_FROM_WRIST, RENDERED
 from .scene import SceneIds
 
@@ -65,20 +65,8 @@ class RayCameras:
         with wp.ScopedDevice("cpu"):
             looks = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
             data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
-            context = mjw.create_render_context(
-                model, nworld=count, cam_res=(rig.width, rig.height), cam_active=list(self._eyes()),
-                render_rgb=self._stereo, render_depth=[True] + [False] * self._stereo,
-                render_seg=[True] + [False] * self._stereo,
-                enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
-                use_textures=self._stereo, use_shadows=False, enable_specular=False, enable_emission=False,
-                background_color=SKY,
-            )  # fmt: skip
-            if self._stereo:
-                _sample_nearest(context, model)
+            context = camera_context(model, rig, count, self._stereo)
         return _Shard(worlds, looks, data, context)
-
-    def _eyes(self) -> tuple[str, ...]:
-        return ("left", "right") if self._stereo else ("left",)
 
     def _compile(self) -> None:
         """Render once with one shard, so that the threads find the kernels compiled."""
@@ -115,21 +103,43 @@ class RayCameras:
         with wp.ScopedDevice("cpu"):
             mjw.refit_bvh(shard.model, shard.data, shard.context)
             mjw.render(shard.model, shard.data, shard.context)
-        context, worlds = shard.context, shard.worlds
-        shape = (worlds.stop - worlds.start, self._rig.height, self._rig.width)
-        geoms = context.seg_data.numpy().reshape(*shape, 2)[..., 0]
-        first, last = self._ids.object_geoms[0], self._ids.object_geoms[-1]
-        images["object_pixels"][worlds] = torch.from_numpy(((geoms >= first) & (geoms <= last)).sum((1, 2)))
-        if "depth" in images:
-            images["depth"][worlds, 0] = torch.from_numpy(context.depth_data.numpy().reshape(shape))
-        if "stereo" in images:
-            packed = context.rgb_data.numpy().view(np.uint8).reshape(shape[0], 2, *shape[1:], 4)
-            rgb = torch.from_numpy(packed)[..., [2, 1, 0]]
-            images["stereo"][worlds] = rgb.permute(0, 1, 4, 2, 3)
+        for name, rendered in read_images(shard.context, self._rig, self._ids, images).items():
+            images[name][shard.worlds] = rendered
 
     def close(self) -> None:
         """Stop the threads."""
         self._pool.shutdown(wait=True)
+
+
+def camera_context(model: mujoco.MjModel, rig: CameraRig, num_worlds: int, stereo: bool) -> mjw.RenderContext:
+    """What renders the left eye's depth and segmentation, and the pair in colour if `stereo`, on Warp's current
+    device."""
+    context = mjw.create_render_context(
+        model, nworld=num_worlds, cam_res=(rig.width, rig.height), cam_active=list(EYES if stereo else EYES[:1]),
+        render_rgb=stereo, render_depth=[True] + [False] * stereo, render_seg=[True] + [False] * stereo,
+        enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
+        use_textures=stereo, use_shadows=False, enable_specular=False, enable_emission=False, background_color=SKY,
+    )  # fmt: skip
+    if stereo:
+        _sample_nearest(context, model)
+    return context
+
+
+def read_images(
+    context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]
+) -> dict[str, Tensor]:
+    """Images as `Engine.render` promises, of what was rendered last. Depth is a view: the next rendering overwrites
+    it."""
+    geoms = wp.to_torch(context.seg_data)
+    n, shape = geoms.shape[0], (rig.height, rig.width)
+    geoms = geoms.reshape(n, -1, 2)[..., 0]
+    images = {"object_pixels": ((geoms >= ids.object_geoms[0]) & (geoms <= ids.object_geoms[-1])).sum(1)}
+    if "depth" in groups:
+        images["depth"] = wp.to_torch(context.depth_data).reshape(n, 1, *shape)
+    if "stereo" in groups:
+        packed = wp.to_torch(context.rgb_data).view(torch.uint8).reshape(n, len(EYES), *shape, 4)
+        images["stereo"] = torch.stack([packed[..., channel] for channel in (2, 1, 0)], dim=2)
+    return images
 
 
 def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:

@@ -1,0 +1,47 @@
+"""`Recorded`: kernel launches that a GPU repeats as one CUDA graph, in the order of torch's own work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import warp as wp
+
+
+class Recorded:
+    """Launches of Warp kernels on one device, repeated by calling it.
+
+    On a GPU they run on torch's current stream, so that neither side waits for the other: what torch wrote before is
+    seen, and what torch reads after is there. Addresses are fixed at the recording, so the launches must work in arrays
+    that stay where they are; memory that they ask for in between comes from the graph's own pool.
+    """
+
+    def __init__(self, launch: Callable[[], None], device: torch.device, graph: bool = True) -> None:
+        """launch: all of the work; it runs once here, which loads its kernels. graph: on a GPU, record it."""
+        self._launch, self._torch, self._device = launch, device, wp.device_from_torch(device)
+        self._graph: wp.Graph | None = None
+        self._streams: dict[int, wp.Stream] = {}
+        with wp.ScopedDevice(self._device):
+            launch()
+            if self._device.is_cuda and graph:
+                wp.synchronize_device(self._device)
+                with wp.ScopedCapture(device=self._device) as capture:
+                    launch()
+                self._graph = capture.graph
+
+    def __call__(self) -> None:
+        if self._graph is not None:
+            wp.capture_launch(self._graph, stream=self._stream())
+        elif self._device.is_cuda:
+            with wp.ScopedStream(self._stream(), sync_enter=False):
+                self._launch()
+        else:
+            with wp.ScopedDevice(self._device):
+                self._launch()
+
+    def _stream(self) -> wp.Stream:
+        """Torch's current stream, as Warp knows it."""
+        stream = torch.cuda.current_stream(self._torch)
+        if stream.cuda_stream not in self._streams:
+            self._streams[stream.cuda_stream] = wp.stream_from_torch(stream)
+        return self._streams[stream.cuda_stream]
