@@ -76,10 +76,9 @@ class CameraRig:
             "depth_max": self.depth_max,
         }  # fmt: skip
 
-    def apart(self, error: Tensor) -> Tensor:
-        """(N,) m by which the eyes are farther apart than the baseline -> (N, 2, 3) m, where each is moved to."""
-        sides = torch.tensor([[-0.5], [0.5]], device=error.device) * torch.tensor(self.right, device=error.device)
-        return error[:, None, None] * sides
+    def sides(self, device: torch.device) -> Tensor:
+        """(2, 3), mount's frame: where each eye moves if they come apart by one."""
+        return torch.tensor([[-0.5], [0.5]], device=device) * torch.tensor(self.right, device=device)
 
     def extrinsics(self, params: WorldParams) -> Tensor:
         """(N, 2, 4, 4): from each eye's frame (x right, y up, looking along -z) to the mount's frame, as drawn."""

@@ -73,7 +73,7 @@ class Controller:
         device = joint_range.device
         self.space = space
         axes = ("x", "y", "z", "roll", "pitch", "yaw")
-        self._twist_column = [axes.index(axis) for axis in space.twist]
+        self._twist_column = torch.tensor([axes.index(axis) for axis in space.twist], device=device)
         self._basis = torch.tensor(space.synergies, device=device)
         self._lowest = torch.tensor(space.lowest, device=device)
         self._open, self._home = torch.tensor(OPEN_HAND, device=device), torch.tensor(HOME, device=device)

@@ -100,7 +100,8 @@ class GraspTask(VecEnv):
         self._bank = PostureBank(engine.model, self.device)
         self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)
         self._kinds = torch.tensor([KINDS.index(kind) for kind in config.kinds], device=self.device)
-        self._lamp = torch.tensor(LAMP_DIRECTION, device=self.device)
+        self._lamp, self._centre = (torch.tensor(point, device=self.device) for point in (LAMP_DIRECTION, CENTRE))
+        self._sides = rig.sides(self.device)
         self.set_reset_mix(config.reset_mix)
         self._seed = 0
         self._clear()
@@ -218,7 +219,7 @@ class GraspTask(VecEnv):
             light_dir=lean / lean.norm(dim=1, keepdim=True), light_diffuse=one("light_strength", r.light_strength),
             camera_shift=between("camera_shift", -r.camera_shift, r.camera_shift),
             camera_turn=between("camera_turn", -r.camera_turn, r.camera_turn),
-            eye_shift=self._rig.apart(between("baseline", -r.baseline, r.baseline)[:, 0]),
+            eye_shift=between("baseline", -r.baseline, r.baseline)[:, :, None] * self._sides,
             eye_turn=between("eye_turn", -r.eye_turn, r.eye_turn).unflatten(1, (2, 3)),
         )  # fmt: skip
 
@@ -234,7 +235,7 @@ class GraspTask(VecEnv):
         )
 
     def _lost(self, body: BodyState) -> Tensor:
-        away = body.object_pos[:, :2] - torch.tensor(CENTRE, device=self.device)
+        away = body.object_pos[:, :2] - self._centre
         return (away.abs() > OFF_TABLE).any(1) | (body.object_pos[:, 2] < -0.05)
 
     # -- what is seen --------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Observer:
         """joint_range (23, 2) rad."""
         self._controller, self._rig = controller, rig
         self._centre = torch.tensor(PALM_CENTRE, device=joint_range.device)
+        self._right = torch.tensor(rig.right, device=joint_range.device)
         self._middle = joint_range.mean(1)
         self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
 
@@ -79,8 +80,7 @@ class Observer:
     def calibration(self, params: WorldParams) -> Tensor:
         """(N, 13) float32: by how much this world's cameras differ from the rig's drawing, as a calibration would tell:
         m in the mount's frame, rad in the camera's, m, rad of the left and the right eye."""
-        right = torch.tensor(self._rig.right, device=params.eye_shift.device)
-        apart = ((params.eye_shift[:, 1] - params.eye_shift[:, 0]) * right).sum(1, keepdim=True)
+        apart = ((params.eye_shift[:, 1] - params.eye_shift[:, 0]) * self._right).sum(1, keepdim=True)
         return torch.cat([params.camera_shift, params.camera_turn, apart, params.eye_turn.flatten(1)], dim=1)
 
     def proprio(self, body: BodyState, action: Tensor) -> Tensor:

@@ -148,7 +148,7 @@ class ActorCritic(Policy):
     def act(self, obs: Observation, hidden: Tensor) -> Decision:
         """One step with an action drawn from the global random stream, and the value of where it was taken."""
         mean, std, after = self(obs, hidden)
-        action = torch.normal(mean, std)
+        action = torch.randn_like(mean) * std + mean  # as torch.normal, which asks a GPU whether std is positive
         return Decision(action, log_prob(mean, std, action), mean, std, self.value(obs, hidden), after)
 
     def value(self, obs: Observation, hidden: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class EpisodeTracker:
         self._clear()
 
     def _clear(self) -> None:
-        self.ended: list[dict[str, Tensor]] = []
+        self.steps: list[dict[str, Tensor]] = []
+        """Of each step all worlds, and which of them ended: choosing those would wait for a GPU."""
         self.means: dict[str, Tensor] = {}
         self.rows = torch.zeros((), device=self.total.device)
         self.diverged = torch.zeros((), device=self.total.device)
@@ -36,11 +37,10 @@ class EpisodeTracker:
         once |= success & valid
         self._add_means(step)
         over = (step.terminated | step.truncated) & valid
-        if over.any():
-            columns = {"return": total, "length": length, "success_once": once, "success_at_end": success}
-            if "reset_kind" in step.log:
-                columns["reset_kind"] = step.log["reset_kind"]
-            self.ended.append({name: column[over].clone() for name, column in columns.items()})
+        columns = {"over": over, "return": total, "length": length, "success_once": once, "success_at_end": success}
+        if "reset_kind" in step.log:
+            columns["reset_kind"] = step.log["reset_kind"]
+        self.steps.append({name: column.clone() for name, column in columns.items()})
         for running in (total, length, once):
             running.masked_fill_(step.first, 0)
 
@@ -63,10 +63,13 @@ class EpisodeTracker:
         """
         rows = float(self.rows.clamp(min=1))
         metrics = {name: float(total) / rows for name, total in self.means.items()}
-        metrics |= {"diverged": float(self.diverged), "episodes": float(sum(len(e["return"]) for e in self.ended))}
+        table = {name: torch.cat([step[name] for step in self.steps]) for name in (self.steps or [{}])[0]}
+        over = table.pop("over", None)
+        table = {name: column[over] for name, column in table.items()}
+        ended = len(table["return"]) if table else 0
+        metrics |= {"diverged": float(self.diverged), "episodes": float(ended)}
         by_kind: dict[str, tuple[int, int]] = {}
-        if self.ended:
-            table = {name: torch.cat([episode[name] for episode in self.ended]) for name in self.ended[0]}
+        if ended:
             kinds = table.pop("reset_kind", None)
             metrics |= {name: float(column.float().mean()) for name, column in table.items()}
             if kinds is not None:
