@@ -31,6 +31,8 @@ class CheckEnvArgs:
     """Episodes of each world; at least 2."""
     seed: int = 0
     """Of resets and actions."""
+    device: str = "cpu"
+    """Where the worlds are, if their engine can be there."""
 
 
 def check_env(args: CheckEnvArgs) -> list[str]:
@@ -52,7 +54,7 @@ def check_env(args: CheckEnvArgs) -> list[str]:
 
 def _make(args: CheckEnvArgs) -> VecEnv:
     if args.gymnasium is None:
-        return sims.make(args.env, args.observe, args.num_envs)
+        return sims.make(args.env, args.observe, args.num_envs, device=sims.worlds_device(args.env, args.device))
     import gymnasium
 
     from ..sims.gymnasium import GymnasiumVecEnv

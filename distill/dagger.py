@@ -91,7 +91,7 @@ def collect(
         witness: adds columns of its own.
 
     Returns:
-        columns (T, N, ...) for the buffer, and metrics by name.
+        columns (T, N, ...) in host memory for the buffer, and metrics by name.
     """
     student.eval()
     draws = torch.Generator().manual_seed(seed)
@@ -116,7 +116,8 @@ def collect(
         hidden_t, hidden_s = (zero_where_first(h, step.first.to(h.device)) for h in (hidden_t, hidden_s))
         obs, first = step.obs, step.first
         tick()
-    return stack(rows), tally.metrics() | {"beta": config.beta(iteration)}
+    columns = {name: column.cpu() for name, column in stack(rows).items()}
+    return columns, tally.metrics() | {"beta": config.beta(iteration)}
 
 
 class TeacherShare:

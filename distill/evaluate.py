@@ -51,7 +51,7 @@ class EvaluateArgs:
     out: Path | None = None
     """Folder for evaluation.json, episodes.csv and episodes.npz; beside the run's checkpoints if not given."""
     device: str = "cpu"
-    """Where the policy and the environment run."""
+    """Where the policy computes, and the worlds if their engine can be there."""
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
@@ -127,7 +127,7 @@ def evaluate(
         reset_kind: kind of reset of every episode; None takes the mix that the environment starts with.
         observe: groups to render besides those that the policy reads. A policy without a camera gets `depth`, so
             that visibility is known; it does not see it.
-        device: where the environment runs.
+        device: the policy's; the worlds are there, too, if their engine can be.
         episodes: see `evaluate_in`, as for the rest.
         seed: of the first round.
         deterministic: act by the mean.
@@ -140,7 +140,7 @@ def evaluate(
     groups = {*policy.obs_keys, *observe, *(advisor.obs_keys if advisor is not None else ())}
     if not groups & CAMERA_GROUPS:
         groups.add("depth")
-    env = sims.make(env_config, observe=groups, num_envs=num_envs, device=device)
+    env = sims.make(env_config, groups, num_envs, device=sims.worlds_device(env_config, device))
     try:
         set_reset_kind(env, reset_kind)
         result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance)

@@ -92,7 +92,8 @@ def record(args: RecordArgs) -> Path:
     policy = load_policy(args.policy, args.device)
     teacher = load_policy(args.teacher, args.device) if args.teacher else policy
     observed = {*policy.policy.obs_keys, *teacher.policy.obs_keys, *args.groups, "state"}
-    env = sims.make(policy.env_config, observe=observed, num_envs=args.num_envs)
+    place = sims.worlds_device(policy.env_config, args.device)
+    env = sims.make(policy.env_config, observed, args.num_envs, device=place)
     try:
         policy.check(env.signature)
         teacher.check(env.signature)

@@ -174,7 +174,8 @@ class TeacherTraining:
             return {}
         count = min(self.config.validation_episodes, self.config.num_envs)
         if self._validation is None:
-            self._validation = sims.make(self.config.env, self.policy.obs_keys, count)
+            place = sims.worlds_device(self.config.env, str(self.fabric.device))
+            self._validation = sims.make(self.config.env, self.policy.obs_keys, count, device=place)
             self._validation.set_reset_mix({self.config.validation_kind: 1.0})
         result = evaluate_in(
             self._validation, self.policy, self.config.validation_episodes, VALIDATION_SEED, watch=watch
@@ -273,10 +274,11 @@ class TeacherTraining:
         """This rank's share of the worlds, here or where the simulators are."""
         config, keys = self.config, self.config.policy.train_keys
         rank, ranks = self.fabric.global_rank, self.fabric.world_size
+        learner = str(self.fabric.device)
         if config.sims:
-            learner = str(self.fabric.device)
             return sims.make_remote(config.env, keys, self.num_envs, config.sims, config.remote, learner, rank, ranks)
-        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank)
+        place = sims.worlds_device(config.env, learner)
+        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank, place)
 
     def _check_range(self) -> None:
         """Whoever trains in other worlds must not clip away what their cameras show."""

@@ -228,7 +228,8 @@ class StudentTraining(StudentFit):
         config, groups = self.config, observed(self.config, self.student_config, self.teacher)
         if config.sims:
             return sims.make_remote(self.env_config, groups, config.num_envs, config.sims, config.remote)
-        return sims.make(self.env_config, groups, config.num_envs)
+        place = sims.worlds_device(self.env_config, config.device)
+        return sims.make(self.env_config, groups, config.num_envs, device=place)
 
 
 class Batches:

@@ -74,7 +74,8 @@ class TeacherConfig:
     memory_budget_gib: float = 4.0
     """Most memory for rollouts, GiB."""
     device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = "cpu"
-    """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are on `env`'s engine's device."""
+    """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are there, too, if
+    their engine can be."""
     sims: str = ""
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
     empty: the worlds live in the learner's process."""

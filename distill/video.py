@@ -117,7 +117,8 @@ def make_film(
     overview: bool = True,
 ) -> Film:
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
-    env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=device)
+    place = sims.worlds_device(env_config, device)
+    env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=place)
     try:
         set_reset_kind(env, reset_kind)
         return film_in(env, policy, seed, overview)

@@ -56,14 +56,13 @@ def make(
         observe: any of "state", "proprio", "depth", "stereo"; only these are rendered.
         num_envs: how many.
         world_offset: global index of the first one: workers that split a set of worlds give each its own.
-        device: where the observations live.
+        device: where the observations live; `worlds_device` says it for the learner's.
 
     Raises:
         HandsightError: unknown engine, observation group or device, no worlds, or more than memory can hold.
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
-    _check_memory(config, observe, num_envs)
     groups = [group for group in IMAGE_GROUPS if group in observe]
     match config.engine:
         case "mujoco":
@@ -71,16 +70,23 @@ def make(
 
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
+            _check_memory(config, observe, num_envs)
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
         case "mujoco_warp":
             from .mujoco_gpu import WarpEngine
 
             engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
         case "isaacgym":
+            _check_memory(config, observe, num_envs)
             engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
     return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)
+
+
+def worlds_device(config: EnvConfig, learner: str) -> str:
+    """Where the worlds of a learner belong: on its device, unless their engine knows the CPU only."""
+    return "cpu" if config.engine == "mujoco" else learner
 
 
 def make_remote(

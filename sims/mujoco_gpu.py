@@ -21,11 +21,13 @@ from .randomize import WorldParams
 from .ray_cameras import POSES, OverviewCamera, camera_context, read_images
 from .recorded import Recorded
 from .scene import SceneConfig, build_model, scene_ids
-from .warp_device import WarpConfig
+from .warp_device import WarpConfig, check
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb", "geom_rbound")
 """Constants that follow from the fields of `PHYSICS`; physics is wrong where they do not."""
+EXPANDED = tuple(sorted({*PHYSICS, *LOOKS, *DERIVED}))
+"""Model fields with a value per world."""
 STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")
 """All that a physics step depends on, besides the model."""
 READ = ("xpos", "xmat", "site_xpos", "xanchor", "xaxis", "sensordata")
@@ -44,9 +46,14 @@ class WarpEngine(Engine):
         warp: WarpConfig | None = None,
         device: str = "cpu",
     ) -> None:
-        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives."""
-        self.num_worlds, self.device = num_worlds, torch.device(device)
+        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives.
+
+        Raises:
+            HandsightError: the device, its memory or the model will not do; nothing has been allocated.
+        """
         self.model, self._config, self._warp = build_model(config), config, warp or WarpConfig()
+        check(self.model, config, num_worlds, groups, self._warp, device)
+        self.num_worlds, self.device = num_worlds, torch.device(device)
         self._ids = scene_ids(self.model)
         self._drawn = WorldFields(self.model, self._ids, self.device, torch.float32)
         wp.init()
@@ -58,8 +65,8 @@ class WarpEngine(Engine):
 
     def _put(self, groups: Collection[str]) -> None:
         """Allocate everything on the current Warp device."""
-        n, expanded = self.num_worlds, {*PHYSICS, *LOOKS, *DERIVED}
-        self._m = mjw.put_model(self.model, batch_sizes=dict.fromkeys(expanded, n))
+        n = self.num_worlds
+        self._m = mjw.put_model(self.model, batch_sizes=dict.fromkeys(EXPANDED, n))
         self._m.opt.warn_overflow = 0  # the buffers are watched below
         if self.device.type == "cuda":
             self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
@@ -67,7 +74,7 @@ class WarpEngine(Engine):
         self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
         self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
         self._context = camera_context(self.model, self._config.rig, n, "stereo" in groups) if groups else None
-        self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in sorted(expanded)}
+        self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
         self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
         index = lambda values: torch.tensor(values, device=self.device)  # noqa: E731
         self._touch, self._tips = index(self._ids.touch), index(self._ids.tip_sites)
@@ -163,6 +170,10 @@ class WarpEngine(Engine):
             object_angvel=d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6],
             touch=d["sensordata"][:, self._touch] > 0,
         )
+
+    def peaks(self) -> dict[str, Tensor]:
+        """Most room that was needed so far: see `ContactBuffers.peaks`. Waits for the device."""
+        return self._buffers.peaks()
 
     def physics_state(self) -> Tensor:
         d = self._data

@@ -25,6 +25,7 @@ class Observer:
         """joint_range (23, 2) rad."""
         self._controller, self._rig = controller, rig
         self._centre = torch.tensor(PALM_CENTRE, device=joint_range.device)
+        self._kinds = torch.arange(len(KINDS), device=joint_range.device)
         self._right = torch.tensor(rig.right, device=joint_range.device)
         self._middle = joint_range.mean(1)
         self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
@@ -57,7 +58,7 @@ class Observer:
         """(N, S) float32, parts as in `spec`: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
         away = body.object_pos - body.palm_pos
         relative = rotate_back(body.palm_rot, body.object_rot.transpose(1, 2)).transpose(1, 2)
-        kinds = torch.nn.functional.one_hot(params.kind, len(KINDS)).float()
+        kinds = (params.kind[:, None] == self._kinds).float()
         tips = rotate_back(body.palm_rot, body.tip_pos - body.object_pos[:, None])
         return torch.cat(
             [

@@ -1,4 +1,4 @@
-"""`Recorded`: kernel launches that a GPU repeats as one CUDA graph, in the order of torch's own work."""
+"""`Recorded`: kernel launches that are repeated as one graph, in the order of torch's own work."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import warp as wp
 class Recorded:
     """Launches of Warp kernels on one device, repeated by calling it.
 
-    On a GPU they run on torch's current stream, so that neither side waits for the other: what torch wrote before is
-    seen, and what torch reads after is there. Addresses are fixed at the recording, so the launches must work in arrays
-    that stay where they are; memory that they ask for in between comes from the graph's own pool.
+    On a GPU it is a CUDA graph on torch's current stream, so that neither side waits for the other: what torch wrote
+    before is seen, and what torch reads after is there. On a CPU Warp repeats the calls in a loop of its own. Addresses
+    are fixed at the recording, so the launches must work in arrays that stay where they are; memory that they ask for
+    in between belongs to the graph.
     """
 
     def __init__(self, launch: Callable[[], None], device: torch.device, graph: bool = True) -> None:
-        """launch: all of the work; it runs once here, which loads its kernels. graph: on a GPU, record it."""
+        """launch: all of the work; it runs once here, which loads its kernels. graph: record it, or launch anew."""
         self._launch, self._torch, self._device = launch, device, wp.device_from_torch(device)
         self._graph: wp.Graph | None = None
         self._streams: dict[int, wp.Stream] = {}
         with wp.ScopedDevice(self._device):
             launch()
-            if self._device.is_cuda and graph:
+            if graph:
                 wp.synchronize_device(self._device)
                 with wp.ScopedCapture(device=self._device) as capture:
                     launch()
@@ -31,7 +32,7 @@ class Recorded:
 
     def __call__(self) -> None:
         if self._graph is not None:
-            wp.capture_launch(self._graph, stream=self._stream())
+            wp.capture_launch(self._graph, stream=self._stream() if self._device.is_cuda else None)
         elif self._device.is_cuda:
             with wp.ScopedStream(self._stream(), sync_enter=False):
                 self._launch()

@@ -139,7 +139,9 @@ def test_another_recording_in_the_folder_is_refused(args):
 def test_episodes_of_worlds_that_diverge_are_left_out(args, toy_sims, monkeypatch):
     from handsight import sims
 
-    monkeypatch.setattr(sims, "make", lambda config, observe, num_envs: ToyEnv(observe, num_envs, diverge=[(2, 4)]))
+    monkeypatch.setattr(
+        sims, "make", lambda config, observe, num_envs, **_: ToyEnv(observe, num_envs, diverge=[(2, 4)])
+    )
     record.record(args)
     assert len(episodes(args.out)) == 20 and 2 not in {s.episode_facts(n)["world"] for s, n in episodes(args.out)}
 

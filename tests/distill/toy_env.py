@@ -31,6 +31,7 @@ class ToyConfig:
     """Stands in for `EnvConfig`; the fixture `toy_sims` makes `sims.make` build a `ToyEnv` from it."""
 
     task: str = "toy"
+    engine: str = "mujoco"
 
 
 class ToyEnv(VecEnv):
