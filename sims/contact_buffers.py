@@ -6,6 +6,9 @@ copy that nothing waits for, so the error comes a few control steps after the ov
 worlds are saved or reset from outside.
 """
 
+# pyright: reportIndexIssue=false, reportCallIssue=false, reportArgumentType=false
+# (a Warp kernel is translated, not run: pyright cannot know its arrays)
+
 from __future__ import annotations
 
 import mujoco_warp as mjw

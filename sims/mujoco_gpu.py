@@ -18,7 +18,7 @@ from torch import Tensor
 from .contact_buffers import ContactBuffers
 from .engine import TOO_FAST, BodyState, Engine
 from .randomize import WorldParams
-from .ray_cameras import POSES, OverviewCamera, camera_context, read_images
+from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
 from .recorded import Recorded
 from .scene import SceneConfig, build_model, scene_ids
 from .warp_device import WarpConfig, check
@@ -74,6 +74,8 @@ class WarpEngine(Engine):
         self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
         self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
         self._context = camera_context(self.model, self._config.rig, n, "stereo" in groups) if groups else None
+        if self._context:
+            self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
         self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
         self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
         index = lambda values: torch.tensor(values, device=self.device)  # noqa: E731
@@ -180,11 +182,11 @@ class WarpEngine(Engine):
         return torch.cat([d["time"][:, None], d["qpos"], d["qvel"]], 1).double()
 
     def render(self, groups: Collection[str]) -> dict[str, Tensor]:
-        if self._context is None or self._draw is None:
+        if self._draw is None:
             raise RuntimeError(f"this engine was made without cameras; asked to render {sorted(groups)}")
         self._refresh()
         self._draw()
-        return read_images(self._context, self._config.rig, self._ids, groups)
+        return self._images.read(groups)
 
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
         """(height, width, 3) uint8: one world from the outside, the upper arm included."""

@@ -37,6 +37,7 @@ class _Shard:
     model: mjw.Model
     data: mjw.Data
     context: mjw.RenderContext
+    images: RenderedImages
 
 
 class RayCameras:
@@ -53,7 +54,7 @@ class RayCameras:
     ) -> None:
         """groups: those that will be asked for, "depth" and / or "stereo"; threads: at most one shard each."""
         self._rig, self._ids, self._num_worlds = rig, ids, num_worlds
-        self._stereo = "stereo" in groups
+        self._groups, self._stereo = groups, "stereo" in groups
         wp.init()
         edges = np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int)
         self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in pairwise(edges)]
@@ -66,7 +67,7 @@ class RayCameras:
             looks = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
             data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
             context = camera_context(model, rig, count, self._stereo)
-        return _Shard(worlds, looks, data, context)
+        return _Shard(worlds, looks, data, context, RenderedImages(context, rig, self._ids, self._groups))
 
     def _compile(self) -> None:
         """Render once with one shard, so that the threads find the kernels compiled."""
@@ -103,7 +104,7 @@ class RayCameras:
         with wp.ScopedDevice("cpu"):
             mjw.refit_bvh(shard.model, shard.data, shard.context)
             mjw.render(shard.model, shard.data, shard.context)
-        for name, rendered in read_images(shard.context, self._rig, self._ids, images).items():
+        for name, rendered in shard.images.read(images).items():
             images[name][shard.worlds] = rendered
 
     def close(self) -> None:
@@ -125,21 +126,27 @@ def camera_context(model: mujoco.MjModel, rig: CameraRig, num_worlds: int, stere
     return context
 
 
-def read_images(
-    context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]
-) -> dict[str, Tensor]:
-    """Images as `Engine.render` promises, of what was rendered last. Depth is a view: the next rendering overwrites
-    it."""
-    geoms = wp.to_torch(context.seg_data)
-    n, shape = geoms.shape[0], (rig.height, rig.width)
-    geoms = geoms.reshape(n, -1, 2)[..., 0]
-    images = {"object_pixels": ((geoms >= ids.object_geoms[0]) & (geoms <= ids.object_geoms[-1])).sum(1)}
-    if "depth" in groups:
-        images["depth"] = wp.to_torch(context.depth_data).reshape(n, 1, *shape)
-    if "stereo" in groups:
-        packed = wp.to_torch(context.rgb_data).view(torch.uint8).reshape(n, len(EYES), *shape, 4)
-        images["stereo"] = torch.stack([packed[..., channel] for channel in (2, 1, 0)], dim=2)
-    return images
+class RenderedImages:
+    """What a context rendered last, as tensors in its own memory."""
+
+    def __init__(self, context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]) -> None:
+        """context: from `camera_context`; groups: those that it renders."""
+        seg, shape = wp.to_torch(context.seg_data), (rig.height, rig.width)
+        n = seg.shape[0]
+        self._geoms, self._object = seg.reshape(n, -1, 2)[..., 0], (ids.object_geoms[0], ids.object_geoms[-1])
+        self._depth = wp.to_torch(context.depth_data).reshape(n, 1, *shape)
+        if "stereo" in groups:
+            self._packed = wp.to_torch(context.rgb_data).view(torch.uint8).reshape(n, len(EYES), *shape, 4)
+
+    def read(self, groups: Collection[str]) -> dict[str, Tensor]:
+        """As `Engine.render` promises. Depth is a view: the next rendering overwrites it."""
+        first, last = self._object
+        images = {"object_pixels": ((self._geoms >= first) & (self._geoms <= last)).sum(1)}
+        if "depth" in groups:
+            images["depth"] = self._depth
+        if "stereo" in groups:
+            images["stereo"] = torch.stack([self._packed[..., channel] for channel in (2, 1, 0)], dim=2)
+        return images
 
 
 def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:

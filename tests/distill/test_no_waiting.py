@@ -49,7 +49,7 @@ def collect(made):
 
 def test_a_watch_sees_what_waits():
     for asks in (
-        lambda x: bool(x.any()), lambda x: x.nonzero(), lambda x: x[x > 0], lambda x: x[[0, 1]], lambda x: x.tolist(),
+        lambda x: bool(x.any()), lambda x: x.nonzero(), lambda x: x[x > 0], lambda x: x + torch.tensor(1.0),
     ):  # fmt: skip
         with pytest.raises(AssertionError), Watch():
             asks(torch.ones(3))
