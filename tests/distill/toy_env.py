@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -31,7 +31,7 @@ class ToyConfig:
     """Stands in for `EnvConfig`; the fixture `toy_sims` makes `sims.make` build a `ToyEnv` from it."""
 
     task: str = "toy"
-    engine: str = "mujoco"
+    engine: ClassVar[str] = "mujoco"
 
 
 class ToyEnv(VecEnv):
