@@ -19,26 +19,26 @@ class Recorded:
 
     def __init__(self, launch: Callable[[], None], device: torch.device, graph: bool = True) -> None:
         """launch: all of the work; it runs once here, which loads its kernels. graph: record it, or launch anew."""
-        self._launch, self._torch, self._device = launch, device, wp.device_from_torch(device)
-        self._graph: wp.Graph | None = None
+        self._torch, self._device = device, wp.device_from_torch(device)
         self._streams: dict[int, wp.Stream] = {}
+        self._launch = None if graph else launch
+        self._graph: wp.Graph | None = None
         with wp.ScopedDevice(self._device):
             launch()
+            wp.synchronize_device(self._device)
             if graph:
-                wp.synchronize_device(self._device)
                 with wp.ScopedCapture(device=self._device) as capture:
                     launch()
                 self._graph = capture.graph
 
     def __call__(self) -> None:
+        on_gpu = self._device.is_cuda
         if self._graph is not None:
-            wp.capture_launch(self._graph, stream=self._stream() if self._device.is_cuda else None)
-        elif self._device.is_cuda:
-            with wp.ScopedStream(self._stream(), sync_enter=False):
-                self._launch()
-        else:
-            with wp.ScopedDevice(self._device):
-                self._launch()
+            wp.capture_launch(self._graph, stream=self._stream() if on_gpu else None)
+            return
+        assert self._launch is not None
+        with wp.ScopedDevice(self._device), wp.ScopedStream(self._stream() if on_gpu else None, sync_enter=False):
+            self._launch()
 
     def _stream(self) -> wp.Stream:
         """Torch's current stream, as Warp knows it."""

@@ -203,6 +203,16 @@ def test_a_diverged_world_begins_anew_as_if_nothing_had_been(short):
         assert torch.equal(ours.obs["depth"][2], theirs.obs["depth"][2])
 
 
+def test_a_recorded_step_is_the_launched_one_bit_for_bit(short):
+    short.reset(9)
+    recorded = drive(short, noise(2))
+    plain = make(config(substeps=2, episode_steps=3, warp=WarpConfig(graphs=False)), ALL, WORLDS)
+    plain.reset(9)
+    for ours, theirs in zip(drive(plain, noise(2)), recorded, strict=True):
+        assert all(torch.equal(ours.obs[group], theirs.obs[group]) for group in ALL)
+    plain.close()
+
+
 def test_worlds_do_not_depend_on_their_neighbours(short):
     """Worlds 0..3 as a whole are world 2 alone, bit for bit."""
     short.reset(8)
