@@ -91,7 +91,10 @@ def main(args: Args) -> None:
     how = {"worlds": args.num_envs, "steps": args.steps, "reset_kind": args.reset_kind, "policy": bool(policy)}
     print(json.dumps(figures, indent=2))
     if args.out:
-        args.out.write_text(json.dumps(figures | how | provenance(), indent=2) + "\n")
+        where = {
+            name: fact for name, fact in provenance().items() if name != "command"
+        }  # it names the machine's folders
+        args.out.write_text(json.dumps(figures | how | where, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -32,5 +32,6 @@ def test_success_rates_agree_within_their_intervals(teacher):
         result = evaluate(teacher.policy, config, episodes=EPISODES, num_envs=64, reset_kind="wide")
         assert not result.aborted.any()
         rates[engine] = wilson(result.success_at_end)
+    print({engine: str(rate) for engine, rate in rates.items()})
     (low_a, high_a), (low_b, high_b) = ((rate.low, rate.high) for rate in rates.values())
     assert low_a <= high_b and low_b <= high_a, rates

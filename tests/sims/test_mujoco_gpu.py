@@ -137,6 +137,18 @@ def test_one_step_from_the_same_state_agrees(twins):
     assert touched > 50
 
 
+def test_a_grasp_goes_on_bit_for_bit_from_a_saved_state(twins):
+    _, warp = twins
+    warp.reset(5)
+    drive(warp, closing(8))
+    saved = warp.state_dict()
+    once = drive(warp, closing(3))
+    drive(warp, noise(2))
+    warp.load_state_dict(saved)
+    for ours, theirs in zip(drive(warp, closing(3)), once, strict=True):
+        assert all(torch.equal(ours.obs[group], theirs.obs[group]) for group in ALL)
+
+
 def test_a_second_of_free_motion_stays_together(twins):
     """13 control steps (1.04 s): the arm follows its targets, the object falls and tumbles; nothing touches."""
     cpu, warp = twins
