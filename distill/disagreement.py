@@ -118,7 +118,7 @@ def disagreement(
         seed: of the first round of resets.
         num_envs: worlds stepped together.
         reset_kind: kind of reset of every episode.
-        device: where the environment runs.
+        device: the policies'; the worlds are there, too, if their engine can be.
         advance: called with the number of episodes finished.
     """
     listener = Listener(episodes)
