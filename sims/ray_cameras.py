@@ -100,7 +100,10 @@ class RayCameras:
     def render(self, poses: dict[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
         """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
         height, width, n = self._rig.height, self._rig.width, self._num_worlds
-        images = {"object_pixels": torch.empty(n, dtype=torch.int64)}
+        images = {
+            "object_pixels": torch.empty(n, dtype=torch.int64),
+            "object_mask": torch.empty(n, height, width, dtype=torch.bool),
+        }
         if "depth" in groups:
             images["depth"] = torch.empty(n, 1, height, width)
         if "stereo" in groups:
@@ -119,7 +122,8 @@ class RayCameras:
         shape = (worlds.stop - worlds.start, self._rig.height, self._rig.width)
         geoms = context.seg_data.numpy().reshape(*shape, 2)[..., 0]
         first, last = self._ids.object_geoms[0], self._ids.object_geoms[-1]
-        images["object_pixels"][worlds] = torch.from_numpy(((geoms >= first) & (geoms <= last)).sum((1, 2)))
+        mask = torch.from_numpy((geoms >= first) & (geoms <= last))
+        images["object_mask"][worlds], images["object_pixels"][worlds] = mask, mask.sum((1, 2))
         if "depth" in images:
             images["depth"][worlds, 0] = torch.from_numpy(context.depth_data.numpy().reshape(shape))
         if "stereo" in images:
