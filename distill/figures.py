@@ -167,16 +167,20 @@ def _legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
 
 
 def learning_figure(comparison: Comparison) -> Figure:
-    """Success of teachers and students, and the students' imitation error, over the environment steps of training."""
+    """Success of teachers and students, and the students' imitation error, over the environment steps of training:
+    the mean over the seeds of a role, in a band from the lowest to the highest."""
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     teachers, students, errors = figure.subplots(1, 3)
-    for entry in comparison.entries:
-        taught = "→" in entry.role
-        axes = students if taught else teachers
-        _curve(axes, comparison, entry, "success_at_end", alpha=0.35 if _has(entry, "validation/success_at_end") else 1)
-        _curve(axes, comparison, entry, "validation/success_at_end", marker="o", markersize=3)
+    for role in comparison.roles:
+        taught, entries = "→" in role, comparison.of_role(role)
+        axes, look = students if taught else teachers, {"color": colour(comparison, role)}
+        pale = any("validation/success_at_end" in metrics for e in entries for metrics in e.origin.metrics)
+        success = [_curve(e, "success_at_end", smooth=pale) for e in entries]
+        _band(axes, success, label=None if pale else role, alpha=0.35 if pale else 1, **look)
+        validated = [_curve(e, "validation/success_at_end") for e in entries]
+        _band(axes, validated, label=role, marker="o", markersize=3, **look)
         if taught:
-            _curve(errors, comparison, entry, "imitation_error")
+            _band(errors, [_curve(e, "imitation_error") for e in entries], **look)
     teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
     students.set(title="Students: success at end", ylim=(0, 1.02))
     errors.set(title="Students: imitation error", ylim=(0, None))
@@ -184,32 +188,41 @@ def learning_figure(comparison: Comparison) -> Figure:
     for axes in (teachers, students, errors):
         axes.set_xlabel("environment steps (millions)")
         axes.set_xlim(left=0)
-        if axes.get_legend_handles_labels()[1] and axes is not errors:
+        if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="lower right", fontsize=8)
     return figure
 
 
-def _has(entry: Entry, metric: str) -> bool:
-    return any(metric in row for row in entry.origin.metrics)
-
-
-def _curve(axes: Axes, comparison: Comparison, entry: Entry, metric: str, **look: float | str) -> None:
-    """One metric over training. A pale curve is noisy and gets a running mean over ten rows, weighted by episodes."""
-    rows = [row for row in entry.origin.metrics if metric in row and "warm_start" not in row]
-    if not rows:
-        return
-    values, pale = np.array([row[metric] for row in rows]), look.get("alpha", 1) != 1
-    if pale:
-        weights = np.array([row.get("episodes", 1.0) for row in rows])
+def _curve(entry: Entry, metric: str, smooth: bool = False) -> NDArray[np.float64]:
+    """(2, R) steps in millions and one metric over training, without the rollouts of a warm start; R may be 0. A
+    noisy one gets a running mean over ten rows, weighted by their episodes."""
+    rows = [metrics for metrics in entry.origin.metrics if metric in metrics and "warm_start" not in metrics]
+    steps, values = (np.array([metrics[name] for metrics in rows]) for name in ("step", metric))
+    if smooth and rows:
+        weights = np.array([metrics.get("episodes", 1.0) for metrics in rows])
         window = np.ones(min(10, len(rows)))
         values = np.convolve(values * weights, window)[: len(rows)] / np.convolve(weights, window)[: len(rows)]
-    label = None if pale or entry is not comparison.of_role(entry.role)[0] else entry.role
-    steps = [row["step"] / 1e6 for row in rows]
-    axes.plot(steps, values, color=colour(comparison, entry.role), label=label, **look)  # type: ignore[arg-type]
+    return np.stack([steps / 1e6, values])
+
+
+def _band(axes: Axes, curves: Sequence[NDArray[np.float64]], label: str | None = None, **look: Any) -> None:
+    """The mean of several curves, (2, R) each, from where all have begun to where the first ends, in a band from
+    their lowest to their highest."""
+    curves = [curve for curve in curves if curve.shape[1]]
+    if not curves:
+        return
+    x = np.unique(np.concatenate([curve[0] for curve in curves]))
+    x = x[(x >= max(curve[0, 0] for curve in curves)) & (x <= min(curve[0, -1] for curve in curves))]
+    y = np.stack([np.interp(x, *curve) for curve in curves])
+    axes.plot(x, y.mean(axis=0), label=label, **look)
+    if len(curves) > 1:
+        band = {"color": look.get("color"), "alpha": 0.18 * look.get("alpha", 1), "linewidth": 0}
+        axes.fill_between(x, y.min(axis=0), y.max(axis=0), **band)
 
 
 def visibility_figure(comparison: Comparison) -> Figure:
-    """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset."""
+    """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset: the
+    mean over the seeds of a role, in a band from the lowest to the highest."""
     evaluation = comparison.entries[0].evaluation
     view = evaluation.in_view_at_reset
     groups = {"All resets": np.ones_like(view), "Object in view at reset": view, "Out of view at reset": ~view}
@@ -219,9 +232,7 @@ def visibility_figure(comparison: Comparison) -> Figure:
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for role in comparison.roles:
             curves = [_share_in_view(entry, rows) for entry in comparison.of_role(role)]
-            axes.plot(
-                np.mean(curves, axis=0), color=colour(comparison, role), label=role, ls="--" if "→" in role else "-"
-            )
+            _band(axes, curves, role, color=colour(comparison, role), ls="--" if "→" in role else "-")
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     panels[0].set_ylabel("share with the object in view")
     handles, names = panels[0].get_legend_handles_labels()
@@ -230,7 +241,8 @@ def visibility_figure(comparison: Comparison) -> Figure:
 
 
 def _share_in_view(entry: Entry, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(2, R) step, and share of the episodes that are running there."""
     seen = entry.evaluation.in_view[rows]
     running = np.isfinite(seen).sum(axis=0)
-    share = np.nansum(seen, axis=0) / np.maximum(running, 1)
-    return np.where(running > 0, share, np.nan)
+    known = running > 0
+    return np.stack([np.flatnonzero(known).astype(np.float64), np.nansum(seen[:, known], axis=0) / running[known]])
