@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import __version__
 from ..errors import HandsightError
@@ -56,6 +56,8 @@ COMMANDS = {
 RESUMABLE = ("train-teacher", "train-student")
 SIGHTS = ("state", "depth")
 """Of a teacher; each has defaults of its own."""
+WARM_START = ("--warm-start", "--warm_start")
+"""The option by which a depth teacher gets the defaults of one that imitates first."""
 
 
 class UsageError(HandsightError):
@@ -114,7 +116,7 @@ def _run(words: list[str]) -> None:
         _check_sight(resume, config_class, sight)
         function(resume=resume)
         return
-    default = getattr(config_class, sight)() if sight else None
+    default = _preset(config_class, sight, rest) if sight else None
     training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
     _check_device(training.config)
     function(training.config, run_root=training.runs)
@@ -135,6 +137,14 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
     raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+
+
+def _preset(config_class: Any, sight: str, words: list[str]) -> Any:
+    """The values that the options change: a warm start has been tuned otherwise than a training from scratch."""
+    pairs = [word.partition("=") for word in words]
+    given = [value or next(iter(words[i + 1 :]), "") for i, (name, _, value) in enumerate(pairs) if name in WARM_START]
+    warm = sight == "depth" and given and given[-1] not in ("", "None")
+    return config_class.warm_started(Path(given[-1])) if warm else getattr(config_class, sight)()
 
 
 def _resumed(words: list[str]) -> Path | None:

@@ -67,6 +67,8 @@ class Entry:
     """Name of its teacher's entry; None for a teacher, and for a student whose teacher is not compared."""
     disagreement: Disagreement | None = None
     """With that teacher, on this policy's own states."""
+    ablations: dict[str, Evaluation] = field(default_factory=dict)
+    """The same policy on the same resets with its images changed, by how: "shuffled", "frozen", "left-black"."""
 
     @cached_property
     def summary(self) -> dict[str, Any]:

@@ -112,6 +112,10 @@ class Evaluation:
             writer = csv.writer(file)
             writer.writerow(["reset", *(name for name, _ in self.columns())])
             writer.writerows(zip(range(len(self.length)), *(column for _, column in self.columns()), strict=True))
+        self.save_episodes(folder)
+
+    def save_episodes(self, folder: Path) -> None:
+        """Write episodes.npz alone: all that `load` needs."""
         meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ARRAYS}
         arrays = {name: getattr(self, name) for name in ARRAYS}
         np.savez_compressed(folder / "episodes.npz", meta=np.array(json.dumps(meta)), **arrays)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,17 @@ def read(path: Path) -> list[dict[str, float]]:
     lines = path.read_text().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(whole)]
+
+
+def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Write a whole metrics.csv at once; numbers as short as they can be told apart."""
+    columns = ["step", *(name for name in dict.fromkeys(name for row in rows for name in row) if name != "step")]
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({name: f"{value:.15g}" for name, value in row.items()})
+    _replace(path, text.getvalue())
 
 
 def _replace(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from handsight.distill.comparison import Comparison, Entry, Origin, unique_names
 from handsight.distill.evaluation import Evaluation
 from handsight.distill.observability import Disagreement
+from handsight.distill.study_results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Match, Study, flatness
 
 EPISODES, STEPS = 512, 36
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -78,9 +79,8 @@ def decisions(role: str, evaluation: Evaluation, draws: np.random.Generator) -> 
     teacher = draws.normal(0, 0.5, (STEPS, EPISODES, 6))
     blind = (evaluation.in_view[:, :-1].T == 0)[..., None]
     error = draws.normal(0, 1, teacher.shape) * np.where(blind, 0.25 if "state" in role else 0.1, 0.06)
-    return Disagreement(
-        teacher.astype(np.float32), (teacher + error).astype(np.float32), np.ones((STEPS, EPISODES), dtype=bool)
-    )
+    both = [actions.clip(-1, 1).astype(np.float32) for actions in (teacher, teacher + error)]
+    return Disagreement(*both, np.ones((STEPS, EPISODES), dtype=bool))
 
 
 def origin(role: str, seed: int, draws: np.random.Generator) -> Origin:
@@ -118,3 +118,44 @@ def report_for_a_look(folder: Path) -> Path:
         write_video(folder / "videos" / f"{name}.mp4", film, title=name)
     films = {role: film for role in SUCCESS}
     return write_report(comparison(), folder / "report.html", films)
+
+
+def study(seeds: int = 2) -> Study:
+    """Two scenes, the first one with all seeds; a depth teacher's student that failed in the second. All invented."""
+    scenes = {"wrist": comparison(seeds), "open": comparison(1)}
+    cells = [
+        cell_of(scene, entry, seed)
+        for scene, c in scenes.items()
+        for entry in c.entries
+        for seed in [entry.origin.seed]
+    ]
+    cells.append(CellResult("open", 1, "depth-to-stereo", "failed", error="ZeroDivisionError: division by zero"))
+    candidates = {"iteration_000050.ckpt": 0.71, "iteration_000100.ckpt": 0.92, "iteration_000160.ckpt": 0.95}
+    match = Match("wrist", 0, "depth-teacher", "state-teacher", 0.91, candidates, "iteration_000100.ckpt", 512, 600_000)
+    machine = comparison().settings["provenance"]
+    return Study(scenes, {"name": "invented"}, tuple(cells), (match,), machine, ("This is invented.",))
+
+
+CELLS = {
+    "state teacher": "state-teacher",
+    "depth teacher, warm start": "depth-teacher",
+    "state → stereo": "state-to-stereo",
+    "depth → stereo": "depth-to-stereo",
+}
+
+
+def cell_of(scene: str, entry: Entry, seed: int | None) -> CellResult:
+    student, rows = "→" in entry.role, entry.origin.metrics
+    return CellResult(
+        scene=scene,
+        seed=seed or 0,
+        cell=CELLS[entry.role],
+        state="finished",
+        entry=entry.name,
+        teacher=f"{entry.role.split()[0]}-teacher" if student else None,
+        iterations=len(rows),
+        steps=int(rows[-1]["step"]),
+        seconds=entry.origin.seconds or 0.0,
+        cores=1,
+        flatness=flatness(rows, STUDENT_CURVE if student else TEACHER_CURVE),
+    )

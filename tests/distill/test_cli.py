@@ -5,7 +5,8 @@ import re
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Literal
 
@@ -37,6 +38,8 @@ class LearnConfig:
     """Size."""
     device: str = "cpu"
     """Where."""
+    warm_start: Path | None = None
+    """Imitated first."""
 
     @classmethod
     def state(cls):
@@ -45,6 +48,10 @@ class LearnConfig:
     @classmethod
     def depth(cls):
         return cls(sight="depth", num_envs=16)
+
+    @classmethod
+    def warm_started(cls, state_teacher):
+        return cls(sight="depth", num_envs=32, warm_start=state_teacher)
 
 
 @pytest.fixture
@@ -93,6 +100,19 @@ def test_each_teacher_has_its_own_defaults(calls, tmp_path):
     assert depth == LearnConfig("depth", 16, Net((3,)))
     assert where["run_root"] == tmp_path
     assert state == LearnConfig()
+
+
+@pytest.mark.parametrize("words", [["--warm-start", "RUN"], ["--warm-start=RUN"], ["--warm_start", "RUN"]], ids=str)
+def test_warm_start_has_the_defaults_of_a_warm_started_teacher(calls, words):
+    assert cli.main(["train-teacher", "depth", *words, "--net.widths", "3"]) == 0
+    assert calls[1:] == [(LearnConfig("depth", 32, Net((3,)), warm_start=Path("RUN")), {"run_root": Path("runs")})]
+
+
+def test_warm_started_teacher_of_the_command_line_is_the_demos(monkeypatch):
+    made = []
+    monkeypatch.setattr("handsight.distill.train_teacher.train_teacher", lambda config, run_root: made.append(config))
+    assert cli.main(["train-teacher", "depth", "--warm-start", "RUN", "--seed", "3"]) == 0
+    assert made == [replace(TeacherConfig.warm_started(Path("RUN")), seed=3)]
 
 
 def test_resume_hands_on_the_run_alone(calls, tmp_path):

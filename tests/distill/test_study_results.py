@@ -1,0 +1,112 @@
+"""A study's results: stored small, read back whole, and honest about what is flat."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handsight.distill.intervals import plain
+from handsight.distill.observability import Disagreement
+from handsight.distill.stored_comparison import load_decisions, save_decisions, thinned
+from handsight.distill.study_results import Study, as_stored, flatness
+from handsight.errors import HandsightError
+
+from . import synthetic
+
+
+@pytest.fixture(scope="module")
+def study():
+    whole = synthetic.study()
+    return replace(whole, comparisons={scene: as_stored(c) for scene, c in whole.comparisons.items()})
+
+
+def test_study_is_read_back_as_it_was_saved(study, tmp_path):
+    study.save(tmp_path)
+    again = Study.load(tmp_path)
+    assert again.cells == study.cells and again.matches == study.matches and again.notes == study.notes
+    assert again.cost == study.cost
+    for scene, comparison in study.comparisons.items():
+        other = again.comparisons[scene]
+        assert plain(other.as_dict()) == plain(comparison.as_dict())
+        for one, two in zip(comparison.entries, other.entries, strict=True):
+            assert one.origin.metrics == two.origin.metrics
+            np.testing.assert_array_equal(one.evaluation.visible, two.evaluation.visible)
+    assert [e.role for e in again.of_cell("wrist", "state-to-stereo")] == ["state → stereo"] * 2
+
+
+def test_ablations_are_kept(study, tmp_path):
+    comparison = study.comparisons["open"]
+    student = comparison.entries[-1]
+    frozen = replace(student, ablations={"frozen": comparison.entries[0].evaluation})
+    replace(study, comparisons={"open": replace(comparison, entries=(*comparison.entries[:-1], frozen))}).save(tmp_path)
+    (kept,) = Study.load(tmp_path).comparisons["open"].entries[-1].ablations.items()
+    assert kept[0] == "frozen"
+    np.testing.assert_array_equal(kept[1].success_at_end, comparison.entries[0].evaluation.success_at_end)
+
+
+def test_missing_study_is_named(tmp_path):
+    with pytest.raises(HandsightError, match=r"study results .*: expected a folder with study.json"):
+        Study.load(tmp_path)
+
+
+def test_decisions_are_kept_to_a_64th_even_where_they_jump_from_end_to_end(tmp_path):
+    draws = np.random.default_rng(0)
+    teacher = draws.uniform(-1, 1, (5, 11, 3)).astype(np.float32)
+    teacher[1], teacher[2] = 1.0, -1.0
+    student = -teacher
+    both = Disagreement(teacher, student, draws.random((5, 11)) < 0.7)
+    save_decisions(both, tmp_path / "d.npz")
+    again = load_decisions(tmp_path / "d.npz")
+    assert np.abs(again.teacher - teacher).max() <= 0.5 / 64 + 1e-6
+    assert np.abs(again.student - student).max() <= 0.5 / 64 + 1e-6
+    np.testing.assert_array_equal(again.valid, both.valid)
+    assert again.unexplained().value == pytest.approx(both.unexplained().value, rel=0.01)
+
+
+def test_curve_is_thinned_but_keeps_its_end_and_its_validations():
+    rows = [{"step": float(i), "return": 1 / 3} for i in range(1, 1001)]
+    rows.insert(500, {"step": 500.0, "validation/success_at_end": 0.123456})
+    few = thinned(rows, 50)
+    assert len(few) == 50
+    assert few[-1] == {"step": 1000.0, "return": 0.3333}
+    assert {"step": 500.0, "validation/success_at_end": 0.1235} in few
+    assert thinned(rows[:3], 50) == tuple({**row, "return": 0.3333} for row in rows[:3])
+
+
+def test_flatness_is_the_slope_of_the_last_third_times_its_length():
+    rows = [{"step": 10.0 * i, "iteration": float(i), "s": 0.02 * i if i <= 20 else 0.4} for i in range(1, 31)]
+    flat = flatness(rows, "s")
+    assert flat is not None and flat.iterations == 10
+    assert flat.gain.value == pytest.approx(0.0, abs=1e-9) and flat.flat and flat.final == pytest.approx(0.4)
+    rising = flatness([{**row, "s": 0.01 * row["iteration"]} for row in rows], "s")
+    assert rising is not None and rising.gain.value == pytest.approx(0.1) and not rising.flat
+
+
+def test_flatness_has_the_t_interval_of_a_slope_worked_out_by_hand():
+    values = {21: 1.0, 24: 2.0, 27: 2.0, 30: 3.0}  # slope 0.2, residuals -0.1 +0.3 -0.3 +0.1, sum of squares 0.2
+    rows = [{"step": 0.0, "iteration": float(i), **({"s": values[i]} if i in values else {})} for i in range(1, 31)]
+    flat = flatness(rows, "s")
+    assert flat is not None
+    half = 10 * 4.302653 * (0.2 / 2 / 45) ** 0.5  # t(0.975, 2), sqrt(s2 / sum of (x - mean)^2), ten iterations
+    assert flat.gain.value == pytest.approx(2.0)
+    assert flat.gain.low == pytest.approx(2.0 - half, rel=1e-5)
+
+
+def test_flatness_of_too_few_points_is_unknown():
+    assert flatness([{"step": 1.0, "s": 0.1}, {"step": 2.0, "s": 0.2}], "s") is None
+    assert flatness([], "s") is None
+
+
+def test_cost_adds_up(study):
+    cost = study.cost
+    assert cost["trainings"] == 12
+    assert cost["training_steps"] == sum(cell.steps for cell in study.cells)
+    assert cost["by_cell"]["state-teacher"]["trainings"] == 3
+    assert cost["evaluation_seconds"] == 12 * 12.0
+
+
+def test_results_are_small_enough_to_commit(study, tmp_path):
+    study.save(tmp_path)
+    sizes = {path: path.stat().st_size for path in Path(tmp_path).rglob("*") if path.is_file()}
+    assert sum(sizes.values()) / 12 < 450_000  # noise packs badly; a real policy's decisions take a third of it
