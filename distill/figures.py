@@ -97,9 +97,9 @@ def _success_by(comparison: Comparison, groups: Mapping[str, NDArray[np.bool_]])
     def height(entry: Entry, group: str) -> Interval:
         return wilson(entry.evaluation.success_at_end[groups[group]])
 
-    _bars(axes, comparison, comparison.roles, list(groups), height)
+    bars(axes, comparison, comparison.roles, list(groups), height)
     axes.set(ylabel="success at end", ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
-    _legend(axes, comparison, comparison.roles)
+    legend(axes, comparison, comparison.roles)
     return figure
 
 
@@ -116,34 +116,35 @@ def unexplained_figure(comparison: Comparison) -> Figure:
         assert gap.unexplained is not None
         return gap.unexplained if group == "all steps" else gap.unexplained_by_view[group]
 
-    _bars(axes, comparison, roles, groups, height, digits=3)
+    bars(axes, comparison, roles, groups, height, digits=3)
     axes.set(ylabel="unexplained action variance", ylim=(0, 1.06 * axes.get_ylim()[1]))
     axes.set_xticks(axes.get_xticks(), ["all steps", *(f"steps with the object {view}" for view in groups[1:])])
-    _legend(axes, comparison, roles)
+    legend(axes, comparison, roles)
     return figure
 
 
-def _bars(
+def bars(
     axes: Axes,
     comparison: Comparison,
     roles: Sequence[str],
     groups: Sequence[str],
-    height: Callable[[Entry, str], Interval],
+    height: Callable[[Entry, str], Interval | None],
     digits: int = 2,
 ) -> None:
-    """Groups of bars, one per role. One seed: its own interval. Several: their mean, t-interval and points."""
+    """Groups of bars, one per role. One seed: its own interval. Several: their mean and points, and from three on the
+    t-interval (two would give one that hides everything). No bar where `height` knows nothing."""
     width = min(0.8 / max(len(roles), 1), 0.22)
     for number, role in enumerate(roles):
         entries = [e for e in comparison.of_role(role)]
         for place, group in enumerate(groups):
-            each = [height(entry, group) for entry in entries]
-            bar = each[0] if len(each) == 1 else t_interval([figure.value for figure in each])
-            if not np.isfinite(bar.value):
+            each = [figure for figure in (height(entry, group) for entry in entries) if figure is not None]
+            if not each or not all(np.isfinite(figure.value) for figure in each):
                 continue
+            bar = each[0] if len(each) == 1 else t_interval([figure.value for figure in each])
             x = place + (number - (len(roles) - 1) / 2) * width
             axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, role))
             top = bar.value
-            if np.isfinite([bar.low, bar.high]).all():
+            if np.isfinite([bar.low, bar.high]).all() and len(each) != 2:
                 axes.plot([x, x], [bar.low, bar.high], color="#222222", linewidth=1.1)
                 top = max(bar.high, top)
             if len(each) > 1:
@@ -161,7 +162,8 @@ def _bars(
     axes.set_xlim(-0.5, len(groups) - 0.5)
 
 
-def _legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
+def legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
+    """The colours of the roles, above the axes."""
     handles = [Patch(color=colour(comparison, role), label=role) for role in roles]
     axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(roles), handlelength=1.0)
 

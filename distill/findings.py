@@ -25,21 +25,21 @@ def _of_gap(comparison: Comparison, gap: Gap) -> str:
     known = 100 * teacher.summary["success_at_end"]["value"]
     sentence = f"The {gap.student} student succeeds in {reached}; its teacher in {known:.1f}\u00a0%: "
     if gap.success.low > 0:
-        return sentence + f"it loses {_points(gap.success)}."
+        return sentence + f"it loses {points(gap.success)}."
     if gap.success.high < 0:
-        return sentence + f"it gains {_points(_negative(gap.success))}."
-    return sentence + f"a loss of {_points(gap.success)}, which may be none."
+        return sentence + f"it gains {points(_negative(gap.success))}."
+    return sentence + f"a loss of {points(gap.success)}, which may be none."
 
 
 def _of_extra_loss(comparison: Comparison, extra: Interval) -> str:
     if extra.low <= 0 <= extra.high:
         return (
-            f"The state teacher's student loses {_points(extra)} more than the depth teacher's; the interval holds "
+            f"The state teacher's student loses {points(extra)} more than the depth teacher's; the interval holds "
             "zero, so these episodes do not tell the two chains apart."
         )
     who = ("state", "depth") if extra.value > 0 else ("depth", "state")
     size = extra if extra.value > 0 else _negative(extra)
-    return f"The {who[0]} teacher's student loses {_points(size)} more than the {who[1]} teacher's, on the same resets."
+    return f"The {who[0]} teacher's student loses {points(size)} more than the {who[1]} teacher's, on the same resets."
 
 
 def limits(comparison: Comparison) -> list[str]:
@@ -100,7 +100,8 @@ def _percent(figure: Interval) -> str:
     return f"{100 * figure.value:.1f}\u00a0% [{100 * figure.low:.1f}, {100 * figure.high:.1f}] of the resets"
 
 
-def _points(figure: Interval) -> str:
+def points(figure: Interval) -> str:
+    """A difference of two shares, in percentage points with its interval."""
     return f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
 
 

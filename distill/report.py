@@ -192,16 +192,20 @@ def _run_cells(entry: Entry) -> tuple[list[dict[str, Any]], list[dict[str, Any]]
 
 def machine_facts(comparison: Comparison) -> list[str]:
     """Sentences on the machine and the evaluation itself."""
-    provenance = comparison.settings.get("provenance", {})
-    hardware, versions = provenance.get("hardware", {}), provenance.get("versions", {})
     steps = sum(entry.evaluation.env_steps for entry in comparison.entries)
     seconds = sum(entry.evaluation.seconds for entry in comparison.entries)
-    facts = [
+    return [
         "Learning time: rollouts and gradient steps, without validations and start-up.",
         f"The evaluation took {steps:,} environment steps in {seconds:.0f} s, rendering included. Resets: "
         f"seed {comparison.settings.get('seed')}, {comparison.settings.get('num_envs')} worlds to a round, kind "
         f"{comparison.settings.get('reset_kind') or 'mixed'}.",
+        *hardware_facts(comparison.settings.get("provenance", {})),
     ]
+
+
+def hardware_facts(provenance: Mapping[str, Any]) -> list[str]:
+    """Sentences on a process's machine and packages."""
+    hardware, versions, facts = provenance.get("hardware", {}), provenance.get("versions", {}), []
     if hardware:
         accelerators = ", ".join(hardware.get("gpus", [])) or "none"
         facts.append(
