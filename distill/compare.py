@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from .. import sims
 from ..errors import HandsightError
 from . import checkpoint
-from .comparison import WARM, Comparison, Entry, Origin, unique_names
-from .evaluate import HELD_OUT_SEED, evaluate, summary_table
-from .evaluation import Evaluation
+from .comparison import Comparison
+from .contestant import Contestant, digest, load_contestant
+from .entries import TrialConfig, make_entries
+from .entry import Entry
+from .evaluate import HELD_OUT_SEED, summary_table
 from .intervals import plain
-from .observability import Disagreement, disagreement
-from .policy_loading import LoadedPolicy, load_policy
-from .progress import Stage, stage
-from .provenance import provenance, versions
+from .progress import stage
+from .provenance import provenance
 from .report import write_report
-from .run import CONFIG
 from .video import Film, file_name, make_film, write_video
 
 WIRING = ("task", "action_space", "control_dt", "rig")
@@ -48,6 +44,9 @@ class CompareArgs:
     """Worlds stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
+    ablations: bool = False
+    """Also try each policy that has eyes with its images shuffled between worlds, frozen, and black: four to five times
+    the time."""
     videos: bool = True
     """Film the first resets with every policy."""
     out: Path | None = None
@@ -55,19 +54,12 @@ class CompareArgs:
     device: str = "cpu"
     """Where the policies and the environment run."""
 
-
-@dataclass(frozen=True)
-class Contestant:
-    """A policy that is to be compared."""
-
-    loaded: LoadedPolicy
-    origin: Origin
-    sight: str
-    role: str
-    teacher: Path | None = None
-    """Checkpoint of the student's teacher; None for a teacher."""
-    teacher_digest: str | None = None
-    """sha256 of that checkpoint's manifest when the student learnt from it."""
+    @property
+    def trial(self) -> TrialConfig:
+        """How every policy is tried."""
+        return TrialConfig(
+            self.episodes, self.seed, self.num_envs, self.reset_kind, ablations=self.ablations, device=self.device
+        )
 
 
 def compare(args: CompareArgs) -> Comparison:
@@ -77,7 +69,7 @@ def compare(args: CompareArgs) -> Comparison:
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     contestants, notes = gather(args.policies, args.device)
     notes += check_alike(contestants)
-    entries = evaluate_all(contestants, args, out)
+    entries = make_entries(contestants, args.trial, out)
     settings = {**entries[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
     settings["rig"] = contestants[0].loaded.signature.get("rig", {})
@@ -108,50 +100,6 @@ def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Contestant]
                 notes.append(f"The teacher of {contestant.origin.checkpoint} is not at {teacher} any more: no gap.")
         contestants.append(contestant)
     return contestants, notes
-
-
-def load_contestant(path: Path, device: str = "cpu") -> Contestant:
-    """A policy with what its checkpoint and run tell about where it comes from."""
-    loaded = load_policy(path, device=device)
-    tree, run = checkpoint.load(loaded.path), loaded.run
-    meta = run.meta if run else {}
-    origin = Origin(
-        checkpoint=from_here(str(loaded.path)),
-        digest=digest(loaded.path),
-        run=from_here(str(run.path)) if run else None,
-        seed=meta.get("seed"),
-        config=from_here(json.loads((run.path / CONFIG).read_text())["config"]) if run else {},
-        meta=from_here(meta),
-        metrics=tuple(run.metrics()) if run else (),
-        warm_started_from=from_here(tree.get("warm_started_from")),
-    )
-    sight = sight_of(tree["policy"]["config"])
-    if "teacher" not in tree:
-        return Contestant(loaded, origin, sight, f"{sight} teacher{WARM if origin.warm_started_from else ''}")
-    teacher = Path(tree["teacher"]["path"])
-    taught = sight_of(checkpoint.load(teacher)["policy"]["config"]) if teacher.is_dir() else "unknown"
-    return Contestant(loaded, origin, sight, f"{taught} → {sight}", teacher, tree["teacher"]["sha256"])
-
-
-def from_here(tree: Any) -> Any:
-    """The tree with paths below the working directory made relative to it: a report is read on other machines."""
-    if isinstance(tree, dict):
-        return {key: from_here(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [from_here(value) for value in tree]
-    return tree.removeprefix(f"{Path.cwd()}/") if isinstance(tree, str) else tree
-
-
-def sight_of(policy_config: Mapping[str, Any]) -> str:
-    """What a policy of this configuration sees beside proprioception, e.g. "state", "depth", "stereo", "left"."""
-    if "sight" in policy_config:
-        return policy_config["sight"]
-    return next((key for key in policy_config["actor_keys"] if key != "proprio"), "proprio")
-
-
-def digest(path: Path) -> str:
-    """sha256 of a checkpoint's manifest, which holds the sums of all its files."""
-    return hashlib.sha256((path / checkpoint.MANIFEST).read_bytes()).hexdigest()
 
 
 def check_alike(contestants: Sequence[Contestant]) -> list[str]:
@@ -187,67 +135,6 @@ def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
     """A line for each leaf in which two flat dicts differ."""
     names = dict.fromkeys([*one, *other])
     return [f"{n}: {one.get(n)!r} and {other.get(n)!r}" for n in names if plain(one.get(n)) != plain(other.get(n))]
-
-
-def evaluate_all(contestants: Sequence[Contestant], args: CompareArgs, out: Path) -> list[Entry]:
-    """Evaluate each in the first one's environment, students with their teacher listening."""
-    names = unique_names([c.role for c in contestants], [c.origin.seed for c in contestants])
-    entries = []
-    with stage("Evaluate on the same resets", len(contestants) * args.episodes, unit="episodes") as progress:
-        for contestant, name in zip(contestants, names, strict=True):
-            taught_by = [i for i, c in enumerate(contestants) if c.origin.digest == contestant.teacher_digest]
-            asked = contestants[taught_by[0]] if taught_by else None
-            evaluation, both = evaluated(contestant, asked, contestants[0].loaded.env_config, args, out, progress)
-            progress.advance(0, success=float(evaluation.success_at_end.mean()))
-            entries.append(
-                Entry(
-                    name=name,
-                    role=contestant.role,
-                    sight=contestant.sight,
-                    evaluation=evaluation,
-                    origin=contestant.origin,
-                    teacher=names[taught_by[0]] if taught_by else None,
-                    disagreement=both,
-                )
-            )
-    return entries
-
-
-def sources_digest() -> str:
-    """Of everything that an evaluation's worlds are made of: our simulator's sources and the packages' versions."""
-    sources = sorted(Path(sims.__file__).parent.glob("*.py"))
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-    return f"{digest.hexdigest()} {versions()}"
-
-
-def evaluated(
-    contestant: Contestant,
-    teacher: Contestant | None,
-    env_config: sims.EnvConfig,
-    args: CompareArgs,
-    out: Path,
-    progress: Stage,
-) -> tuple[Evaluation, Disagreement | None]:
-    """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder."""
-    who = {"policy": contestant.origin.digest, "teacher": teacher.origin.digest if teacher else None}
-    how = {"episodes": args.episodes, "seed": args.seed, "num_envs": args.num_envs, "reset_kind": args.reset_kind}
-    wanted = {**who, **how, "env": plain(asdict(env_config)), "worlds": sources_digest()}
-    key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
-    folder = (Path(contestant.origin.run) if contestant.origin.run else out) / "evaluations" / key
-    if (folder / "episodes.npz").is_file():
-        both = Disagreement.load(folder / "disagreement.npz") if teacher else None
-        progress.advance(args.episodes)
-        return Evaluation.load(folder), both
-    policy, rest = contestant.loaded.policy, {"device": args.device, "advance": progress.advance}
-    if teacher is None:
-        evaluation, both = evaluate(policy, env_config, **how, **rest), None
-    else:
-        evaluation, both = disagreement(policy, teacher.loaded.policy, env_config, **how, **rest)
-        folder.mkdir(parents=True, exist_ok=True)
-        both.save(folder / "disagreement.npz")
-    evaluation = replace(evaluation, settings=evaluation.settings | who)
-    evaluation.save(folder)
-    return evaluation, both
 
 
 def film_all(

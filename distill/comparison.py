@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,85 +11,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .evaluation import Evaluation
-from .intervals import Interval, plain, t_interval
-from .observability import Disagreement, gap_difference, retention, success_gap
-
-WARM = ", warm start"
-"""Ends the role of a teacher that imitated another one before it learnt by itself."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a policy comes from, as far as its run folder tells."""
-
-    checkpoint: str
-    """Path of the checkpoint that was evaluated."""
-    digest: str
-    """sha256 of its manifest."""
-    run: str | None = None
-    """Path of the run folder."""
-    seed: int | None = None
-    """Of the training."""
-    config: dict[str, Any] = field(default_factory=dict)
-    """The run's configuration."""
-    meta: dict[str, Any] = field(default_factory=dict)
-    """Commit, versions, hardware, command line."""
-    metrics: tuple[dict[str, float], ...] = ()
-    """What was logged in training, row by row."""
-    warm_started_from: str | None = None
-    """Teacher that a teacher imitated before it learnt by itself."""
-
-    @property
-    def seconds(self) -> float | None:
-        """Wall time of the training: `seconds` if it was logged (cumulative), else the sum over all `seconds/...`."""
-        cumulative = [row["seconds"] for row in self.metrics if "seconds" in row]
-        parts = [value for row in self.metrics for name, value in row.items() if name.startswith("seconds/")]
-        return cumulative[-1] if cumulative else sum(parts) if parts else None
+from .ablation import AblationEffect, ablation_effects
+from .chains import Decomposition, Gap, decomposition_of, gap_of
+from .comparison_tables import describe, flat_row, markdown, table_of
+from .entry import Entry
+from .gap_matrix import Cell, by_seed, chains_of, controls_of, gap_matrix
+from .intervals import Interval, plain
+from .observability import gap_differences, retentions, success_gaps
+from .over_seeds import Seeded, mean_of
+from .roles import TEACHERS, role_of_cell
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One policy of a comparison."""
+class ExtraLoss:
+    """How much more success the state teacher's stereo students lose than a depth teacher's: the claim of the study."""
 
-    name: str
-    """Unique: the role, with the training seed where several policies share it."""
-    role: str
-    """e.g. "depth teacher, warm start", "depth → stereo"; equal for the seeds of one kind of chain."""
-    sight: str
-    """What it sees beside proprioception: "state", "depth", "stereo"."""
-    evaluation: Evaluation
-    origin: Origin
-    teacher: str | None = None
-    """Name of its teacher's entry; None for a teacher, and for a student whose teacher is not compared."""
-    disagreement: Disagreement | None = None
-    """With that teacher, on this policy's own states."""
-    ablations: dict[str, Evaluation] = field(default_factory=dict)
-    """The same policy on the same resets with its images changed, by how: "shuffled", "frozen", "left-black"."""
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """`Evaluation.summary`, worked out once."""
-        return self.evaluation.summary()
-
-
-@dataclass(frozen=True)
-class Gap:
-    """What one student lost against its teacher, on the same resets."""
-
-    student: str
-    teacher: str
-    success: Interval
-    """success_at_end of the teacher minus the student's."""
-    retention: Interval
-    """success_at_end of the student / teacher."""
-    success_by_view: dict[str, Interval]
-    """`success` among the resets with the object in view, and out of view, of the left eye."""
-    unexplained: Interval | None
-    """Unexplained action variance on the student's states."""
-    unexplained_by_view: dict[str, Interval]
-    """The same over the steps at which the left eye sees the object, and does not (each against the variance of the
-    teacher's actions on those steps)."""
+    depth_role: str
+    """Role of the depth teacher's students, e.g. "depth → stereo, warm start"."""
+    chains: tuple[tuple[str, str], ...]
+    """Names of the students that are set against each other: the same training seed."""
+    figure: Seeded
+    """success_gap(state chain) - success_gap(depth chain), paired by training seed and by reset."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +54,24 @@ class Comparison:
         return tuple(gap_of(entry, self.entry(entry.teacher)) for entry in self.entries if entry.teacher)
 
     @cached_property
+    def decompositions(self) -> tuple[Decomposition, ...]:
+        """One for each student that is no control itself and whose teacher has a control student."""
+        chains = [chain for role in self.roles for chain in chains_of(role, self.entries)]
+        pairs = controls_of(chains, self.entries)
+        parts = (decomposition_of(s, self.entry(str(s.teacher)), c) for s, c in pairs if s.role != c.role)
+        return tuple(part for part in parts if part is not None)
+
+    @cached_property
+    def matrix(self) -> dict[str, dict[str, Cell | None]]:
+        """Cells of the gap matrix by teacher (`roles.TEACHERS`) and student (`roles.STUDENTS`)."""
+        return gap_matrix(self.entries)
+
+    @cached_property
+    def ablations(self) -> tuple[AblationEffect, ...]:
+        """What tampering with its images does to each policy with which that was tried."""
+        return tuple(effect for entry in self.entries for effect in ablation_effects(entry))
+
+    @cached_property
     def roles(self) -> tuple[str, ...]:
         """Roles in the order of their first entry."""
         return tuple(dict.fromkeys(entry.role for entry in self.entries))
@@ -125,31 +82,43 @@ class Comparison:
 
     @cached_property
     def over_seeds(self) -> dict[str, dict[str, Any]]:
-        """By role: t-intervals over training seeds of success_at_end and, for students, gap and retention."""
-        gaps = {gap.student: gap for gap in self.gaps}
+        """By role: `success_at_end` and, for students, `success_gap` and `retention`, each with Student's t over
+        training seeds, and under `<figure>_bootstrap` with the bootstrap over seeds and resets."""
         result: dict[str, dict[str, Any]] = {}
         for role in self.roles:
-            entries = self.of_role(role)
-            success = t_interval([float(e.evaluation.success_at_end.mean()) for e in entries])
-            result[role] = {"seeds": len(entries), "success_at_end": success}
-            chains = [gaps[e.name] for e in entries if e.name in gaps]
-            if chains:
-                result[role] |= {
-                    "success_gap": t_interval([gap.success.value for gap in chains]),
-                    "retention": t_interval([gap.retention.value for gap in chains]),
-                }
+            entries, chains = self.of_role(role), chains_of(role, self.entries)
+            pairs = [(t.evaluation, s.evaluation) for t, s in chains]
+            success = np.stack([entry.evaluation.success_at_end.astype(float) for entry in entries])
+            figures = {"success_at_end": mean_of(success)}
+            if pairs:
+                figures |= {"success_gap": success_gaps(pairs), "retention": retentions(pairs)}
+            result[role] = {"seeds": len(entries)}
+            for name, figure in figures.items():
+                result[role] |= {name: figure.seeds, f"{name}_bootstrap": figure.both}
         return result
 
+    def extra_losses(self, chosen: NDArray[np.bool_] | None = None) -> tuple[ExtraLoss, ...]:
+        """One for each kind of depth teacher whose chains have a counterpart among the state teacher's, over all seeds
+        that both have; the first is the headline: most seeds, and from scratch where these are equal.
+
+        chosen (E,) bool: resets to look at.
+        """
+        of_state, found = chains_of(role_of_cell("state", "stereo"), self.entries), []
+        for teacher in reversed(TEACHERS[1:]):
+            role = role_of_cell(teacher, "stereo")
+            pairs = by_seed(of_state, chains_of(role, self.entries))
+            if pairs:
+                sides = zip(*pairs, strict=True)
+                first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in sides)
+                names = tuple((one[1].name, other[1].name) for one, other in pairs)
+                found.append(ExtraLoss(role, names, gap_differences(first, second, chosen)))
+        return tuple(sorted(found, key=lambda loss: -len(loss.chains)))
+
     def extra_loss(self, chosen: NDArray[np.bool_] | None = None) -> Interval | None:
-        """How much more success the state teacher's student loses than the depth teacher's (first chain of each);
-        None if one of the chains is not compared. chosen (E,) bool: resets to look at."""
-        chains = []
-        for role in ("state → stereo", "depth → stereo"):
-            found = [entry for entry in self.of_role(role) if entry.teacher]
-            if not found or not found[0].teacher:
-                return None
-            chains.append((self.entry(found[0].teacher).evaluation, found[0].evaluation))
-        return gap_difference(chains[0], chains[1], chosen)
+        """The headline: the first of `extra_losses` with its bootstrap interval over seeds and resets; None if one of
+        the chains is not compared."""
+        found = self.extra_losses(chosen)
+        return found[0].figure.both if found else None
 
     def save(self, folder: Path) -> None:
         """Write comparison.json, comparison.csv and comparison.md."""
@@ -162,114 +131,22 @@ class Comparison:
         """All figures, for JSON; curves stay in the runs' own metrics.csv."""
         return {
             "settings": self.settings,
-            "policies": [_describe(entry) for entry in self.entries],
-            "gaps": [vars(gap) for gap in self.gaps],
+            "policies": [describe(entry) for entry in self.entries],
+            "gaps": self.gaps,
+            "decompositions": self.decompositions,
+            "gap_matrix": self.matrix,
+            "ablations": self.ablations,
             "over_seeds": self.over_seeds,
-            "extra_loss_of_the_state_chain": self.extra_loss(),
+            "extra_loss_of_the_state_chain": self.extra_losses(),
             "notes": self.notes,
         }
 
     def as_csv(self) -> str:
         """One row per policy; each figure with its bounds in columns of their own."""
-        rows = [
-            _flat_row(entry, next((g for g in self.gaps if g.student == entry.name), None)) for entry in self.entries
-        ]
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-        return text.getvalue()
+        gaps = {gap.student: gap for gap in self.gaps}
+        parts = {part.student: part for part in self.decompositions}
+        return table_of([flat_row(entry, gaps.get(entry.name), parts.get(entry.name)) for entry in self.entries])
 
     def as_markdown(self) -> str:
-        """The table of a README: a row per policy."""
-        head = ["policy", "success at end", "once", "in view at reset", "out of view", "gap to teacher", "retention"]
-        lines = ["| " + " | ".join(head) + " |", "| --- " * len(head) + "|"]
-        gaps = {gap.student: gap for gap in self.gaps}
-        for entry in self.entries:
-            gap = gaps.get(entry.name)
-            cells = [
-                entry.name,
-                *success_cells(entry),
-                *(str(f) for f in ([gap.success, gap.retention] if gap else [])),
-            ]
-            lines.append("| " + " | ".join(cells + [""] * (len(head) - len(cells))) + " |")
-        first = self.entries[0].summary
-        note = (
-            f"{first['episodes']} held-out resets, the same for every policy; 95 % intervals: Wilson for shares, "
-            "paired bootstrap over episodes for gaps and retention."
-        )
-        return "\n".join([*lines, "", note, ""])
-
-
-def success_cells(entry: Entry) -> list[str]:
-    """Success at end and once with intervals, then at end in and out of view."""
-    views = entry.summary.get("by_view_at_reset", {})
-    both = [str(Interval(**entry.summary[key])) for key in ("success_at_end", "success_once")]
-    return both + [
-        str(Interval(**views[v]["success_at_end"])) if v in views else "" for v in ("in view", "out of view")
-    ]
-
-
-def gap_of(student: Entry, teacher: Entry) -> Gap:
-    """What the student lost."""
-    t, s = teacher.evaluation, student.evaluation
-    views = {"in view": s.in_view_at_reset, "out of view": ~s.in_view_at_reset} if s.seen else {}
-    unexplained, by_view = None, {}
-    if student.disagreement is not None:
-        unexplained = student.disagreement.unexplained()
-        seen = s.in_view[:, : len(student.disagreement.valid)].T > 0
-        by_view = {"in view": seen, "out of view": ~seen} if s.seen else {}
-        by_view = {view: student.disagreement.unexplained(where) for view, where in by_view.items()}
-    return Gap(
-        student=student.name,
-        teacher=teacher.name,
-        success=success_gap(t, s),
-        retention=retention(t, s),
-        success_by_view={view: success_gap(t, s, chosen) for view, chosen in views.items() if chosen.any()},
-        unexplained=unexplained,
-        unexplained_by_view=by_view,
-    )
-
-
-def unique_names(roles: Sequence[str], seeds: Sequence[int | None]) -> list[str]:
-    """Names of the entries: the role, with the training seed (or a number) where several share the role."""
-    names = []
-    for i, (role, seed) in enumerate(zip(roles, seeds, strict=True)):
-        alike = [j for j, other in enumerate(roles) if other == role]
-        telling = len({seeds[j] for j in alike}) == len(alike) and seed is not None
-        mark = f"seed {seed}" if telling else f"no. {alike.index(i) + 1}"
-        names.append(f"{role} ({mark})" if len(alike) > 1 else role)
-    return names
-
-
-def _describe(entry: Entry) -> dict[str, Any]:
-    origin = {key: value for key, value in vars(entry.origin).items() if key != "metrics"}
-    return {
-        "name": entry.name,
-        "role": entry.role,
-        "sight": entry.sight,
-        "teacher": entry.teacher,
-        "summary": entry.summary,
-        "training_seconds": entry.origin.seconds,
-        **origin,
-    }
-
-
-def _flat_row(entry: Entry, gap: Gap | None) -> dict[str, Any]:
-    summary = entry.summary
-    row: dict[str, Any] = {"policy": entry.name, "role": entry.role, "teacher": entry.teacher or ""}
-    row |= {"seed": entry.origin.seed, "checkpoint": entry.origin.checkpoint, "episodes": summary["episodes"]}
-    figures = {key: summary[key] for key in ("success_at_end", "success_once", "return", "length")}
-    for view, outcome in summary.get("by_view_at_reset", {}).items():
-        figures[f"success_at_end, {view} at reset"] = outcome["success_at_end"]
-    for kind, outcome in summary["by_object_kind"].items():
-        figures[f"success_at_end, {kind}"] = outcome["success_at_end"]
-    for key in ("steps_in_view", "pixel_share"):
-        figures |= {key: summary["visibility"][key]} if "visibility" in summary else {}
-    if gap is not None:
-        figures |= {"success_gap": vars(gap.success), "retention": vars(gap.retention)}
-        figures |= {"unexplained_action_variance": vars(gap.unexplained)} if gap.unexplained else {}
-    for name, figure in figures.items():
-        row |= {name: figure["value"], f"{name} (low)": figure["low"], f"{name} (high)": figure["high"]}
-    return row | {"aborted": summary["aborted"], "training_seconds": entry.origin.seconds}
+        """The tables of a README: a row per policy, the gap matrix, the extra loss, the ablations."""
+        return markdown(self)

@@ -24,8 +24,12 @@ class Moment:
     """(N, A) what was done: the policy's mean, or a sample."""
     mean: Tensor
     """(N, A) mean of the policy that acts."""
+    std: Tensor
+    """(N, A) its standard deviation."""
     advice: Tensor | None
     """(N, A) mean of the advisor on the same observation, with its own memory."""
+    advice_std: Tensor | None
+    """(N, A) the advisor's standard deviation."""
     step: Step
     running: Tensor
     """(N,) bool: the world was in its first episode when the action was taken."""
@@ -62,8 +66,9 @@ def play(
             step = env.step(action)
             over = step.terminated | step.truncated
             aborted = running & step.first
-            advice = answers[1][0].to(env.device) if advisor is not None else None
-            yield Moment(t, action, mean, advice, step, running, running & over & ~aborted, aborted)
+            advice, advice_std = (x.to(env.device) for x in answers[1][:2]) if advisor is not None else (None, None)
+            ended = running & over & ~aborted
+            yield Moment(t, action, mean, std, advice, advice_std, step, running, ended, aborted)
             running = running & ~over & ~aborted
             if not running.any():
                 return

@@ -22,6 +22,7 @@ from ..sims.vec_env import VecEnv
 from .episodes import Moment, play
 from .evaluation import Evaluation
 from .intervals import plain
+from .phases import LOGGED, UNKNOWN, phase_of
 
 if TYPE_CHECKING:
     from ..sims.make import EnvConfig
@@ -220,11 +221,14 @@ class _Columns:
         self.episode_return = np.zeros(episodes, dtype=np.float32)
         self.length, self.kind, self.reset_kind = (np.zeros(episodes, dtype=np.int64) for _ in range(3))
         self.visible = np.full((episodes, env.episode_steps + 1), np.nan, dtype=np.float32)
+        self.phase = np.full(self.visible.shape, UNKNOWN, dtype=np.int8)
 
     def open(self, rows: slice, measured: dict[str, torch.Tensor]) -> None:
         """The state that the reset left; an environment that cannot say is read after the first step instead."""
         size = rows.stop - rows.start
-        self.describe(rows, measured, np.ones(size, dtype=bool))
+        everywhere = np.ones(size, dtype=bool)
+        self.describe(rows, measured, everywhere)
+        self.place(rows, 0, measured, everywhere)
         if "visible" in measured:
             self.visible[rows, 0] = measured["visible"][:size].cpu().numpy()
 
@@ -232,6 +236,12 @@ class _Columns:
         for name, column in (("kind", self.kind), ("reset_kind", self.reset_kind)):
             if name in log:
                 column[rows] = np.where(chosen, log[name][: len(chosen)].cpu().numpy(), column[rows])
+
+    def place(self, rows: slice, t: int, log: dict[str, torch.Tensor], chosen: NDArray[np.bool_]) -> None:
+        """The phase at moment t of the chosen episodes, if the environment logs what it is made of."""
+        if all(name in log for name in LOGGED):
+            phase = phase_of(*(log[name][: len(chosen)].cpu().numpy() for name in LOGGED))
+            self.phase[rows, t] = np.where(chosen, phase, UNKNOWN)
 
     def add(self, rows: slice, moment: Moment) -> None:
         size, step, t = rows.stop - rows.start, moment.step, moment.t
@@ -251,6 +261,7 @@ class _Columns:
             self.visible[rows, t + 1] = visible
             if t == 0 and np.isnan(self.visible[rows, 0]).all():
                 self.visible[rows, 0] = visible
+        self.place(rows, t + 1, step.log, here)
         if t == 0:
             self.describe(rows, step.log, here)
 
@@ -265,6 +276,7 @@ class _Columns:
             kind=self.kind,
             reset_kind=self.reset_kind,
             visible=self.visible,
+            phase=self.phase,
             **self.names,
             seconds=seconds,
             env_steps=env_steps,

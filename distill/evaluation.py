@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import bootstrap_mean, plain, wilson
+from .looking import looking
+from .phases import PHASES, UNKNOWN, last_phase, phase_summary
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,9 @@ class Evaluation:
     visible: NDArray[np.float32]
     """(E, T+1) share of the left eye's pixels that show the object, at the first observation and after each step;
     NaN after the episode's end, and everywhere if no camera was rendered."""
+    phase: NDArray[np.int8]
+    """(E, T+1) what the hand was about at the same moments, an index into `phases.PHASES`; -1 after the episode's end,
+    and everywhere if the environment does not tell."""
     object_kinds: tuple[str, ...] = ()
     reset_kinds: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -54,6 +59,11 @@ class Evaluation:
     def seen(self) -> bool:
         """Whether a camera was rendered, so that visibility is known."""
         return bool(np.isfinite(self.visible[:, 0]).any())
+
+    @property
+    def phased(self) -> bool:
+        """Whether the environment told what phases are made of."""
+        return bool((self.phase != UNKNOWN).any())
 
     @property
     def in_view(self) -> NDArray[np.float32]:
@@ -76,6 +86,8 @@ class Evaluation:
             view = self.in_view_at_reset
             result["by_view_at_reset"] = {"in view": self.outcome(view), "out of view": self.outcome(~view)}
             result["visibility"] = self.visibility()
+        if self.phased:
+            result["phases"] = phase_summary(self.phase, self.success_at_end, self.aborted)
         return result
 
     def outcome(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -94,13 +106,15 @@ class Evaluation:
         }
 
     def visibility(self) -> dict[str, Any]:
-        """Share of steps with the object in view and mean pixel share (each first averaged within its episode), and
-        the share of running episodes with the object in view at each step."""
+        """Share of steps with the object in view and mean pixel share (each first averaged within its episode), the
+        share of running episodes with the object in view at each step, and how soon it is found where it was not in
+        view at the reset."""
         in_view, known = self.in_view, ~np.isnan(self.visible).all(axis=0)
         return {
             "steps_in_view": asdict(bootstrap_mean(row_means(in_view))),
             "pixel_share": asdict(bootstrap_mean(row_means(self.visible))),
             "in_view_by_step": np.nanmean(in_view[:, known], axis=0).tolist(),
+            "looking": looking(self.visible),
         }
 
     def save(self, folder: Path) -> None:
@@ -126,16 +140,21 @@ class Evaluation:
         with np.load(folder / "episodes.npz") as stored:
             meta = json.loads(str(stored["meta"]))
             meta |= {name: tuple(meta[name]) for name in ("object_kinds", "reset_kinds")}
-            return Evaluation(**{name: stored[name] for name in ARRAYS}, **meta)
+            arrays = {name: stored[name] for name in ARRAYS if name in stored}
+            arrays.setdefault("phase", np.full(arrays["visible"].shape, UNKNOWN, np.int8))  # older than the phases
+            return Evaluation(**arrays, **meta)
 
     def columns(self) -> list[tuple[str, list[Any]]]:
         """The table of episodes: (name, E entries)."""
-        names = [name for name in ARRAYS if name != "visible"]
+        names = [name for name in ARRAYS if name not in ("visible", "phase")]
         table = [(name, getattr(self, name).tolist()) for name in names]
         if self.seen:
             table.append(("in_view_at_reset", self.in_view_at_reset.tolist()))
             table.append(("steps_in_view", row_means(self.in_view).tolist()))
             table.append(("pixel_share", row_means(self.visible).tolist()))
+        if self.phased:
+            names = [*PHASES, ""]  # UNKNOWN is the last one
+            table.append(("last_phase", [names[i] for i in last_phase(self.phase)]))
         return table
 
 

@@ -13,18 +13,23 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from .comparison import WARM, Comparison, Entry
+from .chains import ALL
+from .comparison import Comparison
+from .entry import Entry
 from .intervals import Interval, t_interval, wilson
+from .roles import WARM
+from .strata import IN_VIEW, OUT_OF_VIEW
 
 COLOURS = {
     "state teacher": "#b5490f",
     "state → stereo": "#e69f00",
     "depth teacher": "#0a5a94",
     "depth → stereo": "#56b4e9",
-    "state → left": "#f0c869",
-    "depth → left": "#a6d8f5",
-    "state → state": "#8a6d3b",
-    "depth → depth": "#4b6b86",
+    "state → left eye": "#f0c869",
+    "depth → left eye": "#a6d8f5",
+    "state → control": "#8a6d3b",
+    "depth → control": "#4b6b86",
+    "state → depth": "#d55e00",
 }
 """By role, after Okabe and Ito: hues tell the chains apart without red against green; teachers are darker."""
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
@@ -104,23 +109,27 @@ def _success_by(comparison: Comparison, groups: Mapping[str, NDArray[np.bool_]])
 
 
 def unexplained_figure(comparison: Comparison) -> Figure:
-    """Unexplained action variance of each student: all steps, and by whether it sees the object at that step."""
+    """Unexplained action variance of each student: all steps, by whether it sees the object at that step, and by what
+    the hand is about, where the environment tells."""
     gaps = {gap.student: gap for gap in comparison.gaps if gap.unexplained is not None}
     roles = list(dict.fromkeys(comparison.entry(name).role for name in gaps))
-    groups = ["all steps", *dict.fromkeys(view for gap in gaps.values() for view in gap.unexplained_by_view)]
+    parts = {
+        name: {ALL: gap.unexplained, **gap.unexplained_by_view, **gap.unexplained_by_phase}
+        for name, gap in gaps.items()
+    }
+    groups = list(dict.fromkeys(group for groups in parts.values() for group in groups))
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
-
-    def height(entry: Entry, group: str) -> Interval:
-        gap = gaps[entry.name]
-        assert gap.unexplained is not None
-        return gap.unexplained if group == "all steps" else gap.unexplained_by_view[group]
-
-    bars(axes, comparison, roles, groups, height, digits=3)
+    bars(axes, comparison, roles, groups, lambda entry, group: parts[entry.name].get(group), digits=3)
     axes.set(ylabel="unexplained action variance", ylim=(0, 1.06 * axes.get_ylim()[1]))
-    axes.set_xticks(axes.get_xticks(), ["all steps", *(f"steps with the object {view}" for view in groups[1:])])
+    axes.set_xticks(axes.get_xticks(), [step_label(group) for group in groups])
     legend(axes, comparison, roles)
     return figure
+
+
+def step_label(group: str) -> str:
+    """What a choice of steps is called below a figure."""
+    return f"object {group}" if group in (IN_VIEW, OUT_OF_VIEW) else group
 
 
 def bars(

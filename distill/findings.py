@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from .comparison import WARM, Comparison, Entry, Gap
+from .chains import Gap
+from .comparison import Comparison, ExtraLoss
+from .entry import Entry
 from .intervals import Interval
+from .roles import CONTROL, WARM, cell_of, is_student
 
 
 def headline(comparison: Comparison) -> list[str]:
@@ -11,7 +14,7 @@ def headline(comparison: Comparison) -> list[str]:
     sentences = [_of_gap(comparison, gap) for gap in comparison.gaps]
     extra = comparison.extra_loss()
     if extra is not None:
-        sentences.append(_of_extra_loss(comparison, extra))
+        sentences.append(_of_extra_loss(extra) + _over_seeds(comparison.extra_losses()[0]))
     if not sentences:
         for entry in comparison.entries:
             figure = _percent(Interval(**entry.summary["success_at_end"]))
@@ -31,7 +34,17 @@ def _of_gap(comparison: Comparison, gap: Gap) -> str:
     return sentence + f"a loss of {points(gap.success)}, which may be none."
 
 
-def _of_extra_loss(comparison: Comparison, extra: Interval) -> str:
+def _over_seeds(loss: ExtraLoss) -> str:
+    """What the spread between training seeds says of the extra loss; nothing for a single chain of each kind."""
+    seeds = len(loss.chains)
+    if seeds < 2:
+        return ""
+    figure = loss.figure.seeds
+    verdict = "excludes" if figure.low > 0 or figure.high < 0 else "holds"
+    return f" Over {seeds} training seeds Student's t gives {points(figure)}, which {verdict} zero."
+
+
+def _of_extra_loss(extra: Interval) -> str:
     if extra.low <= 0 <= extra.high:
         return (
             f"The state teacher's student loses {points(extra)} more than the depth teacher's; the interval holds "
@@ -56,7 +69,7 @@ def limits(comparison: Comparison) -> list[str]:
     found.append("Everything happened in simulation: nothing here says how a policy does on a robot.")
     found += _of_teachers(comparison)
     found += [_of_warm_start(entry) for entry in comparison.entries if entry.origin.warm_started_from]
-    if comparison.gaps and not any(entry.sight in entry.role.split(" → ")[0] for entry in _students(comparison)):
+    if comparison.gaps and not any(cell_of(entry.role)[1] == CONTROL for entry in _students(comparison)):
         found.append(
             "No control student (the same network with its teacher's own observations) was compared: part of the "
             "unexplained action variance may be optimisation error rather than what cannot be seen."
@@ -78,7 +91,8 @@ def _of_seeds(comparison: Comparison) -> str:
 
 
 def _of_teachers(comparison: Comparison) -> list[str]:
-    means = {role: comparison.over_seeds[role]["success_at_end"].value for role in comparison.roles if "→" not in role}
+    teachers = [role for role in comparison.roles if not is_student(role)]
+    means = {role: comparison.over_seeds[role]["success_at_end"].value for role in teachers}
     if len(means) < 2 or max(means.values()) - min(means.values()) < 0.02:
         return []
     told = ", ".join(f"{role} {100 * value:.1f}\u00a0%" for role, value in means.items())
@@ -93,7 +107,7 @@ def _of_warm_start(entry: Entry) -> str:
 
 
 def _students(comparison: Comparison) -> list[Entry]:
-    return [entry for entry in comparison.entries if "→" in entry.role]
+    return [entry for entry in comparison.entries if is_student(entry.role)]
 
 
 def _percent(figure: Interval) -> str:

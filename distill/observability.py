@@ -1,68 +1,75 @@
-"""What a student loses because its teacher knew what no camera can see.
+"""What a student loses because its teacher knew what no camera can see: the figures.
 
-Figures compare a teacher T and a student S on the states that S itself visits; design notes in docs/metrics.md.
+They compare a teacher T and a student S on the same resets, or on the states that S itself visits. A *chain* is a
+teacher with the student that learnt from it; the plural functions take one chain for each training seed, the singular
+ones a single chain. Formulas and units: docs/metrics.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..errors import HandsightError
-from ..policies.policy import Policy
-from .episodes import Moment
-from .evaluate import HELD_OUT_SEED, evaluate
 from .evaluation import Evaluation
-from .intervals import Interval, bootstrap
+from .intervals import Interval
+from .over_seeds import Seeded, mean_of, ratio, seeded
 
-if TYPE_CHECKING:
-    from ..sims.make import EnvConfig
-
+Pair = tuple[Evaluation, Evaluation]
+"""(teacher, student)."""
+Rows = NDArray[np.bool_] | None
+"""(E,) bool, resets to look at; None takes all of them."""
 PAIRED = ("seed", "num_envs", "reset_kind", "env")
 """Settings that decide which resets are met."""
 
 
-def success_gap(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bool_] | None = None) -> Interval:
-    """success_at_end of the teacher minus that of the student, paired over the same resets.
+def success_gap(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
+    """`success_gaps` of one chain."""
+    return success_gaps([(teacher, student)], chosen).both
 
-    Args:
-        teacher: evaluated on the same resets as the student; anything else raises HandsightError.
-        student: positive gap = the student loses.
-        chosen: (E,) bool, resets to look at; all by default.
+
+def success_gaps(chains: Sequence[Pair], chosen: Rows = None) -> Seeded:
+    """success_at_end of the teacher minus that of the student, paired over the same resets: positive = it loses."""
+    check_all_paired(chains)
+    return mean_of(_rows(_lost(chains), chosen))
+
+
+def success_part(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bool_]) -> Interval:
+    """What the chosen resets contribute to the success gap: their share of all resets times the gap among them.
+
+    The parts of disjoint choices that cover all resets add up to `success_gap`. chosen (E,) bool.
     """
     check_paired(teacher, student)
-    lost = teacher.success_at_end.astype(np.float64) - student.success_at_end
-    lost = lost if chosen is None else lost[chosen]
-    return bootstrap(len(lost), lambda i: lost[i].mean(axis=-1))
+    return mean_of(_lost([(teacher, student)]) * chosen).both
 
 
-def retention(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bool_] | None = None) -> Interval:
+def retention(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
+    """`retentions` of one chain."""
+    return retentions([(teacher, student)], chosen).both
+
+
+def retentions(chains: Sequence[Pair], chosen: Rows = None) -> Seeded:
     """success_at_end of the student divided by that of the teacher, paired over the same resets; 1 = nothing lost."""
-    check_paired(teacher, student)
-    keep = np.ones(len(teacher.length), dtype=bool) if chosen is None else chosen
-    of_teacher, of_student = teacher.success_at_end[keep].astype(float), student.success_at_end[keep].astype(float)
-    return bootstrap(len(of_teacher), lambda i: _ratio(of_student[i].sum(axis=-1), of_teacher[i].sum(axis=-1)))
+    check_all_paired(chains)
+    both = np.stack([[one.success_at_end for one in chain] for chain in chains]).astype(np.float64)
+    columns = _rows(np.swapaxes(both, 1, 2), chosen)
+    return seeded(columns, lambda sums: ratio(sums[..., 1], sums[..., 0]))
 
 
-def gap_difference(
-    first: tuple[Evaluation, Evaluation], second: tuple[Evaluation, Evaluation], chosen: NDArray[np.bool_] | None = None
-) -> Interval:
-    """How much more the first chain loses than the second: gap(T1, S1) - gap(T2, S2), paired over the same resets.
+def gap_difference(first: Pair, second: Pair, chosen: Rows = None) -> Interval:
+    """`gap_differences` of one chain each."""
+    return gap_differences([first], [second], chosen).both
 
-    Each chain is (teacher, student); chosen (E,) bool as in `success_gap`.
-    """
-    for evaluation in (first[1], *second):
-        check_paired(first[0], evaluation)
-    (t1, s1), (t2, s2) = (tuple(e.success_at_end.astype(np.float64) for e in chain) for chain in (first, second))
-    lost = (t1 - s1) - (t2 - s2)
-    lost = lost if chosen is None else lost[chosen]
-    return bootstrap(len(lost), lambda i: lost[i].mean(axis=-1))
+
+def gap_differences(first: Sequence[Pair], second: Sequence[Pair], chosen: Rows = None) -> Seeded:
+    """How much more the first kind of chain loses than the second: gap(T1, S1) - gap(T2, S2), chain k of the one
+    against chain k of the other (the same training seed), and paired over the same resets."""
+    if len(first) != len(second):
+        raise ValueError(f"chains are compared in pairs: found {len(first)} and {len(second)}")
+    check_all_paired([*first, *second])
+    return mean_of(_rows(_lost(first) - _lost(second), chosen))
 
 
 def unexplained_variance(teacher: NDArray, student: NDArray, valid: NDArray[np.bool_]) -> Interval:
@@ -77,118 +84,46 @@ def unexplained_variance(teacher: NDArray, student: NDArray, valid: NDArray[np.b
         student: (T, E, A) likewise.
         valid: (T, E) bool.
     """
+    return seeded(action_sums(teacher, student, valid)[None], unexplained_share).both
+
+
+def action_sums(teacher: NDArray, student: NDArray, valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(E, 3 + A) of each episode: steps, sum |a_T - a_S|^2, sum |a_T|^2, sum a_T; what `unexplained_share` needs."""
     weight = valid[..., None].astype(np.float64)
-    missed = (weight * (teacher - student) ** 2).sum(axis=(0, 2))
     steps, total = weight.sum(axis=(0, 2)), (weight * teacher).sum(axis=0)
-    square = (weight * teacher**2).sum(axis=(0, 2))
-
-    def share(i: NDArray) -> NDArray:
-        count, mean_missed = steps[i].sum(axis=-1), missed[i].sum(axis=-1)
-        around_mean = square[i].sum(axis=-1) - _ratio((total[i].sum(axis=-2) ** 2).sum(axis=-1), count)
-        return _ratio(mean_missed, around_mean)
-
-    return bootstrap(valid.shape[1], share)
+    missed, square = ((weight * x**2).sum(axis=(0, 2)) for x in (teacher - student, teacher))
+    return np.concatenate([np.stack([steps, missed, square], axis=1), total], axis=1)
 
 
-def observability_gap(student: Interval, control: Interval) -> float:
+def unexplained_share(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Unexplained action variance (...,) from sums over episodes (..., 3 + A)."""
+    steps, missed, square, total = sums[..., 0], sums[..., 1], sums[..., 2], sums[..., 3:]
+    return ratio(missed, square - ratio((total**2).sum(axis=-1), steps))
+
+
+def observability_gaps(student: Sequence[NDArray], control: Sequence[NDArray]) -> Seeded:
     """unexplained(S) - unexplained(control): what is missing from the student's observations.
 
-    The control student has the same trunk, heads and budget, but the teacher's own observations, fitted on the states
-    that S visits; what even it cannot explain is optimisation error, not blindness.
-    """
-    return student.value - control.value
-
-
-@dataclass(frozen=True)
-class Disagreement:
-    """The teacher's and the student's decisions on the states that the student visits."""
-
-    teacher: NDArray[np.float32]
-    """(T steps, E episodes, A) the teacher's mean action, clipped to [-1, 1] as it is executed; 0 if not valid."""
-    student: NDArray[np.float32]
-    """(T, E, A) the student's, likewise."""
-    valid: NDArray[np.bool_]
-    """(T, E) the episode was running when the action was chosen, and this step did not lose it."""
-
-    def unexplained(self, where: NDArray[np.bool_] | None = None) -> Interval:
-        """Unexplained action variance over the valid steps, or over those of them in `where` (T, E) bool."""
-        return unexplained_variance(self.teacher, self.student, self.valid if where is None else self.valid & where)
-
-    def save(self, path: Path) -> None:
-        np.savez_compressed(path, teacher=self.teacher, student=self.student, valid=self.valid)
-
-    @staticmethod
-    def load(path: Path) -> Disagreement:
-        with np.load(path) as stored:
-            return Disagreement(stored["teacher"], stored["student"], stored["valid"])
-
-
-class Listener:
-    """Writes down both decisions while `evaluate` runs: pass it as `watch`, with the teacher as `advisor`."""
-
-    def __init__(self, episodes: int) -> None:
-        self.episodes = episodes
-        self.decisions: list[NDArray[np.float32]] = []
-        """T times (2, E, A): the teacher's, the student's."""
-        self.valid: list[NDArray[np.bool_]] = []
-        """T times (E,)."""
-
-    def __call__(self, moment: Moment, rows: slice) -> None:
-        if moment.advice is None:
-            raise ValueError("nobody is asked: give `evaluate` an advisor")
-        if moment.t == len(self.valid):
-            self.decisions.append(np.zeros((2, self.episodes, moment.mean.shape[1]), dtype=np.float32))
-            self.valid.append(np.zeros(self.episodes, dtype=bool))
-        size = rows.stop - rows.start
-        valid = (moment.running & ~moment.aborted)[:size].cpu().numpy()
-        both = torch.stack([moment.advice, moment.mean])[:, :size].clamp(-1, 1).cpu().numpy()
-        self.decisions[moment.t][:, rows] = both * valid[:, None]
-        self.valid[moment.t][rows] = valid
-
-    def result(self) -> Disagreement:
-        teacher, student = np.stack(self.decisions, axis=1)
-        return Disagreement(teacher, student, np.stack(self.valid))
-
-
-def disagreement(
-    student: Policy,
-    teacher: Policy,
-    env_config: EnvConfig,
-    *,
-    episodes: int = 512,
-    seed: int = HELD_OUT_SEED,
-    num_envs: int = 256,
-    reset_kind: str | None = None,
-    device: str = "cpu",
-    advance: Callable[[int], None] | None = None,
-) -> tuple[Evaluation, Disagreement]:
-    """Let the student act, and ask the teacher, with its own memory, what it would do at every observation.
+    The control student has the same trunk, heads, budget and loss, but the teacher's own observations; what even it
+    cannot explain is optimisation error, not blindness. Each drives through the same resets by itself, so resets are
+    resampled for both together.
 
     Args:
-        student: acts by its mean.
-        teacher: is asked; the groups that it reads are rendered from the same states.
-        env_config: where they meet.
-        episodes: as in `evaluate`, like the rest.
-        seed: of the first round of resets.
-        num_envs: worlds stepped together.
-        reset_kind: kind of reset of every episode.
-        device: where the environment runs.
-        advance: called with the number of episodes finished.
+        student: `action_sums` (E, 3 + A) of each chain's student.
+        control: of the control student of the same teacher, in the same order.
     """
-    listener = Listener(episodes)
-    evaluation = evaluate(
-        student,
-        env_config,
-        num_envs=num_envs,
-        reset_kind=reset_kind,
-        device=device,
-        episodes=episodes,
-        seed=seed,
-        watch=listener,
-        advisor=teacher,
-        advance=advance,
-    )
-    return evaluation, listener.result()
+    width = student[0].shape[1]
+    columns = np.concatenate([np.stack(student), np.stack(control)], axis=2)
+    return seeded(columns, lambda sums: unexplained_share(sums[..., :width]) - unexplained_share(sums[..., width:]))
+
+
+def mean_sigma(std: NDArray, valid: NDArray[np.bool_]) -> Interval:
+    """Standard deviation averaged over valid steps and the action's dimensions; the interval resamples episodes.
+
+    std (T, E, A), in units of the action, whose range is [-1, 1]; valid (T, E) bool.
+    """
+    columns = np.stack([(std.mean(axis=2, dtype=np.float64) * valid).sum(axis=0), valid.sum(axis=0)], axis=1)
+    return seeded(columns[None].astype(np.float64), lambda sums: ratio(sums[..., 0], sums[..., 1])).both
 
 
 def check_paired(first: Evaluation, second: Evaluation) -> None:
@@ -200,7 +135,7 @@ def check_paired(first: Evaluation, second: Evaluation) -> None:
     ]
     if len(first.length) != len(second.length):
         differ.append(f"episodes: {len(first.length)} and {len(second.length)}")
-    if not np.array_equal(first.kind, second.kind) or not np.array_equal(first.reset_kind, second.reset_kind):
+    elif not np.array_equal(first.kind, second.kind) or not np.array_equal(first.reset_kind, second.reset_kind):
         differ.append("the objects or kinds of reset that were met")
     if differ:
         raise HandsightError(
@@ -209,7 +144,18 @@ def check_paired(first: Evaluation, second: Evaluation) -> None:
         )
 
 
-def _ratio(above: NDArray, below: NDArray) -> NDArray:
-    """above / below; NaN where below is 0."""
-    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
-    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+def check_all_paired(chains: Sequence[Pair]) -> None:
+    """Raise HandsightError unless row i of all of them is the same reset."""
+    for chain in chains:
+        for evaluation in chain:
+            check_paired(chains[0][0], evaluation)
+
+
+def _lost(chains: Sequence[Pair]) -> NDArray[np.float64]:
+    """(K, E) 1 where the teacher succeeds and the student does not, -1 where it is the other way round."""
+    return np.stack([t.success_at_end.astype(np.float64) - s.success_at_end for t, s in chains])
+
+
+def _rows(columns: NDArray, chosen: Rows) -> NDArray:
+    """columns (K, E, ...) of the chosen resets."""
+    return columns if chosen is None else columns[:, chosen]

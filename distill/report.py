@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from . import page
-from .comparison import Comparison, Entry, Gap
+from .chains import Gap
+from .comparison import Comparison
+from .entry import Entry
 from .figures import (
     colour,
     drawn,

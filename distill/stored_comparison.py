@@ -2,7 +2,7 @@
 
 comparison.{json,csv,md}     figures and origins, see `Comparison.save`
 policies/<name>/episodes.npz     the evaluation, one row per reset
-policies/<name>/decisions.npz    a student's disagreement with its teacher, actions in steps of 1/64
+policies/<name>/decisions.npz    a student's disagreement with its teacher, actions in steps of 1/64, mean σ
 policies/<name>/metrics.csv      what was logged in training, at most 200 rows
 policies/<name>/ablated-<how>/   the same policy with its images changed
 """
@@ -17,13 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics_file
-from .comparison import Comparison, Entry, Origin
+from .comparison import Comparison
+from .disagreement import Disagreement
+from .entry import Entry, Origin
 from .evaluation import Evaluation
-from .observability import Disagreement
 from .video import file_name
 
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
 ABLATED = "ablated-"
+SIGMAS = ("teacher_std", "student_std")
 LEVELS = 64
 """Actions in [-1, 1] are kept in steps of 1 / LEVELS: an error variance of 2e-5, where actions vary by about 0.1."""
 ROWS = 200
@@ -81,7 +83,7 @@ def stored(entry: Entry) -> Entry:
     return replace(
         entry,
         origin=replace(entry.origin, metrics=thinned(entry.origin.metrics)),
-        disagreement=both and Disagreement(_rounded(both.teacher), _rounded(both.student), both.valid),
+        disagreement=both and as_stored(both),
     )
 
 
@@ -103,7 +105,14 @@ def save_decisions(both: Disagreement, path: Path) -> None:
     teacher, student = (np.rint(actions * LEVELS).astype(np.int8) for actions in (both.teacher, both.student))
     # From one step to the next a teacher changes little, and its student differs little from it: small numbers pack.
     change = np.diff(teacher, axis=0, prepend=np.zeros_like(teacher[:1]))
-    np.savez_compressed(path, teacher=change, student=student - teacher, valid=np.packbits(both.valid, axis=1))
+    np.savez_compressed(
+        path,
+        teacher=change,
+        student=student - teacher,
+        teacher_std=_mean_sigma(both.teacher_std),
+        student_std=_mean_sigma(both.student_std),
+        valid=np.packbits(both.valid, axis=1),
+    )
 
 
 def load_decisions(path: Path) -> Disagreement:
@@ -112,7 +121,25 @@ def load_decisions(path: Path) -> Disagreement:
         teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
         student = (found["student"] + teacher).astype(np.int8)
         valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
-    return Disagreement(teacher.astype(np.float32) / LEVELS, student.astype(np.float32) / LEVELS, valid)
+        sigma = {name: _spread(found[name], teacher.shape) for name in SIGMAS}
+        actions = {"teacher": teacher.astype(np.float32) / LEVELS, "student": student.astype(np.float32) / LEVELS}
+        return Disagreement(**actions, **sigma, valid=valid)
+
+
+def as_stored(both: Disagreement) -> Disagreement:
+    """What `load_decisions` reads after `save_decisions`."""
+    sigma = {name: _spread(_mean_sigma(getattr(both, name)), both.teacher.shape) for name in SIGMAS}
+    return Disagreement(teacher=_rounded(both.teacher), student=_rounded(both.student), **sigma, valid=both.valid)
+
+
+def _mean_sigma(std: np.ndarray) -> np.ndarray:
+    """(T, E) float16, mean over the action's dimensions: no figure asks for more. std (T, E, A)."""
+    return std.mean(axis=2).astype(np.float16)
+
+
+def _spread(sigma: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(T, E) -> (T, E, A) float32, the same in all dimensions."""
+    return np.broadcast_to(sigma.astype(np.float32)[..., None], shape)
 
 
 def _rounded(actions: np.ndarray) -> np.ndarray:

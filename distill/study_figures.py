@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,13 +14,13 @@ from matplotlib.patches import Patch, Rectangle
 from .chains import Decomposition, Gap
 from .comparison import Comparison
 from .entry import Entry
-from .figures import WIDTH, bars, colour, legend
+from .figures import WIDTH, bars, legend, step_label
 from .gap_matrix import Cell
 from .intervals import Interval, t_interval, wilson
 from .over_seeds import Seeded
 from .roles import STUDENTS, TEACHERS, is_student
 from .strata import IN_VIEW, OUT_OF_VIEW
-from .study_findings import Verdict, over_chains
+from .study_findings import Verdict
 
 INK, SOFT = "#1d1d1f", "#5d6066"
 GREY = "#b9bcc2"
@@ -30,6 +31,11 @@ MAPS = {
     "unexplained action variance": LinearSegmentedColormap.from_list("missed", ["#f8f5f1", "#e69f00", "#b5490f"]),
 }
 """By panel of the heat map: dark is much; blue is good, brown is bad."""
+CAUSES = (
+    ("Success lost, by cause", "success gap", ("success_optimisation", "success_observability", "success")),
+    ("Decisions missed, by cause", "unexplained variance", ("optimisation", "observability", "unexplained")),
+)
+"""Panels of the decomposition: title, unit, and fields of `Decomposition`: learning, sight, both."""
 INTACT = "as it is"
 
 
@@ -42,16 +48,22 @@ def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
         seeded, shade = verdict.loss.figure, SOFT if verdict.word == "No difference shown" else INK
         whole = verdict.interval
         if np.isfinite([whole.low, whole.high]).all():
-            axes.plot([100 * whole.low, 100 * whole.high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(
+                [100 * whole.low, 100 * whole.high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt"
+            )
         axes.plot(100 * whole.value, row, "D", color=shade, markersize=6.5)
         if len(seeded.each) > 1:
             each = [100 * chain.value for chain in seeded.each]
             axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
     axes.axvline(0, color=INK, linewidth=0.9)
-    names = [f"{v.scene}, {'warm start' if v.warm else 'from scratch'}\n({_seeds(len(v.loss.chains))})" for v in verdicts]
+    names = [
+        f"{v.scene}, {'warm start' if v.warm else 'from scratch'}\n({_seeds(len(v.loss.chains))})" for v in verdicts
+    ]
     axes.set_yticks(range(len(verdicts)), names)
     axes.set_ylim(len(verdicts) - 0.4, -0.6)
-    axes.set_xlabel("← depth-taught lose more     extra loss of the state-taught students, points     state-taught lose more →")
+    axes.set_xlabel(
+        "← depth-taught lose more     extra loss of the state-taught students, points     state-taught lose more →"
+    )
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -98,7 +110,9 @@ def _teacher_label(comparison: Comparison, teacher: str) -> str:
 def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, top: float) -> None:
     """One cell: its figure with interval and number of seeds; hatched where nothing was run."""
     if found is None or not np.isfinite(found.value):
-        axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor="#fafafa", edgecolor="#dddddd", hatch="////"))
+        axes.add_patch(
+            Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor="#fafafa", edgecolor="#dddddd", hatch="////")
+        )
         return
     share = found.value / top if top else 0.0
     axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=shades(share), edgecolor="none"))
@@ -126,11 +140,8 @@ def decomposition_figure(comparison: Comparison) -> Figure:
     _stacked(panels[0], roles, by_view, _mean(comparison, gaps, lambda gap: gap.success))
     panels[0].set(title="Success lost, by the reset", xlabel="success gap")
     if parts:
-        for axes, title, unit, names in (
-            (panels[1], "Success lost, by cause", "success gap", ("success_optimisation", "success_observability", "success")),
-            (panels[2], "Decisions missed, by cause", "unexplained variance", ("optimisation", "observability", "unexplained")),
-        ):  # fmt: skip
-            learning, sight, whole = (_mean(comparison, parts, lambda part, n=n: getattr(part, n)) for n in names)
+        for axes, (title, unit, names) in zip(panels[1:], CAUSES, strict=True):
+            learning, sight, whole = (_mean(comparison, parts, attrgetter(name)) for name in names)
             _stacked(axes, roles, {"learning": (GREY, learning), "sight": ("#0a5a94", sight)}, whole)
             axes.set(title=title, xlabel=unit)
     panels[0].set_yticks(range(len(roles)), roles)
@@ -205,6 +216,7 @@ def sigma_figure(comparison: Comparison) -> Figure:
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
     bars(axes, comparison, roles, groups, lambda entry, group: gaps[entry.name].student_sigma.get(group))
+    axes.set_xticks(axes.get_xticks(), [step_label(group) for group in groups])
     axes.set(ylabel="student's σ (actions in −1..1)", ylim=(0, 1.06 * axes.get_ylim()[1]))  # noqa: RUF001
     legend(axes, comparison, roles)
     return figure

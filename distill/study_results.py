@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 from ..errors import HandsightError
-from .comparison import Comparison, Entry
+from .comparison import Comparison
+from .entry import Entry
 from .intervals import CONFIDENCE, Interval, plain
 from .stored_comparison import load_comparison, save_comparison, stored
 

@@ -103,8 +103,8 @@ def cost_sentence(study: Study) -> str:
     return (
         f"{cost['trainings']} trainings learnt from {cost['training_steps'] / 1e6:.1f} million environment steps in "
         f"{cost['training_seconds'] / 3600:.1f} hours of single processes; {cost['evaluations']} evaluations took "
-        f"{cost['evaluation_steps'] / 1e6:.1f} million steps and {cost['evaluation_seconds'] / 3600:.1f} hours. Several "
-        "ran side by side, so the whole took less."
+        f"{cost['evaluation_steps'] / 1e6:.1f} million steps and {cost['evaluation_seconds'] / 3600:.1f} hours. "
+        "Several ran side by side, so the whole took less."
     )
 
 
@@ -161,7 +161,13 @@ def matrix_table(comparison: Comparison) -> dict[str, Any]:
         for student in STUDENTS:
             found = comparison.matrix[teacher][student]
             if found is not None:
-                figures = (found.success, found.success_gap, found.retention, found.unexplained, found.observability_gap)
+                figures = (
+                    found.success,
+                    found.success_gap,
+                    found.retention,
+                    found.unexplained,
+                    found.observability_gap,
+                )
                 rows.append(row(f"{teacher} → {student}", [cell(len(found.chains)), *map(_seeded, figures)]))
     heads = ("teacher → student", "seeds", "success", "success gap", "retention", "unexplained", "observability gap")
     return page.table(heads, rows)
@@ -175,7 +181,9 @@ def _markdown(content: dict[str, Any]) -> list[str]:
     """A table of `page` as lines of Markdown."""
     lines = ["| " + " | ".join(content["heads"]) + " |", "| --- " * len(content["heads"]) + "|"]
     for one in content["rows"]:
-        cells = [c["value"] + (f" [{c['bounds'].replace(f' {DASH} ', ', ')}]" if c["bounds"] else "") for c in one["cells"]]
+        cells = [
+            c["value"] + (f" [{c['bounds'].replace(f' {DASH} ', ', ')}]" if c["bounds"] else "") for c in one["cells"]
+        ]
         lines.append("| " + " | ".join([one["name"], *cells]) + " |")
     return lines
 

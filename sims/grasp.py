@@ -288,6 +288,7 @@ class GraspTask(VecEnv):
         seen = {} if self._visible is None else {"visible": self._visible}
         return seen | {
             "success": is_success(situation), "held": situation.held, "lift": situation.lift,
+            "grasp_distance": situation.grasp_distance, "touching": self._body.touch.any(1),
             "palm_height": situation.palm_height, "kind": self._params.kind, "reset_kind": self._reset_kind,
         }  # fmt: skip
 

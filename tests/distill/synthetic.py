@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from handsight.distill.comparison import Comparison, Entry, Origin, unique_names
+from handsight.distill.comparison import Comparison
+from handsight.distill.disagreement import Disagreement
+from handsight.distill.entry import Entry, Origin, unique_names
 from handsight.distill.evaluation import Evaluation
-from handsight.distill.observability import Disagreement
+from handsight.distill.phases import UNKNOWN
 from handsight.distill.study_results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Match, Study, flatness
 
 EPISODES, STEPS = 512, 36
@@ -18,7 +20,7 @@ SUCCESS = {
     "state teacher": (0.93, 0.91),
     "state → stereo": (0.86, 0.62),
     "depth teacher, warm start": (0.96, 0.89),
-    "depth → stereo": (0.93, 0.83),
+    "depth → stereo, warm start": (0.93, 0.83),
 }
 """Probability with the object in view at reset, and out of view."""
 
@@ -33,7 +35,7 @@ def comparison(seeds: int = 1) -> Comparison:
         draws = np.random.default_rng([list(SUCCESS).index(role), seed])
         evaluation = invented(role, draws)
         teacher = taught_by(name) if "→" in role else None
-        sight = role.split()[-1] if "→" in role else role.split()[0]
+        sight = "stereo" if teacher else role.split()[0]
         both = decisions(role, evaluation, draws) if teacher else None
         entries.append(Entry(name, role, sight, evaluation, origin(role, seed, draws), teacher, both))
     rig = {"height": 32, "width": 32}
@@ -43,7 +45,7 @@ def comparison(seeds: int = 1) -> Comparison:
 
 
 def taught_by(name: str) -> str:
-    return name.replace(" → stereo", " teacher, warm start" if name.startswith("depth") else " teacher")
+    return name.replace(" → stereo", " teacher")
 
 
 def invented(role: str, draws: np.random.Generator) -> Evaluation:
@@ -66,6 +68,7 @@ def invented(role: str, draws: np.random.Generator) -> Evaluation:
         kind=kind,
         reset_kind=np.full(EPISODES, 2),
         visible=visible,
+        phase=np.full(visible.shape, UNKNOWN, np.int8),
         object_kinds=KINDS,
         reset_kinds=("near", "easy", "wide"),
         seconds=12.0,
@@ -79,8 +82,14 @@ def decisions(role: str, evaluation: Evaluation, draws: np.random.Generator) -> 
     teacher = draws.normal(0, 0.5, (STEPS, EPISODES, 6))
     blind = (evaluation.in_view[:, :-1].T == 0)[..., None]
     error = draws.normal(0, 1, teacher.shape) * np.where(blind, 0.25 if "state" in role else 0.1, 0.06)
-    both = [actions.clip(-1, 1).astype(np.float32) for actions in (teacher, teacher + error)]
-    return Disagreement(*both, np.ones((STEPS, EPISODES), dtype=bool))
+    sigma = np.broadcast_to(np.where(blind, 0.3 if "state" in role else 0.15, 0.1), teacher.shape)
+    return Disagreement(
+        teacher=teacher.clip(-1, 1).astype(np.float32),
+        student=(teacher + error).clip(-1, 1).astype(np.float32),
+        teacher_std=np.full_like(teacher, 0.1, dtype=np.float32),
+        student_std=sigma.astype(np.float32),
+        valid=np.ones((STEPS, EPISODES), dtype=bool),
+    )
 
 
 def origin(role: str, seed: int, draws: np.random.Generator) -> Origin:
@@ -140,7 +149,7 @@ CELLS = {
     "state teacher": "state-teacher",
     "depth teacher, warm start": "depth-teacher",
     "state → stereo": "state-to-stereo",
-    "depth → stereo": "depth-to-stereo",
+    "depth → stereo, warm start": "depth-to-stereo",
 }
 
 

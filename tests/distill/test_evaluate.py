@@ -9,6 +9,7 @@ import torch
 from handsight.distill.evaluate import evaluate, evaluate_in, summary_table
 from handsight.distill.evaluation import ARRAYS, Evaluation, row_means
 from handsight.distill.intervals import bootstrap, bootstrap_mean, t_interval, wilson
+from handsight.distill.phases import UNKNOWN
 from handsight.errors import HandsightError
 
 from .toy_env import Counting, Scripted, ToyConfig, ToyEnv
@@ -119,6 +120,7 @@ def table(**changes) -> Evaluation:
         "kind": np.array([0, 1, 1, 0]),
         "reset_kind": np.array([0, 0, 0, 0]),
         "visible": np.array([[0.1, 0.0, 0.2], [0.0, 0.0, 0.3], [0.0, 0.2, nan], [0.4, 0.4, 0.4]], np.float32),
+        "phase": np.full((4, 3), UNKNOWN, np.int8),
     }
     return Evaluation(**(columns | changes), object_kinds=("box", "cylinder"), reset_kinds=("wide",))
 

@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from handsight.distill.disagreement import Disagreement, Listener, disagreement
 from handsight.distill.evaluate import evaluate_in
 from handsight.distill.intervals import Interval
 from handsight.distill.observability import (
-    Disagreement,
-    Listener,
-    disagreement,
-    observability_gap,
     retention,
     success_gap,
     unexplained_variance,
@@ -79,10 +76,6 @@ def test_unexplained_variance_interval_covers_the_truth():
     share = unexplained_variance(teacher, student, np.ones((10, 300), dtype=bool))
     assert share.low < 0.25 < share.high
     assert share.high - share.low < 0.05
-
-
-def test_control_student_removes_optimisation_error():
-    assert observability_gap(Interval(0.14, 0.1, 0.2), Interval(0.04, 0.0, 0.1)) == pytest.approx(0.1)
 
 
 def test_teacher_is_asked_on_the_states_of_the_student_with_its_own_memory(toy_sims):

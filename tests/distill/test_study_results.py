@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handsight.distill.disagreement import Disagreement
 from handsight.distill.intervals import plain
-from handsight.distill.observability import Disagreement
 from handsight.distill.stored_comparison import load_decisions, save_decisions, thinned
 from handsight.distill.study_results import Study, as_stored, flatness
 from handsight.errors import HandsightError
@@ -55,12 +55,14 @@ def test_decisions_are_kept_to_a_64th_even_where_they_jump_from_end_to_end(tmp_p
     teacher = draws.uniform(-1, 1, (5, 11, 3)).astype(np.float32)
     teacher[1], teacher[2] = 1.0, -1.0
     student = -teacher
-    both = Disagreement(teacher, student, draws.random((5, 11)) < 0.7)
+    sigma = np.full_like(teacher, 0.25)
+    both = Disagreement(teacher, student, sigma, sigma / 2, draws.random((5, 11)) < 0.7)
     save_decisions(both, tmp_path / "d.npz")
     again = load_decisions(tmp_path / "d.npz")
     assert np.abs(again.teacher - teacher).max() <= 0.5 / 64 + 1e-6
     assert np.abs(again.student - student).max() <= 0.5 / 64 + 1e-6
     np.testing.assert_array_equal(again.valid, both.valid)
+    np.testing.assert_array_equal(again.student_std, both.student_std)
     assert again.unexplained().value == pytest.approx(both.unexplained().value, rel=0.01)
 
 

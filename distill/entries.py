@@ -1,0 +1,150 @@
+"""From loaded policies to the entries of a comparison: each evaluated on the same resets, students with their teacher
+listening, and everything that was evaluated before read from the run folders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from .. import sims
+from ..policies.policy import Policy
+from .ablation import AblatedPolicy, kinds_of
+from .contestant import Contestant
+from .disagreement import Disagreement, disagreement
+from .entry import Entry, unique_names
+from .evaluate import HELD_OUT_SEED, evaluate
+from .evaluation import ARRAYS, Evaluation
+from .intervals import plain
+from .progress import stage
+from .provenance import versions
+
+Found = tuple[Evaluation, Disagreement | None]
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """How every policy of a comparison is tried."""
+
+    episodes: int = 512
+    """Resets to start from, one episode each."""
+    seed: int = HELD_OUT_SEED
+    """Of the resets."""
+    num_envs: int = 256
+    """Worlds stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
+    ablations: bool = False
+    """Also try each policy that has eyes with its images shuffled, frozen and black."""
+    device: str = "cpu"
+    """Where the policies and the environment run."""
+
+    @property
+    def resets(self) -> dict[str, Any]:
+        """What decides which resets are met, as `evaluate` takes it."""
+        return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind")}
+
+
+def make_entries(contestants: Sequence[Contestant], trial: TrialConfig, out: Path) -> list[Entry]:
+    """Try each in the first one's environment; what is not kept in a run folder goes to `out`."""
+    names = unique_names([c.role for c in contestants], [c.origin.seed for c in contestants])
+    env_config, entries = contestants[0].loaded.env_config, []
+    total = sum(1 + len(ablations(c, trial)) for c in contestants) * trial.episodes
+    with stage("Evaluate on the same resets", total, unit="episodes") as progress:
+        for contestant, name in zip(contestants, names, strict=True):
+            taught_by = [i for i, c in enumerate(contestants) if c.origin.digest == contestant.teacher_digest]
+            teacher = contestants[taught_by[0]] if taught_by else None
+            entry = make_entry(contestant, teacher, env_config, trial, out, progress.advance)
+            progress.advance(0, success=float(entry.evaluation.success_at_end.mean()))
+            entries.append(replace(entry, name=name, teacher=names[taught_by[0]] if taught_by else None))
+    return entries
+
+
+def make_entry(
+    contestant: Contestant,
+    teacher: Contestant | None,
+    env_config: sims.EnvConfig,
+    trial: TrialConfig,
+    out: Path,
+    advance: Callable[[int], None] = lambda episodes: None,
+) -> Entry:
+    """All that is found out about one policy: its evaluation, its disagreement with its teacher, its ablations.
+
+    Args:
+        contestant: is tried.
+        teacher: its own, if it is a student whose teacher is compared.
+        env_config: where.
+        trial: how.
+        out: folder for what is found out about a policy that lies in no run folder.
+        advance: called with the number of episodes finished.
+
+    Returns:
+        an entry that is called by its role, like its teacher; `make_entries` tells seeds apart.
+    """
+    kinds = ablations(contestant, trial)
+    evaluation, both = evaluated(contestant, teacher, env_config, trial, out, advance)
+    ablated = {kind: evaluated(contestant, teacher, env_config, trial, out, advance, kind) for kind in kinds}
+    return Entry(
+        name=contestant.role,
+        role=contestant.role,
+        sight=contestant.sight,
+        evaluation=evaluation,
+        origin=contestant.origin,
+        teacher=teacher.role if teacher else None,
+        disagreement=both,
+        ablations={kind: found for kind, (found, _) in ablated.items()},
+        ablated_disagreements={kind: other for kind, (_, other) in ablated.items() if other is not None},
+    )
+
+
+def ablations(contestant: Contestant, trial: TrialConfig) -> tuple[str, ...]:
+    """Kinds of ablation that are tried with this policy."""
+    return kinds_of(contestant.sight) if trial.ablations else ()
+
+
+def evaluated(
+    contestant: Contestant,
+    teacher: Contestant | None,
+    env_config: sims.EnvConfig,
+    trial: TrialConfig,
+    out: Path,
+    advance: Callable[[int], None] = lambda episodes: None,
+    ablation: str | None = None,
+) -> Found:
+    """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder."""
+    who = {"policy": contestant.origin.digest, "teacher": teacher.origin.digest if teacher else None}
+    who |= {"ablation": ablation} if ablation else {}
+    home = Path(contestant.origin.run) if contestant.origin.run else out
+    folder = home / "evaluations" / _key(who, env_config, trial)
+    if (folder / "episodes.npz").is_file():
+        advance(trial.episodes)
+        return Evaluation.load(folder), Disagreement.load(folder / "disagreement.npz") if teacher else None
+    policy: Policy = contestant.loaded.policy
+    policy = AblatedPolicy(policy, ablation) if ablation else policy
+    how = {**trial.resets, "device": trial.device, "advance": advance}
+    if teacher is None:
+        evaluation, both = evaluate(policy, env_config, **how), None
+    else:
+        evaluation, both = disagreement(policy, teacher.loaded.policy, env_config, **how)
+        folder.mkdir(parents=True, exist_ok=True)
+        both.save(folder / "disagreement.npz")
+    evaluation = replace(evaluation, settings=evaluation.settings | who)
+    evaluation.save(folder)
+    return evaluation, both
+
+
+def _key(who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> str:
+    """Of an evaluation: who did what in which worlds, and which columns were written down."""
+    columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
+    wanted = {**who, **trial.resets, "env": plain(asdict(env_config)), "worlds": sources_digest(), "columns": columns}
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def sources_digest() -> str:
+    """Of everything that an evaluation's worlds are made of: our simulator's sources and the packages' versions."""
+    sources = sorted(Path(sims.__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
+    return f"{digest.hexdigest()} {versions()}"
