@@ -142,7 +142,8 @@ def _training(args: BenchArgs) -> list[Row]:
     rows = []
     for config in (TeacherConfig.state(), TeacherConfig.depth()):
         policy_update = replace(config.ppo, aux_warmup_iterations=0)
-        training = TeacherTraining(replace(config, env=args.env, num_envs=args.num_envs, ppo=policy_update))
+        config = replace(config.with_worlds(args.env), num_envs=args.num_envs, ppo=policy_update)
+        training = TeacherTraining(config)
         training.iterate(lambda: False)
         start, count = time.perf_counter(), 5
         parts = [training.iterate(lambda: False) for _ in range(count)]

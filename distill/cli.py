@@ -5,19 +5,20 @@ Only the module of the command asked for is imported, so that `handsight --help`
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import logging
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from .. import __version__
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
+from . import words as choosing
 
 
 class Command(NamedTuple):
@@ -99,14 +100,15 @@ def overview() -> str:
 def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
-        raise UsageError(_unknown("command", name, COMMANDS))
+        raise UsageError(unknown("command", name, COMMANDS))
     from . import options
 
     command = COMMANDS[name]
     module = _module(command)
     config_class, function = getattr(module, command.config), getattr(module, command.function)
     if name not in RESUMABLE:
-        config = options.parse(config_class, rest, f"handsight {name}")
+        default, about, rest = _of_worlds(config_class, rest)
+        config = options.parse(config_class, rest, f"handsight {name}", default, about)
         _check_device(config)
         function(config)
         return
@@ -116,10 +118,30 @@ def _run(words: list[str]) -> None:
         _check_sight(resume, config_class, sight)
         function(resume=resume)
         return
-    default = _preset(config_class, sight, rest) if sight else None
-    training = options.parse_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), default)
+    default, about = None, None
+    if sight:
+        chosen, rest = choosing.take(rest, choosing.WORDS)
+        default, about = _preset(config_class, sight, rest), _about(config_class)
+        default = default.with_worlds(choosing.change(default.env, chosen)) if chosen else default
+    prog = " ".join(filter(None, ["handsight", name, sight]))
+    training = options.parse_training(config_class, rest, prog, default, about)
     _check_device(training.config)
     function(training.config, run_root=training.runs)
+
+
+def _of_worlds(config_class: type, words: list[str]) -> tuple[Any, str | None, list[str]]:
+    """For a command with worlds of its own: the configuration that the options change, what the help says first, and
+    the options without the words that chose the worlds."""
+    worlds = next((field for field in fields(config_class) if field.name == "env"), None)
+    if worlds is None or not callable(worlds.default_factory):
+        return None, None, words
+    chosen, rest = choosing.take(words, choosing.WORDS)
+    default = config_class(env=choosing.change(worlds.default_factory(), chosen)) if chosen else None
+    return default, _about(config_class), rest
+
+
+def _about(config_class: type) -> str:
+    return f"{config_class.__doc__}\n\n{choosing.about()}"
 
 
 def _module(command: Command) -> ModuleType:
@@ -136,7 +158,7 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
-    raise UsageError(_unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
+    raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
 
 
 def _preset(config_class: Any, sight: str, words: list[str]) -> Any:
@@ -183,12 +205,6 @@ def _check_device(config: object) -> None:
     except (RuntimeError, AssertionError) as error:
         here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
         raise UsageError(f"device {device!r} cannot be used here; available: {', '.join(here)}") from error
-
-
-def _unknown(what: str, word: str, available: Sequence[str] | dict[str, Command]) -> str:
-    near = difflib.get_close_matches(word, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
 
 
 @contextmanager

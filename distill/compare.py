@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from ..errors import HandsightError
 from . import checkpoint
+from .alike import check_alike
 from .comparison import Comparison
 from .contestant import Contestant, digest, load_contestant
 from .entries import TrialConfig, make_entries
 from .entry import Entry
 from .evaluate import HELD_OUT_SEED, summary_table
-from .intervals import plain
 from .progress import stage
 from .provenance import provenance
 from .report import write_report
 from .video import Film, file_name, make_film, write_video
 
-WIRING = ("task", "action_space", "control_dt", "rig")
-"""Parts of the signature in which policies that are compared must agree."""
 FILMED = 4
 """Resets in each video."""
 
@@ -100,41 +98,6 @@ def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Contestant]
                 notes.append(f"The teacher of {contestant.origin.checkpoint} is not at {teacher} any more: no gap.")
         contestants.append(contestant)
     return contestants, notes
-
-
-def check_alike(contestants: Sequence[Contestant]) -> list[str]:
-    """Notes on training environments that differ in what may differ.
-
-    Raises:
-        HandsightError: task, action space, camera rig or control rate differ; says in what.
-    """
-    first, notes = contestants[0], []
-    for other in contestants[1:]:
-        signatures = [flat({key: c.loaded.signature.get(key) for key in WIRING}) for c in (first, other)]
-        wrong = differences(*signatures)
-        if wrong:
-            head = f"compare: {other.loaded.path} and {first.loaded.path} cannot be compared; they differ in"
-            raise HandsightError("\n  ".join([head, *wrong]))
-        apart = differences(*(flat(plain(asdict(c.loaded.env_config))) for c in (first, other)))
-        if apart:
-            notes.append(
-                f"{other.loaded.path} was trained in another environment than the one in which all are evaluated "
-                f"(that of {first.loaded.path}): {'; '.join(apart)}."
-            )
-    return notes
-
-
-def flat(tree: Any, name: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by dotted name."""
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {key: leaf for part, sub in tree.items() for key, leaf in flat(sub, f"{name}.{part}".strip(".")).items()}
-
-
-def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """A line for each leaf in which two flat dicts differ."""
-    names = dict.fromkeys([*one, *other])
-    return [f"{n}: {one.get(n)!r} and {other.get(n)!r}" for n in names if plain(one.get(n)) != plain(other.get(n))]
 
 
 def film_all(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HandsightError
+from ..sims.scenes import SceneName, scene
 from .compare import CompareArgs, compare
 from .policy_loading import BEST
 from .run import Run
@@ -31,6 +32,8 @@ class DemoConfig:
 
     runs: Path = Path("runs")
     """Where the demo's folder goes."""
+    scene: SceneName = "wrist"
+    """What can be seen: docs/scenes.md."""
     seed: int = 0
     """Of weights, worlds and batches of all four."""
     from_scratch: bool = False
@@ -86,14 +89,14 @@ def _pairs(state: Path, depth: Path) -> tuple[tuple[str, Path], tuple[str, Path]
 
 
 def _state(config: DemoConfig) -> TeacherConfig:
-    return replace(
-        TeacherConfig.state(), iterations=config.state_iterations, seed=config.seed, num_envs=config.num_envs
-    )
+    preset = TeacherConfig.state().with_worlds(scene(config.scene))
+    return replace(preset, iterations=config.state_iterations, seed=config.seed, num_envs=config.num_envs)
 
 
 def _depth(config: DemoConfig, state: Path) -> TeacherConfig:
     preset = TeacherConfig.depth() if config.from_scratch else TeacherConfig.warm_started(state)
     iterations = config.scratch_iterations if config.from_scratch else config.depth_iterations
+    preset = preset.with_worlds(scene(config.scene))
     return replace(preset, seed=config.seed, num_envs=config.num_envs, iterations=iterations)
 
 

@@ -27,21 +27,31 @@ class Training(Generic[Config]):
     """Run folder to go on with, under its own configuration: allows no other option."""
 
 
-def parse(config_class: type[Config], words: Sequence[str], prog: str) -> Config:
-    """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2."""
-    return tyro.cli(config_class, args=_full(words), prog=prog, config=(tyro.conf.AvoidSubcommands,))
+def parse(
+    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None, about: str | None = None
+) -> Config:
+    """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2. `default`
+    is the configuration whose values the options change, `about` what the help says first."""
+    return tyro.cli(
+        config_class,
+        args=_full(words),
+        prog=prog,
+        description=about or config_class.__doc__,
+        default=default,
+        config=(tyro.conf.AvoidSubcommands,),
+    )
 
 
 def parse_training(
-    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None
+    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None, about: str | None = None
 ) -> Training[Config]:
-    """The same for a training command; `default` is the configuration whose values the options change."""
+    """The same for a training command."""
     training: Any = Training[config_class]  # pyright: ignore[reportInvalidTypeForm]
     return tyro.cli(
         training,
         args=_full(words),
         prog=prog,
-        description=config_class.__doc__,
+        description=about or config_class.__doc__,
         default=None if default is None else Training(default),
         config=(tyro.conf.AvoidSubcommands,),
     )

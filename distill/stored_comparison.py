@@ -2,7 +2,7 @@
 
 comparison.{json,csv,md}     figures and origins, see `Comparison.save`
 policies/<name>/episodes.npz     the evaluation, one row per reset
-policies/<name>/decisions.npz    a student's disagreement with its teacher, actions in steps of 1/64, mean σ
+policies/<name>/decisions.npz    a student's disagreement with its teacher, actions in steps of 1/64
 policies/<name>/metrics.csv      what was logged in training, at most 200 rows
 policies/<name>/ablated-<how>/   the same policy with its images changed
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from . import metrics_file
+from .ablation import kinds_of
 from .comparison import Comparison
 from .disagreement import Disagreement
 from .entry import Entry, Origin
@@ -25,9 +26,12 @@ from .video import file_name
 
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
 ABLATED = "ablated-"
-SIGMAS = ("teacher_std", "student_std")
 LEVELS = 64
 """Actions in [-1, 1] are kept in steps of 1 / LEVELS: an error variance of 2e-5, where actions vary by about 0.1."""
+ABLATED_EPISODES = 64
+"""Of a student with its images changed, decisions in so many of the first episodes are kept."""
+EXACT = ("step", "iteration", "seconds")
+"""Columns of a curve that are not rounded; "seconds" is the cost of all rows so far, left out or not."""
 ROWS = 200
 """Most rows of a curve."""
 
@@ -47,7 +51,8 @@ def load_comparison(folder: Path) -> Comparison:
     for row in facts["policies"]:
         place = _place(folder, row["name"])
         origin = Origin(**{key: row[key] for key in names}, metrics=tuple(metrics_file.read(place / METRICS)))
-        decisions = place / DECISIONS
+        ablated = {how: place / f"{ABLATED}{how}".replace(" ", "-") for how in kinds_of(row["sight"])}
+        ablated = {how: path for how, path in ablated.items() if path.is_dir()}
         entries.append(
             Entry(
                 name=row["name"],
@@ -56,10 +61,9 @@ def load_comparison(folder: Path) -> Comparison:
                 evaluation=Evaluation.load(place),
                 origin=origin,
                 teacher=row["teacher"],
-                disagreement=load_decisions(decisions) if decisions.is_file() else None,
-                ablations={
-                    path.name.removeprefix(ABLATED): Evaluation.load(path) for path in sorted(place.glob(f"{ABLATED}*"))
-                },
+                disagreement=_decisions_in(place),
+                ablations={how: Evaluation.load(path) for how, path in ablated.items()},
+                ablated_disagreements={how: b for how, path in ablated.items() if (b := _decisions_in(path))},
             )
         )
     return Comparison(tuple(entries), facts["settings"], tuple(facts["notes"]))
@@ -72,19 +76,32 @@ def save_entry(entry: Entry, place: Path) -> None:
     if entry.disagreement is not None:
         save_decisions(entry.disagreement, place / DECISIONS)
     for how, evaluation in entry.ablations.items():
-        (place / f"{ABLATED}{how}").mkdir(exist_ok=True)
-        evaluation.save_episodes(place / f"{ABLATED}{how}")
+        inner = place / f"{ABLATED}{how}".replace(" ", "-")
+        inner.mkdir(exist_ok=True)
+        evaluation.save_episodes(inner)
+        if how in entry.ablated_disagreements:
+            save_decisions(entry.ablated_disagreements[how], inner / DECISIONS)
     metrics_file.write(place / METRICS, entry.origin.metrics)
 
 
 def stored(entry: Entry) -> Entry:
     """The entry as `save_entry` keeps it, so that figures worked out before and after storing are the same."""
-    both = entry.disagreement
     return replace(
         entry,
         origin=replace(entry.origin, metrics=thinned(entry.origin.metrics)),
-        disagreement=both and as_stored(both),
+        disagreement=entry.disagreement and stored_decisions(entry.disagreement),
+        ablated_disagreements={
+            how: stored_decisions(_first(both)) for how, both in entry.ablated_disagreements.items()
+        },
     )
+
+
+def stored_decisions(both: Disagreement) -> Disagreement:
+    """Actions in steps of 1 / LEVELS, and of each standard deviation its mean over the action's dimensions."""
+    means = [(np.rint(actions * LEVELS) / LEVELS).astype(np.float32) for actions in (both.teacher, both.student)]
+    spreads = [std.mean(axis=2).astype(np.float16).astype(np.float32) for std in (both.teacher_std, both.student_std)]
+    whole = [np.repeat(spread[..., None], both.teacher.shape[2], axis=2) for spread in spreads]
+    return Disagreement(*means, *whole, both.valid)
 
 
 def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[str, float], ...]:
@@ -94,25 +111,22 @@ def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[st
     common = [i for i in range(len(rows)) if i not in set(rare)]
     room = min(most - len(rare), len(common))
     kept = {common[i] for i in np.linspace(len(common) - 1, 0, room).astype(int)} if room else set()
+    spent = np.cumsum([sum(v for name, v in row.items() if name.startswith("seconds/")) for row in rows])
+    whole = [row if "seconds" in row else row | {"seconds": float(spent[i])} for i, row in enumerate(rows)]
     return tuple(
-        {name: value if name == "step" else float(f"{value:.4g}") for name, value in rows[i].items()}
+        {name: value if name in EXACT else float(f"{value:.4g}") for name, value in whole[i].items()}
         for i in sorted({*rare, *kept})
     )
 
 
 def save_decisions(both: Disagreement, path: Path) -> None:
-    """Write both decisions as whole numbers of 1 / LEVELS; those that are not on this grid are rounded to it."""
+    """Write decisions as `stored_decisions` has them."""
     teacher, student = (np.rint(actions * LEVELS).astype(np.int8) for actions in (both.teacher, both.student))
     # From one step to the next a teacher changes little, and its student differs little from it: small numbers pack.
     change = np.diff(teacher, axis=0, prepend=np.zeros_like(teacher[:1]))
-    np.savez_compressed(
-        path,
-        teacher=change,
-        student=student - teacher,
-        teacher_std=_mean_sigma(both.teacher_std),
-        student_std=_mean_sigma(both.student_std),
-        valid=np.packbits(both.valid, axis=1),
-    )
+    spreads = {name: getattr(both, name).mean(axis=2).astype(np.float16) for name in ("teacher_std", "student_std")}
+    valid = np.packbits(both.valid, axis=1)
+    np.savez_compressed(path, teacher=change, student=student - teacher, valid=valid, **spreads)
 
 
 def load_decisions(path: Path) -> Disagreement:
@@ -121,29 +135,17 @@ def load_decisions(path: Path) -> Disagreement:
         teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
         student = (found["student"] + teacher).astype(np.int8)
         valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
-        sigma = {name: _spread(found[name], teacher.shape) for name in SIGMAS}
-        actions = {"teacher": teacher.astype(np.float32) / LEVELS, "student": student.astype(np.float32) / LEVELS}
-        return Disagreement(**actions, **sigma, valid=valid)
+        spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
+    means = [actions.astype(np.float32) / LEVELS for actions in (teacher, student)]
+    return Disagreement(*means, *(np.repeat(s[..., None], teacher.shape[2], axis=2) for s in spreads), valid)
 
 
-def as_stored(both: Disagreement) -> Disagreement:
-    """What `load_decisions` reads after `save_decisions`."""
-    sigma = {name: _spread(_mean_sigma(getattr(both, name)), both.teacher.shape) for name in SIGMAS}
-    return Disagreement(teacher=_rounded(both.teacher), student=_rounded(both.student), **sigma, valid=both.valid)
+def _decisions_in(place: Path) -> Disagreement | None:
+    return load_decisions(place / DECISIONS) if (place / DECISIONS).is_file() else None
 
 
-def _mean_sigma(std: np.ndarray) -> np.ndarray:
-    """(T, E) float16, mean over the action's dimensions: no figure asks for more. std (T, E, A)."""
-    return std.mean(axis=2).astype(np.float16)
-
-
-def _spread(sigma: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """(T, E) -> (T, E, A) float32, the same in all dimensions."""
-    return np.broadcast_to(sigma.astype(np.float32)[..., None], shape)
-
-
-def _rounded(actions: np.ndarray) -> np.ndarray:
-    return (np.rint(actions * LEVELS) / LEVELS).astype(np.float32)
+def _first(both: Disagreement) -> Disagreement:
+    return Disagreement(*(getattr(both, one.name)[:, :ABLATED_EPISODES] for one in fields(both)))
 
 
 def _place(folder: Path, name: str) -> Path:

@@ -59,6 +59,7 @@ class TeacherTraining:
         self.num_envs = config.num_envs // self.fabric.world_size
         """Worlds of this rank."""
         self.env = self._make_worlds()
+        self._check_range()
         self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, self.fabric)
         self.buffer = self._new_buffer()
@@ -276,6 +277,16 @@ class TeacherTraining:
             learner = str(self.fabric.device)
             return sims.make_remote(config.env, keys, self.num_envs, config.sims, config.remote, learner, rank, ranks)
         return sims.make(config.env, keys, self.num_envs, self.num_envs * rank)
+
+    def _check_range(self) -> None:
+        """Whoever trains in other worlds must not clip away what their cameras show."""
+        policy, rig = self.config.policy, self.env.signature.get("rig", {"depth_max": 0.0})
+        if "depth" in policy.actor_keys and policy.depth_max_m < rig["depth_max"]:
+            self.env.close()
+            raise HandsightError(
+                f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
+                f"{rig['depth_max']} m; start from TeacherConfig.depth().with_worlds(env)"
+            )
 
     def _warm_start(self) -> WarmStart:
         origin, config = self.config.warm_start, self.config.warm

@@ -112,6 +112,10 @@ class TeacherConfig:
         """The depth teacher of the demo, which imitates a state teacher first."""
         return replace(cls.depth(), warm_start=state_teacher, ppo=DEPTH_PPO, iterations=110)
 
+    def with_worlds(self, env: EnvConfig) -> TeacherConfig:
+        """The same training in other worlds: how far the policy sees follows their cameras."""
+        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max))
+
     @property
     def run_name(self) -> str:
         """Name of the run: it tells a warm-started teacher from an end-to-end one."""

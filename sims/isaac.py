@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import HandsightError
 from .engine import TOO_FAST, BodyState, Engine
 from .isaac_process import WorkerFailed, WorkerMissing, WorkerProcess
 from .isaac_spec import HAND_LINKS, LINKS, build_spec, shared_arrays
@@ -68,7 +69,13 @@ class IsaacEngine(Engine):
 
         Raises:
             WorkerError: the worker does not start (`isaac_process.py` names the ways).
+            HandsightError: the scene has a wall.
         """
+        if config.wall is not None:
+            raise HandsightError(
+                "engine 'isaacgym' has no walls: expected a scene without one (wrist, open), found a wall; occluded "
+                "scenes run on engine 'mujoco'"
+            )
         self.num_worlds, self.device = num_worlds, torch.device(device)
         self.model, self._config, self._isaac = build_model(config), config, isaac
         self._ids, self._groups = scene_ids(self.model), tuple(groups)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
+from ..errors import HandsightError
 from .cameras import CameraRig
 from .robot import ARM_JOINTS, DIGITS, HAND_JOINTS, RENDERED, SOFT, add_robot
 
@@ -18,11 +19,34 @@ TABLE_TEXTURES = 6
 
 
 @dataclass(frozen=True)
+class WallConfig:
+    """An upright board on the table, as the side of a bin: it stops hand and object, and hides what stands behind it.
+    The arm's links pass through it, as through the table: like there, only the hand collides."""
+
+    centre: tuple[float, float] = (0.62, 0.285)
+    """m: middle of its footprint on the table, x and y."""
+    half_size: tuple[float, float] = (0.25, 0.008)
+    """m: half extents of its footprint along x and y."""
+    height: float = 0.2
+    """m."""
+    rgb: tuple[float, float, float] = (0.36, 0.25, 0.2)
+    """Colour, 0..1, the same in every world."""
+
+    def __post_init__(self) -> None:
+        if min(*self.half_size, self.height) <= 0:
+            raise HandsightError(
+                f"wall: expected half_size and height above 0 m, found half_size={self.half_size}, height={self.height}"
+            )
+
+
+@dataclass(frozen=True)
 class SceneConfig:
     """What is compiled into the model; all worlds share it."""
 
     rig: CameraRig = field(default_factory=CameraRig)
     """The stereo pair."""
+    wall: WallConfig | None = None
+    """A board on the table, or None: engine `mujoco` only."""
     timestep: float = 0.008
     """Physics step, s."""
     substeps: int = 10
@@ -62,6 +86,8 @@ def build_model(config: SceneConfig) -> mujoco.MjModel:
     _set_options(spec, config)
     add_robot(spec)
     _add_table(spec)
+    if config.wall is not None:
+        _add_wall(spec, config.wall)
     _add_object(spec)
     _add_lights(spec)
     config.rig.add_to(spec)
@@ -115,6 +141,14 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     spec.worldbody.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*TABLE_HALF, 0.02], pos=[*TABLE_CENTRE, -0.02],
         material="table_0", group=RENDERED, contype=0, conaffinity=0,
+    )  # fmt: skip
+
+
+def _add_wall(spec: mujoco.MjSpec, wall: WallConfig) -> None:
+    spec.worldbody.add_geom(
+        name="wall", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*wall.half_size, wall.height / 2],
+        pos=[*wall.centre, wall.height / 2], rgba=[*wall.rgb, 1], group=RENDERED,
+        contype=2, conaffinity=3, condim=4, friction=[0.8, 0.02, 0.0005], **SOFT,
     )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import torch
 
 from handsight.distill import checkpoint
 from handsight.distill import compare as compare_module
-from handsight.distill.compare import CompareArgs, check_alike, compare, differences, flat, gather
+from handsight.distill.alike import check_alike, differences, flat
+from handsight.distill.compare import CompareArgs, compare, gather
 from handsight.distill.contestant import load_contestant
 from handsight.distill.entry import unique_names
 from handsight.distill.policy_loading import policy_tree

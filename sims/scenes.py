@@ -1,0 +1,67 @@
+"""The scenes of the observability-gap study by name: one task, three ways of seeing it. docs/scenes.md shows them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import replace
+from typing import Literal
+
+from ..errors import HandsightError
+from .cameras import CameraRig
+from .grasp import GraspConfig
+from .make import EnvConfig
+from .randomize import Randomization
+from .scene import SceneConfig, WallConfig
+
+SceneName = Literal["wrist", "open", "occluded"]
+
+
+def _beside_the_table(distance: float, elevation: float, target: tuple[float, float, float]) -> CameraRig:
+    """A fixed pair on the robot's left that looks across the table.
+
+    distance m from the pair's middle to `target` (m, world frame); elevation degrees above the horizontal. At 32 x 32
+    pixels an object is 4 to 7 pixels high wherever it stands, and the disparity falls by 3 pixels across the table.
+    """
+    c, s = math.cos(math.radians(elevation)), math.sin(math.radians(elevation))
+    x, y, z = target
+    return CameraRig(
+        mount="world", position=(x, y + distance * c, z + distance * s), right=(-1.0, 0.0, 0.0), up=(0.0, -s, c),
+        baseline=0.1, fov_y=32.0, depth_max=1.1,
+    )  # fmt: skip
+
+
+FIXED = _beside_the_table(distance=0.8, elevation=25.0, target=(0.62, 0.0, 0.08))
+CALIBRATED = GraspConfig(randomization=Randomization(camera_turn=0.005))
+"""A pair that stands still is calibrated in place: 5 mrad are 4 mm on the table, the wrist pair's 15 would be 12."""
+SCENES: dict[SceneName, EnvConfig] = {
+    "wrist": EnvConfig(),
+    "open": EnvConfig(scene=SceneConfig(rig=FIXED), task=CALIBRATED),
+    "occluded": EnvConfig(scene=SceneConfig(rig=FIXED, wall=WallConfig()), task=CALIBRATED),
+}
+"""`wrist`: the pair on the palm; whoever wants to see must look. `open`: a fixed pair sees everything. `occluded`: the
+same pair, and a bin wall before it that hides what stands in the nearer half."""
+
+
+def scene(name: str) -> EnvConfig:
+    """The worlds of a scene.
+
+    Raises:
+        HandsightError: there is none of this name; lists those that there are.
+    """
+    found = {str(known): env for known, env in SCENES.items()}
+    if name not in found:
+        near = difflib.get_close_matches(name, found, 1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise HandsightError(f"unknown scene {name!r}{meant}; available: {', '.join(found)}")
+    return found[name]
+
+
+def with_scene(env: EnvConfig, name: str) -> EnvConfig:
+    """The same engine and threads, with another scene: its model, cameras and task.
+
+    Raises:
+        HandsightError: as `scene`.
+    """
+    chosen = scene(name)
+    return replace(env, scene=chosen.scene, task=chosen.task)
