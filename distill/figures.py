@@ -32,6 +32,13 @@ COLOURS = {
     "state → depth": "#d55e00",
 }
 """By role, after Okabe and Ito: hues tell the chains apart without red against green; teachers are darker."""
+SCRATCH_COLOURS = {
+    "depth teacher": "#00694d",
+    "depth → stereo": "#00a37a",
+    "depth → left eye": "#8fd3bd",
+    "depth → control": "#4d7a6c",
+}
+"""Of depth teachers that learnt from scratch, and of those they taught, where such with a warm start stand beside."""
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -59,10 +66,14 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH = 9.6
 """Of a wide figure, inches."""
+CROWDED = 0.019
+"""Share of the figure's width below which a bar has no room for its number."""
 
 
 def colour(comparison: Comparison, role: str) -> str:
     """The same colour for a role in every figure."""
+    if role + WARM in comparison.roles and role in SCRATCH_COLOURS:
+        return SCRATCH_COLOURS[role]
     others = [r for r in comparison.roles if r.removesuffix(WARM) not in COLOURS]
     return COLOURS.get(role.removesuffix(WARM)) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
 
@@ -143,6 +154,7 @@ def bars(
     """Groups of bars, one per role. One seed: its own interval. Several: their mean and points, and from three on the
     t-interval (two would give one that hides everything). No bar where `height` knows nothing."""
     width = min(0.8 / max(len(roles), 1), 0.22)
+    crowded = width / len(groups) < CROWDED
     for number, role in enumerate(roles):
         entries = [e for e in comparison.of_role(role)]
         for place, group in enumerate(groups):
@@ -158,9 +170,11 @@ def bars(
                 top = max(bar.high, top)
             if len(each) > 1:
                 axes.plot([x] * len(each), [f.value for f in each], "o", color="white", markeredgecolor="#222222", ms=3)
+            if crowded:
+                continue
             axes.annotate(
                 f"{bar.value:.{digits}f}",
-                (x, top),
+                (x, max(top, *(figure.value for figure in each), bar.value)),
                 (0, 2),
                 textcoords="offset points",
                 ha="center",
@@ -174,7 +188,8 @@ def bars(
 def legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
     """The colours of the roles, above the axes."""
     handles = [Patch(color=colour(comparison, role), label=role) for role in roles]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(roles), handlelength=1.0)
+    columns = min(len(roles), 6) if sum(map(len, roles)) < 110 else 4
+    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.0)
 
 
 def learning_figure(comparison: Comparison) -> Figure:
@@ -247,7 +262,7 @@ def visibility_figure(comparison: Comparison) -> Figure:
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     panels[0].set_ylabel("share with the object in view")
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=len(names))
+    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
     return figure
 
 

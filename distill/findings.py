@@ -6,6 +6,7 @@ from .chains import Gap
 from .comparison import Comparison, ExtraLoss
 from .entry import Entry
 from .intervals import Interval
+from .page import MINUS
 from .roles import CONTROL, WARM, cell_of, is_student
 
 
@@ -116,7 +117,8 @@ def _percent(figure: Interval) -> str:
 
 def points(figure: Interval) -> str:
     """A difference of two shares, in percentage points with its interval."""
-    return f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return text.replace("-", MINUS)
 
 
 def _negative(figure: Interval) -> Interval:

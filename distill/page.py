@@ -11,7 +11,7 @@ import jinja2
 
 from .intervals import Interval
 
-DASH = "\N{EN DASH}"
+DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
 def render(template: str, contents: Mapping[str, Any]) -> str:
@@ -61,4 +61,4 @@ def _measured(figure: Interval | Mapping[str, float] | None, scale: float, digit
     if value != value:
         return cell(DASH)
     bounds = f"{low:.{digits}f} {DASH} {high:.{digits}f}" if low == low else ""
-    return cell(f"{value:.{digits}f}{unit}", bounds)
+    return cell(f"{value:.{digits}f}{unit}".replace("-", MINUS), bounds.replace("-", MINUS))

@@ -18,7 +18,7 @@ from .figures import WIDTH, bars, legend, step_label
 from .gap_matrix import Cell
 from .intervals import Interval, t_interval, wilson
 from .over_seeds import Seeded
-from .roles import STUDENTS, TEACHERS, is_student
+from .roles import CONTROL, STUDENTS, TEACHERS, cell_of, is_student
 from .strata import IN_VIEW, OUT_OF_VIEW
 from .study_findings import Verdict
 
@@ -57,9 +57,10 @@ def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
             axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
     axes.axvline(0, color=INK, linewidth=0.9)
     names = [
-        f"{v.scene}, {'warm start' if v.warm else 'from scratch'}\n({_seeds(len(v.loss.chains))})" for v in verdicts
+        f"{v.scene}, {'warm start' if v.warm else 'from scratch'} ({_seeds(len(v.loss.chains))})" for v in verdicts
     ]
     axes.set_yticks(range(len(verdicts)), names)
+    axes.tick_params(axis="y", pad=10)
     axes.set_ylim(len(verdicts) - 0.4, -0.6)
     axes.set_xlabel(
         "← depth-taught lose more     extra loss of the state-taught students, points     state-taught lose more →"
@@ -104,7 +105,7 @@ def _teacher_label(comparison: Comparison, teacher: str) -> str:
     sight, _, start = teacher.partition(", ")
     role = f"{sight} teacher" + (f", {start}" if start else "")
     own = comparison.over_seeds.get(role)
-    return f"{role}\n" + (f"itself {own['success_at_end'].value:.3f}" if own else "")
+    return role + (f" ({own['success_at_end'].value:.3f})" if own else "")
 
 
 def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, top: float) -> None:
@@ -120,14 +121,15 @@ def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, 
     ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
     axes.text(x, y - 0.12, f"{found.value:.3f}", color=ink, ha="center", va="center", fontsize=10)
     low, high = found.both.low, found.both.high
-    bounds = f"{low:.2f} – {high:.2f}" if np.isfinite(low) else ""  # noqa: RUF001
+    digits = 2 if top == 1.0 else 3
+    bounds = f"{low:.{digits}f} – {high:.{digits}f}" if np.isfinite(low) else ""  # noqa: RUF001
     axes.text(x, y + 0.2, f"{bounds}\n{_seeds(len(found.each))}", color=ink, ha="center", va="center", fontsize=6.5)
 
 
 def decomposition_figure(comparison: Comparison) -> Figure:
     """What the students lost, in parts that add up: by whether the object was in view at reset, and, where a control
     student was trained, by learning and by sight, of success and of the teacher's decisions."""
-    roles = [role for role in comparison.roles if is_student(role)]
+    roles = [role for role in comparison.roles if is_student(role) and cell_of(role)[1] != CONTROL]
     gaps = {gap.student: gap for gap in comparison.gaps}
     parts = {part.student: part for part in comparison.decompositions}
     width = 3 if parts else 1
@@ -137,13 +139,15 @@ def decomposition_figure(comparison: Comparison) -> Figure:
         "in view at reset": (GREY, _mean(comparison, gaps, lambda gap: gap.success_part_by_view.get(IN_VIEW))),
         "out of view": ("#e69f00", _mean(comparison, gaps, lambda gap: gap.success_part_by_view.get(OUT_OF_VIEW))),
     }
-    _stacked(panels[0], roles, by_view, _mean(comparison, gaps, lambda gap: gap.success))
-    panels[0].set(title="Success lost, by the reset", xlabel="success gap")
+    _stacked(panels[0], comparison, roles, by_view, _mean(comparison, gaps, lambda gap: gap.success))
+    panels[0].set_title("Success lost, by the reset", pad=20)
+    panels[0].set_xlabel("success gap")
     if parts:
         for axes, (title, unit, names) in zip(panels[1:], CAUSES, strict=True):
             learning, sight, whole = (_mean(comparison, parts, attrgetter(name)) for name in names)
-            _stacked(axes, roles, {"learning": (GREY, learning), "sight": ("#0a5a94", sight)}, whole)
-            axes.set(title=title, xlabel=unit)
+            _stacked(axes, comparison, roles, {"learning": (GREY, learning), "sight": ("#0a5a94", sight)}, whole)
+            axes.set_title(title, pad=20)
+            axes.set_xlabel(unit)
     panels[0].set_yticks(range(len(roles)), roles)
     panels[0].set_ylim(len(roles) - 0.4, -0.6)
     return figure
@@ -164,11 +168,13 @@ def _mean(
 
 def _stacked(
     axes: Axes,
+    comparison: Comparison,
     roles: Sequence[str],
     parts: Mapping[str, tuple[str, Mapping[str, Interval]]],
     whole: Mapping[str, Interval],
 ) -> None:
-    """Bars of parts that add up to a whole, whose interval is drawn; what is below zero grows to the left."""
+    """Bars of parts that add up to a whole, whose interval is drawn but for two seeds; what is below zero grows
+    to the left."""
     for row, role in enumerate(roles):
         right = left = 0.0
         for shade, figures in parts.values():
@@ -180,14 +186,15 @@ def _stacked(
             right, left = (right + value, left) if value >= 0 else (right, left + value)
         if role in whole and right > left:
             total = whole[role]
-            if np.isfinite([total.low, total.high]).all():
+            if np.isfinite([total.low, total.high]).all() and len(comparison.of_role(role)) != 2:
                 axes.plot([total.low, total.high], [row, row], color="#222222", linewidth=1.1)
             axes.plot(total.value, row, "|", color="#222222", markersize=9)
     axes.axvline(0, color=INK, linewidth=0.9)
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     handles = [Patch(color=shade, label=name) for name, (shade, _) in parts.items()]
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.1), ncols=len(parts), handlelength=1.0)
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, ncols=2,
+                handlelength=1.0)  # fmt: skip
 
 
 def ablation_figure(comparison: Comparison) -> Figure:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from .illustrations import Illustrations, Picture
 from .intervals import plain
 from .page import data_uri
 from .report import gap_table, hardware_facts, policy_table, run_table
-from .roles import is_student
+from .roles import cell_of, is_student
 from .study_figures import ablation_figure, decomposition_figure, matrix_figure, sigma_figure, verdict_figure
 from .study_findings import CLAIM, study_limits, verdicts
 from .study_results import Study
@@ -30,6 +31,8 @@ from .study_tables import cell_table, cost_sentence, match_table, role_table, st
 from .video import DEPTH_RANGE
 
 TITLE = "What a student loses when its teacher knew what no camera sees"
+ROOM = 6
+"""Kinds of policy that a figure with a colour for each can show."""
 ABOUT = {
     "wrist": "The stereo pair sits on the palm and its view is narrow: whoever wants to see must look.",
     "occluded": "The pair stands beside the table, and a bin wall before it hides a part of the workspace.",
@@ -60,27 +63,37 @@ def draw(study: Study) -> dict[str, bytes]:
     found = verdicts(study)
     figures: dict[str, Callable[[], Figure]] = {"verdict": partial(verdict_figure, found)} if found else {}
     for scene, comparison in study.comparisons.items():
-        figures |= {f"{scene}-{name}": partial(figure, comparison) for name, figure in _of_scene(comparison).items()}
+        figures |= {f"{scene}-{name}": figure for name, figure in _of_scene(comparison).items()}
     return {f"{name}.svg": drawn(figure) for name, figure in figures.items()}
 
 
-def _of_scene(comparison: Comparison) -> dict[str, Callable[[Comparison], Figure]]:
-    figures: dict[str, Callable[[Comparison], Figure]] = {"success": success_figure, "kinds": kinds_figure}
+def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    """Figures of one scene: the matrix, what was lost and the ablations of all policies, the rest of the main ones."""
+    main = main_policies(comparison)
+    figures = {"success": partial(success_figure, main), "kinds": partial(kinds_figure, main)}
     if any(is_student(role) for role in comparison.roles):
-        figures["matrix"] = matrix_figure
+        figures["matrix"] = partial(matrix_figure, comparison)
     if comparison.gaps:
-        figures["decomposition"] = decomposition_figure
-    if any(gap.unexplained for gap in comparison.gaps):
-        figures["unexplained"] = unexplained_figure
-    if any(gap.student_sigma for gap in comparison.gaps):
-        figures["sigma"] = sigma_figure
+        figures["decomposition"] = partial(decomposition_figure, comparison)
+    if any(gap.unexplained for gap in main.gaps):
+        figures["unexplained"] = partial(unexplained_figure, main)
+    if any(gap.student_sigma for gap in main.gaps):
+        figures["sigma"] = partial(sigma_figure, main)
     if comparison.ablations:
-        figures["ablations"] = ablation_figure
-    if any(entry.origin.metrics for entry in comparison.entries):
-        figures["learning"] = learning_figure
-    if all(entry.evaluation.seen for entry in comparison.entries):
-        figures["visibility"] = visibility_figure
+        figures["ablations"] = partial(ablation_figure, comparison)
+    if any(entry.origin.metrics for entry in main.entries):
+        figures["learning"] = partial(learning_figure, main)
+    if all(entry.evaluation.seen for entry in main.entries):
+        figures["visibility"] = partial(visibility_figure, main)
     return figures
+
+
+def main_policies(comparison: Comparison) -> Comparison:
+    """The teachers and their stereo students alone, where there are more kinds of policy than a figure has room for."""
+    if len(comparison.roles) <= ROOM:
+        return comparison
+    chosen = [e for e in comparison.entries if not is_student(e.role) or cell_of(e.role)[1] == "stereo"]
+    return replace(comparison, entries=tuple(chosen))
 
 
 def contents(study: Study, pictures: Mapping[str, bytes], folder: Path) -> dict[str, Any]:

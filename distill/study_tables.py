@@ -23,21 +23,16 @@ ROLE_HEADS = (
 
 
 def role_table(comparison: Comparison) -> dict[str, Any]:
-    """One row for each kind of policy: over resets if it has one seed, else mean and Student's t over seeds."""
+    """One row for each kind of policy: over resets if it has one seed, else the mean with Student's t over seeds."""
     rows = []
     for role in comparison.roles:
         entries, figures = comparison.of_role(role), comparison.over_seeds[role]
-        alone = len(entries) == 1
-        gap, kept = (figures.get(f"{name}_bootstrap" if alone else name) for name in ("success_gap", "retention"))
-        cells = [
-            cell(len(entries)),
-            share(_over(entries, None)),
-            share(_over(entries, IN_VIEW)),
-            share(_over(entries, OUT_OF_VIEW)),
-            share(_steps_in_view(entries)),
-            number(gap, digits=3),
-            number(kept, digits=3),
-        ]
+        names = ("success_gap", "retention") if len(entries) > 1 else ("success_gap_bootstrap", "retention_bootstrap")
+        shares = (_over(entries, None), _over(entries, IN_VIEW), _over(entries, OUT_OF_VIEW), _steps_in_view(entries))
+        measured = [*map(share, shares), *(number(figures.get(name), digits=3) for name in names)]
+        if len(entries) == 2:
+            measured = [one | {"bounds": ""} for one in measured]  # two seeds give a t-interval that hides everything
+        cells = [cell(len(entries)), *measured]
         rows.append(row(role, cells, colour(comparison, role)))
     return page.table(ROLE_HEADS, rows)
 
