@@ -1,7 +1,8 @@
-"""What remote simulators cost and what they survive: `python benchmarks/disaggregated.py overhead overlap kills`.
+"""What remote simulators cost and survive: `python benchmarks/disaggregated.py overhead overlap transports kills`.
 
 overhead   a step of 3 simulators x 64 worlds with 64 x 64 depth beside the same worlds in this process, in turns
 overlap    an iteration of the depth teacher in turns and with `lag`, beside the longer one of its two halves
+transports a step of worlds that cost nothing to simulate, by each transport that runs without a GPU
 kills      simulators killed, stopped and made to raise in turn, while every row is checked against its actions
 
 Each part writes its figures into benchmarks/results/disaggregated.json as soon as it has them.
@@ -77,38 +78,81 @@ def overhead(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def overlap(args: argparse.Namespace) -> dict[str, Any]:
-    """Seconds of an iteration of the depth teacher, in turns and with one update of lag."""
-    base = replace(TeacherConfig.depth(), sims=f"cpu*{args.simulators}", env=env_config(args.pixels))
+    """Seconds of an iteration of the depth teacher, in turns and with one update of lag: with all the simulators, and
+    with one simulator of one thread beside a learner of one thread, which two cores can run at the same time."""
+    everywhere = overlap_of(args, f"cpu*{args.simulators}", None, args.simulators * args.worlds)
+    torch.set_num_threads(1)
+    return everywhere | {"one_core_each": overlap_of(args, "cpu", 1, 2 * args.worlds)}
+
+
+def overlap_of(args: argparse.Namespace, placement: str, threads: int | None, worlds: int) -> dict[str, Any]:
+    """Both modes by turns, an iteration each, so that other load falls on both."""
+    base = TeacherConfig.depth()
     config = replace(
-        base, num_envs=args.simulators * args.worlds, ppo=replace(base.ppo, aux_warmup_iterations=0),
-        remote=RemoteConfig(spares=0, step_timeout=60.0),
+        base, sims=placement, env=replace(env_config(args.pixels), threads=threads), num_envs=worlds,
+        ppo=replace(base.ppo, aux_warmup_iterations=0), remote=RemoteConfig(spares=0, step_timeout=60.0),
     )  # fmt: skip
-    found = {}
-    for name, lag in (("in_turns", False), ("lag", True)):
-        training = TeacherTraining(replace(config, lag=lag))
-        training.iterate()
-        rows = []
-        for _ in range(args.iterations):
+    trainings = {name: TeacherTraining(replace(config, lag=name == "lag")) for name in ("in_turns", "lag")}
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in trainings}
+    for count in range(args.iterations + 1):
+        for name, training in trainings.items():
             start = time.perf_counter()
             metrics = training.iterate()
-            rows.append({"iteration": time.perf_counter() - start, "collect": metrics["seconds/collect"],
-                         "update": metrics["seconds/update"], "policy_lag": metrics["policy_lag"]})  # fmt: skip
+            row = {"iteration": time.perf_counter() - start, "policy_lag": metrics["policy_lag"]}
+            if count:  # the first one warms up
+                rows[name].append(row | {part: metrics[f"seconds/{part}"] for part in ("collect", "update")})
+    for training in trainings.values():
         training.close()
-        found[name] = {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-    alone = max(found["in_turns"]["collect"], found["in_turns"]["update"])
+    found = {name: {key: statistics.median(row[key] for row in many) for key in many[0]} for name, many in rows.items()}
+    longer = max(found["in_turns"]["collect"], found["in_turns"]["update"])
+    beside = max(found["lag"]["collect"], found["lag"]["update"])
     return found | {
-        "of_the_longer_half_alone": found["lag"]["iteration"] / alone,
-        "of_the_longer_half_beside_the_other": found["lag"]["iteration"]
-        / max(found["lag"]["collect"], found["lag"]["update"]),
-    }
+        "placement": placement, "threads": threads, "worlds": worlds, "pixels": args.pixels, "rows": rows,
+        "of_the_longer_half_alone": found["lag"]["iteration"] / longer,
+        "of_the_longer_half_beside_the_other": found["lag"]["iteration"] / beside,
+    }  # fmt: skip
 
 
-def kills(args: argparse.Namespace) -> dict[str, Any]:
-    """Failures one after the other; the ledger raises at the first row that is not what its action led to."""
+def transports(args: argparse.Namespace) -> dict[str, Any]:
+    """Median seconds from sending actions until the step is gathered, by bytes of observations; in turns, so that
+    other load falls on all."""
+    chained_env = toys()
+    found: dict[str, Any] = {}
+    for worlds in (16, args.worlds, 8 * args.worlds):
+        config = {name: RemoteConfig(transport=name, spares=0, step_timeout=60.0) for name in ("object-store", "gloo")}
+        envs = {
+            name: RemoteVecEnv(chained_env.StillEnv, f"cpu*{args.simulators}", args.simulators * worlds, one)
+            for name, one in config.items()
+        }
+        seconds: dict[str, list[float]] = {name: [] for name in envs}
+        for env in envs.values():
+            env.reset(0)
+        for count in range(args.rounds + 1):
+            for name, env in envs.items():
+                for _ in range(args.steps):
+                    env.step(torch.zeros(env.num_envs, env.action_dim))
+                figures = env.statistics()
+                if count:
+                    seconds[name].append(figures["remote/seconds_transfer"])
+        for env in envs.values():
+            env.close()
+        medians = {name: statistics.median(times) for name, times in seconds.items()}
+        found[str(worlds)] = {"bytes_per_step": figures["remote/bytes_per_step"], "seconds": medians, "rounds": seconds}
+    return {"simulators": args.simulators, "by_worlds_each": found}
+
+
+def toys() -> Any:
+    """The tests' module of worlds, which the simulators must find by its name, too."""
     sys.path.insert(0, str(TOYS))
     os.environ["PYTHONPATH"] = os.pathsep.join([str(TOYS), os.environ.get("PYTHONPATH", "")])
     import chained_env
 
+    return chained_env
+
+
+def kills(args: argparse.Namespace) -> dict[str, Any]:
+    """Failures one after the other; the ledger raises at the first row that is not what its action led to."""
+    chained_env = toys()
     env = RemoteVecEnv(chained_env.ChainedEnv, "cpu*2", 32, RemoteConfig(step_timeout=args.step_timeout))
     ledger, generator = chained_env.Ledger(env.reset(0)), torch.Generator().manual_seed(0)
 
@@ -144,7 +188,7 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "overhead": overhead, "overlap": overlap, "kills": kills,
+    "overhead": overhead, "overlap": overlap, "transports": transports, "kills": kills,
 }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
+from ..errors import HandsightError
 from .footprint import Footprint, FootprintConfig, measure
 from .progress import stage
 from .provenance import provenance
@@ -41,6 +42,8 @@ class CapacityArgs:
     """Numbers of worlds at which memory is measured."""
     device: str = "cpu"
     """What is measured: "cpu" or, with nothing else on it, "cuda:0"."""
+    measured: Path | None = None
+    """JSON file of an earlier run: its measurements are taken, and none are made."""
     check: bool = False
     """Also find the real maximum of both modes by bisection under `check_cap_gib`, at T = 4, and compare."""
     check_cap_gib: float = 2.5
@@ -90,16 +93,12 @@ class Split:
 def capacity(args: CapacityArgs) -> dict[str, Any]:
     """What `handsight capacity` does: measure, print a table, write JSON."""
     memory = args.memory_gib * GIB if args.memory_gib else _machine() / args.devices
+    if args.measured:
+        args = _like(args, args.measured)
     base = FootprintConfig("split", 0, args.sight, args.height, args.width, device=args.device)
-    jobs = 4 + (args.check and 2)
+    jobs = 4 * (args.measured is None) + 2 * args.check
     with stage("capacity", jobs, "measurements") as progress:
-        measured: dict[str, list[Footprint]] = {}
-        for mode in ("together", "split"):
-            for worlds in args.samples:
-                found = measure(replace(base, mode=mode, num_envs=worlds))
-                assert found is not None
-                measured.setdefault(mode, []).append(found)
-                progress.advance()
+        measured = _read(args.measured) if args.measured else _measure(args, base, progress.advance)
         costs = fit(args.samples, measured["together"], measured["split"])
         checks = _check(args, base, costs, progress.advance) if args.check else {}
     row = row_bytes(base)
@@ -107,7 +106,7 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
     splits = best_first(facts, args.devices, memory)
     _show(args, memory, facts, splits, checks)
     result = {
-        "settings": asdict(args) | {"out": None}, "memory": memory, "row_bytes": row,
+        "settings": asdict(args) | {"out": None, "measured": None}, "memory": memory, "row_bytes": row,
         "measured": {mode: [asdict(one) for one in found] for mode, found in measured.items()},
         "costs": asdict(costs), "costs_at_length": asdict(facts), "splits": [asdict(split) for split in splits],
         "check": checks, "provenance": provenance(),
@@ -116,6 +115,33 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         args.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
     return result
+
+
+def _measure(args: CapacityArgs, base: FootprintConfig, advance: Any) -> dict[str, list[Footprint]]:
+    """Both modes at both numbers of worlds."""
+    measured: dict[str, list[Footprint]] = {"together": [], "split": []}
+    for mode, found in measured.items():
+        for worlds in args.samples:
+            one = measure(replace(base, mode=mode, num_envs=worlds))  # type: ignore[arg-type]
+            assert one is not None
+            found.append(one)
+            advance()
+    return measured
+
+
+def _read(file: Path) -> dict[str, list[Footprint]]:
+    """The same, from an earlier run."""
+    measured = json.loads(file.read_text())["measured"]
+    return {mode: [Footprint(**one) for one in found] for mode, found in measured.items()}
+
+
+def _like(args: CapacityArgs, file: Path) -> CapacityArgs:
+    """What was measured is what the table is for."""
+    if not file.is_file():
+        raise HandsightError(f"capacity: no measurements in {file}; expected a JSON file that an earlier --out wrote")
+    settings = json.loads(file.read_text())["settings"]
+    same = {name: settings[name] for name in ("sight", "height", "width", "device")}
+    return replace(args, samples=tuple(settings["samples"]), **same)
 
 
 def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footprint]) -> Costs:

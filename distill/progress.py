@@ -22,6 +22,10 @@ class Stage(Protocol):
         """Say that `n` more units are done, with figures to show beside them, e.g. `advance(4096, success=0.8)`."""
         ...
 
+    def say(self, words: str) -> None:
+        """Show a line that stays, of something that happened."""
+        ...
+
 
 @contextmanager
 def stage(
@@ -72,6 +76,9 @@ class _Bar:
             self._screen.update(self._task, figures=_shown(figures))
         self._screen.advance(self._task, n)
 
+    def say(self, words: str) -> None:
+        self._screen.console.print(words, markup=False, highlight=False, soft_wrap=True)
+
 
 class _Lines:
     """A line now and then, for logs."""
@@ -88,6 +95,9 @@ class _Lines:
         self._figures |= figures
         if time.monotonic() - self._shown_at >= LINE_EVERY:
             self.show()
+
+    def say(self, words: str) -> None:
+        self._console.print(f"{self._title}: {words}", markup=False, highlight=False, soft_wrap=True)
 
     def show(self) -> None:
         """Write one line."""

@@ -199,6 +199,8 @@ def learn(training: TeacherTraining) -> None:
                 log(metrics, training.steps)
                 if progress:
                     progress.advance(per_iteration, **_shown(metrics))
+                    if lost := losses(metrics):
+                        progress.say(lost)
                 if _due(training.iteration, config.validate_every, config.iterations):
                     log(training.validate(stop), training.steps)
                 if _due(training.iteration, config.checkpoint_every, config.iterations):
@@ -211,6 +213,17 @@ def learn(training: TeacherTraining) -> None:
 
 def _due(iteration: int, every: int, last: int) -> bool:
     return every > 0 and (iteration % every == 0 or iteration == last)
+
+
+def losses(metrics: Mapping[str, float]) -> str:
+    """What to tell of simulators that failed meanwhile; nothing if none did."""
+    count, rows = metrics.get("remote/replaced", 0.0), metrics.get("remote/lost_rows", 0.0)
+    if not count and not rows:
+        return ""
+    failed = f"{count:.0f} of the simulators failed, " if count else ""
+    back = metrics["remote/seconds_restart"]
+    after = f"a successor simulates after {back:.1f} s" if back else "a successor is on its way"
+    return f"{failed}{after}; {rows:,.0f} world-steps are missing and not learnt from"
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -24,6 +24,11 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Read by Ray when it is imported."""
+SYSTEM = {
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+    "worker_niceness": 0,  # Ray's 15 would let whatever else runs go before the simulators, for which the learner waits
+}
 STORE_BYTES = 2 * 2**30
 """Most shared memory for observations on their way; taken up only as it is used."""
 QUIET = 40
@@ -79,8 +84,9 @@ def _start_own() -> None:
         log_to_driver=False,
         logging_level=QUIET,
         _temp_dir=str(_folder / "ray"),  # below the private folder: Ray opens its own one to everybody
-        _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
+        _system_config=SYSTEM,
     )
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None  # its essay on every process that dies
     host = context.address_info["node_ip_address"]
     if host != LOOPBACK:
         stop_ray()

@@ -106,7 +106,7 @@ class RemoteVecEnv(VecEnv):
         self._seen: list[dict[str, Tensor]] = [{} for _ in spans]
         """The latest observations, on the host; a lost simulator's rows go on showing its last one."""
         self._log: dict[str, np.dtype] = {}
-        standby.prepare(self.config.spares, maker, self.config.direct)
+        standby.prepare(self.config.spares, maker, self.config.transport)
         self._sent_at = [0.0 for _ in spans]
         self.traffic = Traffic()
 
@@ -137,7 +137,10 @@ class RemoteVecEnv(VecEnv):
         self._sent_at[part] = time.perf_counter()
         for worker in self._crews[part]:
             if not worker.lost:
-                worker.ask_step(rows[worker.worlds.start - start : worker.worlds.stop - start])
+                try:
+                    worker.ask_step(rows[worker.worlds.start - start : worker.worlds.stop - start])
+                except Exception as error:  # Ray Direct Transport speaks with a simulator before it asks
+                    self._lose(worker, error)
 
     def receive(self, part: int = 0) -> Step:
         self._wait(part)
@@ -224,14 +227,14 @@ class RemoteVecEnv(VecEnv):
             while answer is None and (waiting or not worker.lost):
                 try:
                     answer = ray.get(worker.pending, timeout=self.config.build_timeout if waiting else worker.patience)
+                    if worker.lost:
+                        self._welcome(worker)
                 except Exception as error:
-                    own = _own(error)
+                    answer, own = None, _own(error)
                     if isinstance(own, HandsightError):  # what the user got wrong is no failure of a simulator
                         raise own from error
                     self._lose(worker, error)
                 else:
-                    if worker.lost:
-                        self._welcome(worker)
                     if answer is None:
                         break
             answers.append(answer)
@@ -270,11 +273,11 @@ class RemoteVecEnv(VecEnv):
                     return None
                 raise TimeoutError(f"no answer within {time.monotonic() - worker.asked_at:.1f} s")
             packet: Packet = ray.get(worker.pending)
+            if worker.lost:
+                self._welcome(worker)
         except Exception as error:
             self._lose(worker, error)
             return None
-        if worker.lost:
-            self._welcome(worker)
         worker.take(packet)
         return packet
 

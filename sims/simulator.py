@@ -47,7 +47,7 @@ class Packet(NamedTuple):
 
 
 class Simulator:
-    """Its methods are called through Ray; nothing here knows of it."""
+    """Its methods are called through Ray."""
 
     def __init__(self) -> None:
         self._env: VecEnv | None = None
@@ -78,6 +78,12 @@ class Simulator:
         """Import all that worlds need, by making one."""
         with suppress(Exception):  # an engine that has no worlds on the CPU: its imports are done all the same
             maker(num_envs=1, world_offset=0, device="cpu").close()
+
+    def connect(self, transport: str, pair: str, timeout: float, patience: float) -> None:
+        """Join the learner in a process group of two."""
+        from .pair_transport import join
+
+        join(transport, pair, timeout, patience)
 
     def release(self) -> None:
         """Drop the worlds."""

@@ -6,29 +6,32 @@ simulator is followed by one from here, and those that one `RemoteVecEnv` is don
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from .placement import Slot
 from .simulator import Maker, Simulator
 
-_ready: dict[bool, list[Any]] = {False: [], True: []}
-"""On this machine, without and with Ray Direct Transport; what Ray places by resources is always started anew."""
+OBJECT_STORE: Final = "object-store"
+"""The transport that is not Ray Direct Transport."""
+_ready: defaultdict[str, list[Any]] = defaultdict(list)
+"""On this machine, by transport; what Ray places by resources is always started anew."""
 RELEASE_TIMEOUT = 2.0
 """s: a simulator that takes longer to drop its worlds is not worth keeping."""
 
 
-def take(slot: Slot, direct: bool) -> Any:
-    """A simulator's actor. direct: it is able to hand tensors from device to device."""
-    return _ready[direct].pop(0) if _ready[direct] and not slot.resources else _launch(slot, direct)
+def take(slot: Slot, transport: str) -> Any:
+    """A simulator's actor, whose observations are to travel by `transport`."""
+    return _ready[transport].pop(0) if _ready[transport] and not slot.resources else _launch(slot, transport)
 
 
-def prepare(count: int, maker: Maker, direct: bool) -> None:
+def prepare(count: int, maker: Maker, transport: str) -> None:
     """See to it that `count` are ready, or will be soon; `maker` shows them what to import."""
-    while len(_ready[direct]) < count:
-        actor = _launch(Slot("cpu"), direct)
+    while len(_ready[transport]) < count:
+        actor = _launch(Slot("cpu"), transport)
         actor.warm_up.remote(maker)
-        _ready[direct].append(actor)
+        _ready[transport].append(actor)
 
 
 def wait_until_ready(timeout: float) -> None:
@@ -39,7 +42,7 @@ def wait_until_ready(timeout: float) -> None:
     ray.wait(waiting, num_returns=len(waiting), timeout=timeout) if waiting else None
 
 
-def give_back(slot: Slot, direct: bool, actor: Any) -> None:
+def give_back(slot: Slot, transport: str, actor: Any) -> None:
     """Keep a simulator that is not needed any more for whoever is next."""
     import ray
 
@@ -48,7 +51,7 @@ def give_back(slot: Slot, direct: bool, actor: Any) -> None:
     except Exception:  # dead or deaf
         dismiss(actor)
     else:
-        dismiss(actor) if slot.resources else _ready[direct].append(actor)
+        dismiss(actor) if slot.resources else _ready[transport].append(actor)
 
 
 def dismiss(actor: Any) -> None:
@@ -61,14 +64,13 @@ def dismiss(actor: Any) -> None:
 
 def forget() -> None:
     """Their Ray has stopped."""
-    for actors in _ready.values():
-        actors.clear()
+    _ready.clear()
 
 
-def _launch(slot: Slot, direct: bool) -> Any:
+def _launch(slot: Slot, transport: str) -> Any:
     import ray
 
     resources = dict(slot.resources)  # a device of this machine is chosen by its name and reserves nothing
     options: dict[str, Any] = {"num_cpus": resources.pop("CPU", 0), "num_gpus": resources.pop("GPU", 0)}
-    options |= {"resources": resources, "max_restarts": 0, "enable_tensor_transport": direct}
+    options |= {"resources": resources, "max_restarts": 0, "enable_tensor_transport": transport != OBJECT_STORE}
     return ray.remote(**options)(Simulator).remote()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from numpy.typing import NDArray
 
@@ -17,6 +17,8 @@ from . import standby
 from .placement import Slot
 from .simulator import Description, Maker, Packet
 
+PAIRED = ("nccl", "gloo")
+"""Transports by `pair_transport`."""
 NEW_SEED = 1 << 40
 """Added to the seed for each successor: it must not live through the same episodes again."""
 
@@ -27,9 +29,9 @@ class RemoteConfig:
 
     address: str | None = None
     """Of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
-    transport: str = "object-store"
-    """How observations travel: "object-store", through the host's shared memory; or by Ray Direct Transport from device
-    to device: "cuda-ipc" on one host, or the name of another one-sided transport, such as "NIXL" between hosts."""
+    transport: Literal["object-store", "cuda-ipc", "nccl", "gloo"] = standby.OBJECT_STORE
+    """How observations travel: "object-store", through the hosts' shared memory; or by Ray Direct Transport from device
+    to device: "cuda-ipc" between GPUs of one host, "nccl" between GPUs of several, "gloo" between hosts without."""
     double_buffer: bool = False
     """Step the simulators in two halves, so that one simulates while the policy decides for the other."""
     step_timeout: float = 4.0
@@ -44,7 +46,7 @@ class RemoteConfig:
     @property
     def direct(self) -> bool:
         """Whether Ray carries tensors from device to device."""
-        return self.transport != "object-store"
+        return self.transport != standby.OBJECT_STORE
 
 
 class SimulatorError(HandsightError):
@@ -67,11 +69,13 @@ class Worker:
         self.lost_at: float | None = None
         """When the simulator failed whose successor is on its way; None if one is at work."""
         self.asked_at = 0.0
+        self.pair: str | None = None
+        """Name of its process group with the learner, where the transport needs one."""
         self._transport = transport_name(config.transport)
         self._launch()
 
     def _launch(self) -> None:
-        self.actor = standby.take(self.slot, self.config.direct)
+        self.actor = standby.take(self.slot, self.config.transport)
         self.built = self.actor.build.remote(self.maker, self.num_envs, self.world_offset, self.slot.device)
         self.description, self.slowest = None, None
 
@@ -100,6 +104,12 @@ class Worker:
                     f"the simulator on {self.slot} had no worlds after {self.config.build_timeout:.0f} s; asked for "
                     f"{dict(self.slot.resources) or 'no resources'}, and Ray has {ray.available_resources()}"
                 ) from late
+            if self.config.transport in PAIRED:
+                from . import pair_transport
+
+                timeout, patience = self.config.build_timeout, self.config.step_timeout
+                timeout = patience if self.lost else timeout  # the others wait for a successor
+                self.pair = pair_transport.connect(self.actor, self.config.transport, timeout, patience)
         assert self.description is not None
         return self.description
 
@@ -133,7 +143,7 @@ class Worker:
                 f"the simulator on {where} failed {self.failures} times in a row; the last time:\n{error}"
             ) from error
         self._launch()
-        standby.prepare(self.config.spares, self.maker, self.config.direct)
+        standby.prepare(self.config.spares, self.maker, self.config.transport)
         self.asked_at = time.monotonic()
         self.pending = self.actor.begin.remote(self.seed(seed), mix, stagger)
 
@@ -151,7 +161,8 @@ class Worker:
         if self.lost or self.description is None:
             self.kill()
         else:
-            standby.give_back(self.slot, self.config.direct, self.actor)
+            standby.give_back(self.slot, self.config.transport, self.actor)
+            self._part()
 
     def kill(self) -> None:
         """End the process, though it be stopped."""
@@ -159,13 +170,25 @@ class Worker:
         if self.description and not self.slot.resources and not self.config.address:
             with suppress(ProcessLookupError):
                 os.kill(self.description.pid, signal.SIGKILL)
+        self._part()
+
+    def _part(self) -> None:
+        if self.pair:
+            from . import pair_transport
+
+            pair_transport.forget(self.pair)
+            self.pair = None
 
 
 def transport_name(transport: str) -> str:
-    """What Ray calls it; ours is made known to it."""
-    if transport != "cuda-ipc":
-        return transport
-    from . import cuda_ipc
+    """What Ray calls it; ours are made known to it."""
+    if transport == "cuda-ipc":
+        from . import cuda_ipc
 
-    cuda_ipc.register()
-    return cuda_ipc.NAME
+        cuda_ipc.register()
+        return cuda_ipc.NAME
+    if transport in PAIRED:
+        from . import pair_transport
+
+        return pair_transport.register(transport)
+    return transport

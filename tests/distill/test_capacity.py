@@ -3,6 +3,7 @@ import pytest
 from handsight.distill import capacity
 from handsight.distill.capacity import CapacityArgs, Costs, Line, Split, at_length, best_first, fit, largest
 from handsight.distill.footprint import Footprint, FootprintConfig, measure
+from handsight.errors import HandsightError
 
 COSTS = Costs(together=Line(600.0, 4.0), learner=Line(500.0, 1.0), simulator=Line(100.0, 3.0))
 """A network that is large beside the devices of 1,000 bytes."""
@@ -77,3 +78,20 @@ def test_a_cap_is_kept():
     taken = measure(small)
     assert taken is not None and taken.learner > 100 * 2**20 and taken.simulator == 0
     assert measure(FootprintConfig("together", 4, height=32, width=32, cap=taken.learner // 2)) is None
+
+
+def test_a_table_for_other_devices_needs_no_new_measurements(monkeypatch, tmp_path):
+    monkeypatch.setattr(capacity, "row_bytes", lambda config: 10)
+    taken = {
+        "together": (Footprint(1_000, 0), Footprint(2_000, 0)),
+        "split": (Footprint(900, 600), Footprint(1_000, 700)),
+    }
+    monkeypatch.setattr(capacity, "measure", lambda config: taken[config.mode][config.num_envs == 20])
+    file = tmp_path / "measured.json"
+    first = capacity.capacity(CapacityArgs(devices=4, memory_gib=1e-5, height=60, samples=(10, 20), out=file))
+    monkeypatch.setattr(capacity, "measure", None)
+    again = capacity.capacity(CapacityArgs(devices=2, memory_gib=1e-5, measured=file))
+    assert again["costs"] == first["costs"] and again["settings"]["height"] == 60
+    assert {way["simulators"] for way in again["splits"]} == {0, 1}
+    with pytest.raises(HandsightError, match=r"no measurements in .*nowhere.json"):
+        capacity.capacity(CapacityArgs(measured=tmp_path / "nowhere.json"))

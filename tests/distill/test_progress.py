@@ -23,6 +23,15 @@ def test_log_gets_plain_lines_with_rate_and_time_left(monkeypatch):
     ]
 
 
+def test_what_happened_stays_in_the_log_and_above_the_bar():
+    for terminal in (False, True):
+        out = io.StringIO()
+        with stage("teacher", 10, console=Console(file=out, force_terminal=terminal, width=160)) as work:
+            work.say("1 of the simulators failed")
+        lines = [line for line in out.getvalue().splitlines() if "1 of the simulators failed" in line]
+        assert len(lines) == 1
+
+
 def test_resumed_stage_counts_its_own_rate(monkeypatch):
     clock = iter([0.0, 0.0, 10.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))

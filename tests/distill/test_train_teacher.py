@@ -206,3 +206,14 @@ def test_mixed_precision_keeps_weights_and_decisions_in_full(toy_sims, tmp_path)
     weights = checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["policy"]["weights"]
     assert all(value.dtype in (torch.float32, torch.float64) for value in weights.values())
     assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_a_failed_simulator_is_told_of_in_one_line():
+    figures = {"remote/replaced": 1.0, "remote/lost_rows": 1360.0, "remote/seconds_restart": 0.84}
+    assert train_teacher.losses(figures) == (
+        "1 of the simulators failed, a successor simulates after 0.8 s; "
+        "1,360 world-steps are missing and not learnt from"
+    )
+    meanwhile = figures | {"remote/replaced": 0.0, "remote/seconds_restart": 0.0}
+    assert train_teacher.losses(meanwhile).startswith("a successor is on its way; 1,360")
+    assert train_teacher.losses(dict.fromkeys(figures, 0.0)) == train_teacher.losses({}) == ""

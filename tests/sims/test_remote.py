@@ -77,20 +77,22 @@ def test_worlds_do_not_depend_on_where_they_live(ray_cluster):
 @pytest.mark.slow
 @pytest.mark.parametrize(("slots", "share"), [(4, 16), (16, 4)])
 def test_64_worlds_are_the_same_on_4_and_on_16_simulators(ray_cluster, slots, share):
-    near, far = MAKER(slots * share), RemoteVecEnv(MAKER, f"cpu*{slots}", slots * share, RemoteConfig(spares=0))
+    patient = RemoteConfig(spares=0, step_timeout=60.0, build_timeout=600.0)  # sixteen processes start on two cores
+    near, far = MAKER(slots * share), RemoteVecEnv(MAKER, f"cpu*{slots}", slots * share, patient)
     same_worlds(near, far)
     near.close()
     far.close()
 
 
-@pytest.mark.parametrize("double_buffer", [False, True])
-def test_remote_worlds_keep_the_contract(remote, double_buffer):
-    promises = check_vec_env(remote(config=RemoteConfig(double_buffer=double_buffer)))
+@pytest.mark.parametrize("config", [RemoteConfig(), RemoteConfig(double_buffer=True), RemoteConfig(transport="gloo")])
+def test_remote_worlds_keep_the_contract(remote, config):
+    promises = check_vec_env(remote(config=config))
     assert len(promises) == 7 and not any("not offered" in promise for promise in promises)
 
 
 def test_ray_listens_to_this_machine_only(remote):
     remote()
+    remote(config=RemoteConfig(transport="gloo"))
     ours = {inode for pid in family_of(os.getpid()) for inode in _sockets(pid)}
     listening = {inode: address for inode, address in _listening() if inode in ours}
     assert len(listening) >= 4, "Ray's own sockets were not found: the test reads /proc wrongly"
