@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from .chains import ALL
 from .comparison import Comparison
+from .curves import STYLE, WIDTH, band, curve_of
 from .entry import Entry
 from .intervals import Interval, t_interval, wilson
 from .roles import WARM
@@ -40,32 +40,6 @@ SCRATCH_COLOURS = {
 }
 """Of depth teachers that learnt from scratch, and of those they taught, where such with a warm start stand beside."""
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.major.pad": 5,
-    "ytick.major.pad": 5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "handsight",
-}
-WIDTH = 9.6
-"""Of a wide figure, inches."""
 CROWDED = 0.019
 """Share of the figure's width below which a bar has no room for its number."""
 
@@ -201,12 +175,12 @@ def learning_figure(comparison: Comparison) -> Figure:
         taught, entries = "→" in role, comparison.of_role(role)
         axes, look = students if taught else teachers, {"color": colour(comparison, role)}
         pale = any("validation/success_at_end" in metrics for e in entries for metrics in e.origin.metrics)
-        success = [_curve(e, "success_at_end", smooth=pale) for e in entries]
-        _band(axes, success, label=None if pale else role, alpha=0.35 if pale else 1, **look)
-        validated = [_curve(e, "validation/success_at_end") for e in entries]
-        _band(axes, validated, label=role, marker="o", markersize=3, **look)
+        success = [curve_of(e.origin.metrics, "success_at_end", smooth=pale) for e in entries]
+        band(axes, success, label=None if pale else role, alpha=0.35 if pale else 1, **look)
+        validated = [curve_of(e.origin.metrics, "validation/success_at_end") for e in entries]
+        band(axes, validated, label=role, marker="o", markersize=3, **look)
         if taught:
-            _band(errors, [_curve(e, "imitation_error") for e in entries], **look)
+            band(errors, [curve_of(e.origin.metrics, "imitation_error") for e in entries], **look)
     teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
     students.set(title="Students: success at end", ylim=(0, 1.02))
     errors.set(title="Students: imitation error", ylim=(0, None))
@@ -217,33 +191,6 @@ def learning_figure(comparison: Comparison) -> Figure:
         if axes.get_legend_handles_labels()[1]:
             axes.legend(loc="lower right", fontsize=8)
     return figure
-
-
-def _curve(entry: Entry, metric: str, smooth: bool = False) -> NDArray[np.float64]:
-    """(2, R) steps in millions and one metric over training, without the rollouts of a warm start; R may be 0. A
-    noisy one gets a running mean over ten rows, weighted by their episodes."""
-    rows = [metrics for metrics in entry.origin.metrics if metric in metrics and "warm_start" not in metrics]
-    steps, values = (np.array([metrics[name] for metrics in rows]) for name in ("step", metric))
-    if smooth and rows:
-        weights = np.array([metrics.get("episodes", 1.0) for metrics in rows])
-        window = np.ones(min(10, len(rows)))
-        values = np.convolve(values * weights, window)[: len(rows)] / np.convolve(weights, window)[: len(rows)]
-    return np.stack([steps / 1e6, values])
-
-
-def _band(axes: Axes, curves: Sequence[NDArray[np.float64]], label: str | None = None, **look: Any) -> None:
-    """The mean of several curves, (2, R) each, from where all have begun to where the first ends, in a band from
-    their lowest to their highest."""
-    curves = [curve for curve in curves if curve.shape[1]]
-    if not curves:
-        return
-    x = np.unique(np.concatenate([curve[0] for curve in curves]))
-    x = x[(x >= max(curve[0, 0] for curve in curves)) & (x <= min(curve[0, -1] for curve in curves))]
-    y = np.stack([np.interp(x, *curve) for curve in curves])
-    axes.plot(x, y.mean(axis=0), label=label, **look)
-    if len(curves) > 1:
-        band = {"color": look.get("color"), "alpha": 0.18 * look.get("alpha", 1), "linewidth": 0}
-        axes.fill_between(x, y.min(axis=0), y.max(axis=0), **band)
 
 
 def visibility_figure(comparison: Comparison) -> Figure:
@@ -258,7 +205,7 @@ def visibility_figure(comparison: Comparison) -> Figure:
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
         for role in comparison.roles:
             curves = [_share_in_view(entry, rows) for entry in comparison.of_role(role)]
-            _band(axes, curves, role, color=colour(comparison, role), ls="--" if "→" in role else "-")
+            band(axes, curves, role, color=colour(comparison, role), ls="--" if "→" in role else "-")
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     panels[0].set_ylabel("share with the object in view")
     handles, names = panels[0].get_legend_handles_labels()
