@@ -113,6 +113,11 @@ def verify(path: Path | str) -> None:
         _check_file(folder / name, facts)
 
 
+def digest(path: Path | str) -> str:
+    """sha256 of a checkpoint's manifest, which holds the sums of all its files: equal for equal bytes only."""
+    return hashlib.sha256((_readable(Path(path)) / MANIFEST).read_bytes()).hexdigest()
+
+
 def complete(folder: Path | str, pattern: str = f"*{SUFFIX}") -> list[Path]:
     """Checkpoints in the folder whose every byte is as it was written, oldest first."""
     return [path for path in _dated(Path(folder), pattern) if _is_complete(path)]

@@ -15,7 +15,7 @@ from ..errors import HandsightError
 from . import checkpoint
 from .alike import check_alike
 from .comparison import Comparison
-from .contestant import Contestant, digest, load_contestant
+from .contestant import Contestant, load_contestant
 from .entries import TrialConfig, make_entries
 from .entry import Entry
 from .evaluate import HELD_OUT_SEED, summary_table
@@ -32,8 +32,10 @@ FILMED = 4
 class CompareArgs:
     """Evaluate policies on the same held-out resets, and write a report."""
 
-    policies: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
+    study: Path | None = None
+    """TOML file of a study, which is run instead: `handsight study` has its options."""
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
@@ -91,7 +93,7 @@ def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Contestant]
     for contestant in named:
         teacher, wanted = contestant.teacher, contestant.teacher_digest
         if teacher is not None and wanted not in known:
-            if (teacher / checkpoint.MANIFEST).is_file() and digest(teacher) == wanted:
+            if (teacher / checkpoint.MANIFEST).is_file() and checkpoint.digest(teacher) == wanted:
                 contestants.append(load_contestant(teacher, device))
                 known.add(contestants[-1].origin.digest)
             else:

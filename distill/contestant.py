@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,7 @@ def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     meta = run.meta if run else {}
     origin = Origin(
         checkpoint=from_here(str(loaded.path)),
-        digest=digest(loaded.path),
+        digest=checkpoint.digest(loaded.path),
         run=from_here(str(run.path)) if run else None,
         seed=meta.get("seed"),
         config=from_here(json.loads((run.path / CONFIG).read_text())["config"]) if run else {},
@@ -64,8 +63,3 @@ def from_here(tree: Any) -> Any:
     if isinstance(tree, list):
         return [from_here(value) for value in tree]
     return tree.removeprefix(f"{Path.cwd()}/") if isinstance(tree, str) else tree
-
-
-def digest(path: Path) -> str:
-    """sha256 of a checkpoint's manifest, which holds the sums of all its files."""
-    return hashlib.sha256((path / checkpoint.MANIFEST).read_bytes()).hexdigest()

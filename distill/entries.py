@@ -118,8 +118,8 @@ def evaluated(
     who = {"policy": contestant.origin.digest, "teacher": teacher.origin.digest if teacher else None}
     who |= {"ablation": ablation} if ablation else {}
     home = Path(contestant.origin.run) if contestant.origin.run else out
-    folder = home / "evaluations" / _key(who, env_config, trial)
-    if (folder / "episodes.npz").is_file():
+    folder = evaluation_folder(home, who, env_config, trial)
+    if is_evaluated(folder):
         advance(trial.episodes)
         return Evaluation.load(folder), Disagreement.load(folder / "disagreement.npz") if teacher else None
     policy: Policy = contestant.loaded.policy
@@ -134,6 +134,23 @@ def evaluated(
     evaluation = replace(evaluation, settings=evaluation.settings | who)
     evaluation.save(folder)
     return evaluation, both
+
+
+def evaluation_folder(home: Path, who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> Path:
+    """Where an evaluation is kept.
+
+    Args:
+        home: run folder of the policy.
+        who: {"policy": digest of its checkpoint, "teacher": of its teacher's or None}, and "ablation" if there is one.
+        env_config: where.
+        trial: how.
+    """
+    return home / "evaluations" / _key(who, env_config, trial)
+
+
+def is_evaluated(folder: Path) -> bool:
+    """Whether an evaluation is there, whole: its episodes are written last."""
+    return (folder / "episodes.npz").is_file()
 
 
 def _key(who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -129,10 +130,13 @@ class Evaluation:
         self.save_episodes(folder)
 
     def save_episodes(self, folder: Path) -> None:
-        """Write episodes.npz alone: all that `load` needs."""
+        """Write episodes.npz alone: all that `load` needs. It is there whole or not at all."""
         meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ARRAYS}
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        np.savez_compressed(folder / "episodes.npz", meta=np.array(json.dumps(meta)), **arrays)
+        draft = folder / f".episodes.{os.getpid()}.tmp"
+        with draft.open("wb") as file:
+            np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
+        draft.replace(folder / "episodes.npz")
 
     @staticmethod
     def load(folder: Path) -> Evaluation:

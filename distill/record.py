@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -240,5 +239,4 @@ def facts_of(env: VecEnv, env_config: Any, origin: Mapping[str, Any]) -> Facts:
 
 def origin_of(loaded: LoadedPolicy) -> dict[str, Any]:
     """Which policy it is, JSON-able."""
-    digest = hashlib.sha256((loaded.path / checkpoint.MANIFEST).read_bytes()).hexdigest()
-    return {"path": str(loaded.path), "kind": loaded.kind, "sha256": digest}
+    return {"path": str(loaded.path), "kind": loaded.kind, "sha256": checkpoint.digest(loaded.path)}

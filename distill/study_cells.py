@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import HandsightError, unknown
+from .roles import LEFT
 
 TEACHERS = ("state-teacher", "depth-teacher", "depth-teacher-scratch")
 """Kinds of teachers' cells."""
@@ -77,6 +78,18 @@ class Cell:
         if self.is_teacher:
             return None
         return TAUGHT_BY.get(self.source.removesuffix(f"-{MATCHED}"))
+
+    @property
+    def taught_by(self) -> str:
+        """What the teacher of a student sees."""
+        return self.source.split("-")[0]
+
+    @property
+    def seen(self) -> str:
+        """What it sees itself, as `roles.sight_of` calls it."""
+        if self.is_teacher:
+            return self.name.split("-")[0]
+        return {"control": self.taught_by, "left": LEFT}.get(self.sight, self.sight)
 
     @property
     def needs(self) -> tuple[Cell, ...]:

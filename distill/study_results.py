@@ -17,6 +17,7 @@ from ..errors import HandsightError
 from .comparison import Comparison
 from .entry import Entry
 from .intervals import CONFIDENCE, Interval, plain
+from .matching import Match
 from .stored_comparison import load_comparison, save_comparison, stored
 
 STUDY = "study.json"
@@ -69,33 +70,6 @@ class CellResult:
     flatness: Flatness | None = None
     error: str | None = None
     """Last lines of the traceback of a cell that failed."""
-
-
-@dataclass(frozen=True)
-class Match:
-    """Which checkpoint of the stronger teacher of a seed is as good as the best one of the weaker teacher.
-
-    Chosen by success on resets of its own (`resets_seed`), never on those of the final evaluation.
-    """
-
-    scene: str
-    seed: int
-    stronger: str
-    """Kind of cell: "state-teacher" or "depth-teacher"."""
-    weaker: str
-    weaker_success: float
-    """success_at_end of the weaker teacher's best.ckpt."""
-    candidates: dict[str, float]
-    """success_at_end of each periodic checkpoint of the stronger teacher, by name."""
-    chosen: str
-    """The one whose success is nearest to the weaker's; of equals the latest."""
-    episodes: int
-    resets_seed: int
-
-    @property
-    def difference(self) -> float:
-        """Success of the chosen checkpoint minus the weaker teacher's."""
-        return self.candidates[self.chosen] - self.weaker_success
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from . import checkpoint
 from .alike import differences, flat
-from .contestant import digest
 from .intervals import plain
 from .policy_loading import find_checkpoint
 from .run import CONFIG, Run, RunError
@@ -95,12 +94,12 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
 
 def _same_teacher(run: Run, origin: str, expected: Path, found: Path) -> bool:
     """Whether the run learnt from the checkpoint `expected`."""
-    wanted = digest(find_checkpoint(expected))
+    wanted = checkpoint.digest(find_checkpoint(expected))
     saved = checkpoint.complete(run.checkpoints, PERIODIC)
     if origin == "teacher" and saved:  # the student has written down whose bytes they were
         return checkpoint.load(saved[-1])["teacher"]["sha256"] == wanted
     try:
-        return digest(find_checkpoint(found)) == wanted
+        return checkpoint.digest(find_checkpoint(found)) == wanted
     except (OSError, RunError):  # moved, with the whole study: then the end of the path is as it was
         ends = [Path(path).parts[-6:] for path in (expected, found)]
         return ends[0] == ends[1]

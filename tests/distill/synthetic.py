@@ -10,8 +10,9 @@ from handsight.distill.comparison import Comparison
 from handsight.distill.disagreement import Disagreement
 from handsight.distill.entry import Entry, Origin, unique_names
 from handsight.distill.evaluation import Evaluation
+from handsight.distill.matching import Match
 from handsight.distill.phases import UNKNOWN
-from handsight.distill.study_results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Match, Study, flatness
+from handsight.distill.study_results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Study, flatness
 
 EPISODES, STEPS = 512, 36
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -140,7 +141,9 @@ def study(seeds: int = 2) -> Study:
     ]
     cells.append(CellResult("open", 1, "depth-to-stereo", "failed", error="ZeroDivisionError: division by zero"))
     candidates = {"iteration_000050.ckpt": 0.71, "iteration_000100.ckpt": 0.92, "iteration_000160.ckpt": 0.95}
-    match = Match("wrist", 0, "depth-teacher", "state-teacher", 0.91, candidates, "iteration_000100.ckpt", 512, 600_000)
+    match = Match(
+        "wrist", 0, "depth-teacher", "state-teacher", 0.95, 0.91, candidates, "iteration_000100.ckpt", 512, 600_000
+    )
     machine = comparison().settings["provenance"]
     return Study(scenes, {"name": "invented"}, tuple(cells), (match,), machine, ("This is invented.",))
 

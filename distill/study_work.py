@@ -1,0 +1,194 @@
+"""What a piece of a study's work does: train a cell, match the teachers of a seed, evaluate a cell."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from ..sims.make import EnvConfig
+from . import checkpoint
+from .ablation import kinds_of
+from .contestant import Contestant, load_contestant
+from .entries import TrialConfig, evaluation_folder, is_evaluated, make_entry
+from .evaluate import evaluate
+from .matching import Match, choose
+from .policy_loading import BEST, find_checkpoint, load_policy
+from .study_cells import MATCHED, RIVALS, Cell, StudyError, folder
+from .study_runs import PERIODIC, Found, find
+from .study_spec import StudyConfig
+from .train_student import StudentRunConfig, train_student
+from .train_teacher import TeacherConfig, train_teacher
+
+SPEC, MATCH = "spec.json", "match.json"
+"""The study's configuration in its folder; what matching found in the folder of a seed."""
+
+
+def work(out: Path, verb: str, key: str) -> None:
+    """Do one piece of work, or what is left of it."""
+    study, cell = Work(read_spec(out)), Cell.of(key)
+    {"train": study.train, "match": study.match, "evaluate": study.evaluate}[verb](cell)
+
+
+def write_spec(spec: StudyConfig) -> None:
+    """Put the study's configuration where its pieces of work read it."""
+    spec.out.mkdir(parents=True, exist_ok=True)
+    draft = spec.out / f".{SPEC}.tmp"
+    draft.write_text(json.dumps(TypeAdapter(StudyConfig).dump_python(spec, mode="json"), indent=2) + "\n")
+    draft.replace(spec.out / SPEC)
+
+
+def read_spec(out: Path) -> StudyConfig:
+    """The configuration of the study in this folder, wherever the folder is now."""
+    path = out / SPEC
+    if not path.is_file():
+        raise StudyError(f"study {out}: expected a folder with {SPEC}, found none")
+    return replace(TypeAdapter(StudyConfig).validate_json(path.read_text()), out=out)
+
+
+class Work:
+    """A study's work, as far as it lies on the disk: every question is answered from there."""
+
+    def __init__(self, spec: StudyConfig) -> None:
+        self.spec, self.out = spec, spec.out
+
+    def found(self, cell: Cell) -> Found:
+        """What lies in a cell's folder. Raises StudyError where that is another training."""
+        settled = self.settled(cell)
+        return find(self.spec, settled, self.teacher_of(settled)) if settled else Found("new")
+
+    def settled(self, cell: Cell) -> Cell | None:
+        """The cell with its final name; None for a matched student's as long as its teachers are not matched."""
+        if cell.source != MATCHED:
+            return cell
+        match = self.match_of(cell)
+        return cell.settled(match.stronger) if match else None
+
+    def teacher_of(self, cell: Cell) -> Path | None:
+        """The checkpoint that a settled cell learns from, as far as there is one."""
+        if cell.teacher is None:
+            return None
+        source = Cell(cell.scene, cell.seed, cell.teacher)
+        found = self.found(source)
+        if found.state != "finished":
+            raise StudyError(f"cell {cell.key} needs {source.key}, which is not finished")
+        if not cell.matched:
+            return found.path / "checkpoints" / BEST
+        match = self.match_of(cell)
+        assert match is not None
+        return found.path / "checkpoints" / match.chosen
+
+    def train(self, cell: Cell) -> None:
+        """Begin a cell's training, or go on with it."""
+        settled = self.settled(cell)
+        if settled is None:
+            raise StudyError(f"cell {cell.key}: its teachers are not matched yet")
+        found, config = self.found(cell), self.spec.config(settled, self.teacher_of(settled))
+        if found.state == "finished":
+            return
+        run = found.run.path if found.run else None
+        root = folder(self.out, settled)
+        if isinstance(config, TeacherConfig):
+            train_teacher(None if run else config, run, root)
+        else:
+            train_student(None if run else config, run, root)
+
+    def match_of(self, cell: Cell) -> Match | None:
+        """How the teachers of a cell's seed were matched; None if they are not, or were other ones."""
+        path = match_path(self.out, cell)
+        if not path.is_file():
+            return None
+        facts = json.loads(path.read_text())
+        if facts["asked"] != self._asked(cell):
+            return None
+        return TypeAdapter(Match).validate_python(facts["match"])
+
+    def match(self, cell: Cell) -> None:
+        """Choose the checkpoint of the stronger teacher of this seed that is as good as the weaker one's best."""
+        if self.match_of(cell):
+            return
+        successes = {name: self._successes(self.found(Cell(cell.scene, cell.seed, name)).path) for name in RIVALS}
+        match = choose(cell.scene, cell.seed, successes, self.spec.matching)
+        path = match_path(self.out, cell)
+        draft = path.with_name(f".{path.name}.tmp")
+        draft.write_text(json.dumps({"asked": self._asked(cell), "match": TypeAdapter(Match).dump_python(match)}))
+        draft.replace(path)
+
+    def evaluate(self, cell: Cell) -> None:
+        """Evaluate a finished cell, and the chosen checkpoint of its teacher if it was chosen for it."""
+        for contestant, teacher in self.contestants(cell):
+            make_entry(contestant, teacher, self.env(cell), self.trial, self.out)
+
+    def is_evaluated(self, cell: Cell) -> bool:
+        """Whether all that `evaluate` finds out about a finished cell is on the disk."""
+        settled = self.settled(cell)
+        assert settled is not None
+        run, origin = self.found(cell).path, self.teacher_of(settled)
+        teacher = checkpoint.digest(origin) if origin and not settled.is_teacher else None
+        who = [(run, {"policy": checkpoint.digest(find_checkpoint(run)), "teacher": teacher}, settled.seen)]
+        if settled.matched and origin:
+            who.append((origin.parents[1], {"policy": teacher, "teacher": None}, settled.taught_by))
+        return all(
+            is_evaluated(
+                evaluation_folder(home, one | ({"ablation": kind} if kind else {}), self.env(cell), self.trial)
+            )
+            for home, one, sight in who
+            for kind in (None, *(kinds_of(sight) if self.trial.ablations else ()))
+        )
+
+    def env(self, cell: Cell) -> EnvConfig:
+        """The worlds in which a cell is trained and evaluated."""
+        return self.spec.env(cell.scene)
+
+    def contestants(self, cell: Cell) -> list[tuple[Contestant, Contestant | None]]:
+        """The policies of a finished cell, each with its teacher: one, or for a matched student that and its own."""
+        settled = self.settled(cell)
+        assert settled is not None
+        found, origin = self.found(cell), self.teacher_of(settled)
+        own = load_contestant(found.path)
+        if isinstance(self.spec.config(settled, origin), StudentRunConfig):
+            assert origin is not None
+            teacher = load_contestant(origin)
+            if settled.matched:
+                teacher = replace(teacher, role=f"{teacher.role}, {MATCHED}")
+                own = replace(own, role=own.role.replace(" → ", f", {MATCHED} → "))
+                return [(teacher, None), (own, teacher)]
+            return [(own, teacher)]
+        return [(own, None)]
+
+    @property
+    def trial(self) -> TrialConfig:
+        """How every policy is evaluated."""
+        asked = self.spec.evaluation
+        return TrialConfig(asked.episodes, asked.seed, asked.num_envs, asked.reset_kind, ablations=asked.ablations)
+
+    def _asked(self, cell: Cell) -> dict[str, Any]:
+        """What the match of a seed depends on."""
+        rivals = [self.found(Cell(cell.scene, cell.seed, name)) for name in RIVALS]
+        digests = [checkpoint.digest(found.path / "checkpoints" / BEST) for found in rivals if found.run]
+        return {"episodes": self.spec.matching.episodes, "seed": self.spec.matching.seed, "best": digests}
+
+    def _successes(self, run: Path) -> dict[str, float]:
+        """success_at_end of a teacher's best and of all its periodic checkpoints on the matching resets, by name."""
+        checkpoints = [run / "checkpoints" / BEST, *checkpoint.complete(run / "checkpoints", PERIODIC)]
+        asked, successes = self.spec.matching, {}
+        for path in checkpoints:
+            loaded = load_policy(path)
+            result = evaluate(
+                loaded.policy,
+                loaded.env_config,
+                num_envs=min(self.spec.evaluation.num_envs, asked.episodes),
+                reset_kind=self.spec.evaluation.reset_kind,
+                episodes=asked.episodes,
+                seed=asked.seed,
+            )
+            successes[path.name] = float(result.success_at_end.mean())
+        return successes
+
+
+def match_path(out: Path, cell: Cell) -> Path:
+    """Where the match of a seed's teachers is written down."""
+    return out / cell.scene / f"seed{cell.seed}" / MATCH
