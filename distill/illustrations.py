@@ -14,7 +14,7 @@ from .comparison import Comparison
 from .entry import Entry
 from .figures import colour, drawn
 from .gallery import film_moments, moments_figure
-from .policy_loading import LoadedPolicy, load_policy
+from .policy_loading import load_policy
 from .progress import stage
 from .study_results import Study
 from .video import Film, file_name, make_film, write_video
@@ -57,7 +57,9 @@ class Illustrations:
         return TypeAdapter(Illustrations).validate_json(path.read_text()) if path.is_file() else Illustrations()
 
 
-def illustrate(study: Study, folder: Path, moments: int = 3, device: str = "cpu") -> dict[str, Illustrations]:
+def illustrate(
+    study: Study, folder: Path, runs: Path, moments: int = 3, device: str = "cpu"
+) -> dict[str, Illustrations]:
     """Film the first policy of each role of each scene, and the moments that tell the headline's students apart.
 
     Scenes of which no checkpoint is at hand are passed over, and what was made of them before is kept.
@@ -65,18 +67,19 @@ def illustrate(study: Study, folder: Path, moments: int = 3, device: str = "cpu"
     Args:
         study: its entries name their checkpoints.
         folder: of the study's results.
+        runs: the folder from which the entries' checkpoints are told.
         moments: resets in the gallery of a scene.
         device: where policies and environments run.
     """
     made: dict[str, Illustrations] = {}
     for scene, comparison in study.comparisons.items():
         firsts = [comparison.of_role(role)[0] for role in comparison.roles]
-        at_hand = [entry for entry in firsts if Path(entry.origin.checkpoint).is_dir()]
+        at_hand = [(entry, runs / entry.origin.checkpoint) for entry in firsts if _is_there(runs, entry)]
         if not at_hand:
             continue
         with stage(f"Film {scene}", len(at_hand) + 1, unit="policies") as progress:
             films = _films(comparison, at_hand, folder / scene, device, progress.advance)
-            told = _moments(comparison, folder / scene, moments, device)
+            told = _moments(comparison, runs, folder / scene, moments, device)
             progress.advance(1)
         made[scene] = Illustrations(told, films)
         made[scene].save(folder / scene)
@@ -84,13 +87,17 @@ def illustrate(study: Study, folder: Path, moments: int = 3, device: str = "cpu"
 
 
 def _films(
-    comparison: Comparison, entries: list[Entry], folder: Path, device: str, advance: Callable[[int], None]
+    comparison: Comparison,
+    entries: list[tuple[Entry, Path]],
+    folder: Path,
+    device: str,
+    advance: Callable[[int], None],
 ) -> tuple[Picture, ...]:
+    """An mp4 of each of the entries, given with their checkpoints."""
     settings, pictures = comparison.settings, []
-    env_config = _load(entries[0], device).env_config
-    for entry in entries:
-        policy = _load(entry, device).policy
-        film = make_film(policy, env_config, FILMED, settings["seed"], settings.get("reset_kind"), device)
+    for entry, checkpoint in entries:
+        loaded = load_policy(checkpoint, device=device)
+        film = make_film(loaded.policy, loaded.env_config, FILMED, settings["seed"], settings.get("reset_kind"), device)
         file = Path("videos") / f"{file_name(entry.role)}.mp4"
         write_video(folder / file, film, title=entry.name, speed=SPEED, tile=112)
         pictures.append(Picture(str(file), film_caption(entry.name, film)))
@@ -104,15 +111,15 @@ def film_caption(name: str, film: Film) -> str:
     return f"{name}: resets 0 to {count - 1}, {good} of {count} end in success; played at {SPEED:g}x."
 
 
-def _moments(comparison: Comparison, folder: Path, count: int, device: str) -> tuple[Picture, ...]:
+def _moments(comparison: Comparison, runs: Path, folder: Path, count: int, device: str) -> tuple[Picture, ...]:
     """Of the headline's first pair of chains."""
     losses = comparison.extra_losses()
     if not losses:
         return ()
     entries = [comparison.entry(name) for name in losses[0].chains[0]]
-    if not all(Path(entry.origin.checkpoint).is_dir() for entry in entries):
+    if not all(_is_there(runs, entry) for entry in entries):
         return ()
-    loaded = [_load(entry, device) for entry in entries]
+    loaded = [load_policy(runs / entry.origin.checkpoint, device=device) for entry in entries]
     students = [(e.name, one.policy, e.evaluation) for e, one in zip(entries, loaded, strict=True)]
     colours, pictures = [colour(comparison, entry.role) for entry in entries], []
     for scenes in film_moments(students[0], students[1], loaded[0].env_config, count, device):
@@ -123,5 +130,5 @@ def _moments(comparison: Comparison, folder: Path, count: int, device: str) -> t
     return tuple(pictures)
 
 
-def _load(entry: Entry, device: str) -> LoadedPolicy:
-    return load_policy(Path(entry.origin.checkpoint), device=device)
+def _is_there(runs: Path, entry: Entry) -> bool:
+    return (runs / entry.origin.checkpoint).is_dir()

@@ -56,15 +56,11 @@ def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
             each = [100 * chain.value for chain in seeded.each]
             axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
     axes.axvline(0, color=INK, linewidth=0.9)
-    names = [
-        f"{v.scene}, {'warm start' if v.warm else 'from scratch'} ({_seeds(len(v.loss.chains))})" for v in verdicts
-    ]
+    names = [f"{v.scene}, {v.kind} ({_seeds(len(v.loss.chains))})" for v in verdicts]
     axes.set_yticks(range(len(verdicts)), names)
     axes.tick_params(axis="y", pad=10)
     axes.set_ylim(len(verdicts) - 0.4, -0.6)
-    axes.set_xlabel(
-        "← depth-taught lose more     extra loss of the state-taught students, points     state-taught lose more →"
-    )
+    axes.set_xlabel("extra loss of the state-taught students, points (right of zero: as the claim has it)")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -122,7 +118,7 @@ def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, 
     axes.text(x, y - 0.12, f"{found.value:.3f}", color=ink, ha="center", va="center", fontsize=10)
     low, high = found.both.low, found.both.high
     digits = 2 if top == 1.0 else 3
-    bounds = f"{low:.{digits}f} – {high:.{digits}f}" if np.isfinite(low) else ""  # noqa: RUF001
+    bounds = f"{low:.{digits}f}–{high:.{digits}f}" if np.isfinite(low) else ""  # noqa: RUF001
     axes.text(x, y + 0.2, f"{bounds}\n{_seeds(len(found.each))}", color=ink, ha="center", va="center", fontsize=6.5)
 
 

@@ -8,14 +8,17 @@ from typing import Literal
 from .comparison import Comparison, ExtraLoss
 from .findings import limits, points
 from .intervals import Interval
+from .observability import gap_differences
 from .over_seeds import Seeded
-from .roles import WARM
+from .roles import ARROW, WARM, role_of_cell
+from .study_cells import MATCHED
 from .study_results import Study
 
 CLAIM = (
     "A student of a teacher that knows the state loses more of its teacher's success than a student of a teacher that "
     "sees only a depth image, because the first teacher acts on what no camera shows."
 )
+STATE_STEREO, DEPTH_STEREO = role_of_cell("state", "stereo"), role_of_cell("depth" + WARM, "stereo")
 Word = Literal["Supported", "Contradicted", "No difference shown"]
 
 
@@ -25,6 +28,8 @@ class Verdict:
 
     scene: str
     loss: ExtraLoss
+    matched: bool = False
+    """Whether the teachers of each seed were brought to equal success first."""
 
     @property
     def interval(self) -> Interval:
@@ -46,8 +51,15 @@ class Verdict:
         return WARM in self.loss.depth_role
 
     @property
+    def kind(self) -> str:
+        """What tells it from the other verdicts of its scene, in a few words."""
+        return "matched teachers" if self.matched else "warm start" if self.warm else "from scratch"
+
+    @property
     def depth_teachers(self) -> str:
         """What the depth teachers are called in a sentence."""
+        if self.matched:
+            return "equally good depth teachers"
         return "depth teachers that began with a warm start" if self.warm else "depth teachers that learnt from scratch"
 
     @property
@@ -71,7 +83,39 @@ def verdicts(study: Study) -> list[Verdict]:
     each = {scene: comparison.extra_losses() for scene, comparison in study.comparisons.items()}
     known = [scene for scene, losses in each.items() if losses]
     order = sorted(known, key=lambda scene: -len(each[scene][0].chains))
-    return [Verdict(scene, loss) for scene in order for loss in each[scene]]
+    found = []
+    for scene in order:
+        found += [Verdict(scene, loss) for loss in each[scene]]
+        matched = matched_loss(study.comparisons[scene])
+        found += [Verdict(scene, matched, matched=True)] if matched else []
+    return found
+
+
+def matched_loss(comparison: Comparison) -> ExtraLoss | None:
+    """The extra loss of stereo students where teachers are equally good: for each seed the matched student of the
+    stronger teacher is set against the student of the weaker one."""
+    students = {(entry.role, entry.origin.seed): entry for entry in comparison.entries if entry.teacher}
+    pairs = []
+    for (role, seed), entry in students.items():
+        if f", {MATCHED}{ARROW}stereo" not in role:
+            continue
+        other = students.get((DEPTH_STEREO if role.startswith("state") else STATE_STEREO, seed))
+        if other is not None:
+            pairs.append((entry, other) if role.startswith("state") else (other, entry))
+    if not pairs:
+        return None
+    sides = zip(*pairs, strict=True)
+    chains = [[(comparison.entry(str(e.teacher)).evaluation, e.evaluation) for e in side] for side in sides]
+    names = tuple((state.name, depth.name) for state, depth in pairs)
+    return ExtraLoss(DEPTH_STEREO, names, gap_differences(chains[0], chains[1]))
+
+
+def study_headline(study: Study) -> str:
+    """The verdict in one sentence."""
+    found = verdicts(study)
+    return (
+        found[0].sentence if found else "No verdict: no state and depth teacher of one scene have stereo students yet."
+    )
 
 
 def over_chains(figure: Seeded) -> Interval:

@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import tyro
 from matplotlib.figure import Figure
+from rich.console import Console
 
 from . import page
 from .comparison import Comparison
 from .figures import drawn, kinds_figure, learning_figure, success_figure, unexplained_figure, visibility_figure
 from .gallery import told_apart
-from .illustrations import Illustrations, Picture
+from .illustrations import Illustrations, Picture, illustrate
 from .intervals import plain
 from .page import data_uri
 from .report import gap_table, hardware_facts, policy_table, run_table
 from .roles import cell_of, is_student
+from .study_cells import MATCHED
 from .study_figures import ablation_figure, decomposition_figure, matrix_figure, sigma_figure, verdict_figure
-from .study_findings import CLAIM, study_limits, verdicts
+from .study_findings import CLAIM, study_headline, study_limits, verdicts
 from .study_results import Study
 from .study_tables import cell_table, cost_sentence, match_table, role_table, study_dict, study_markdown
 from .video import DEPTH_RANGE
@@ -39,6 +42,28 @@ ABOUT = {
     "open": "The pair stands beside the table and sees everything: a control, in which the gap should be small.",
 }
 """What the scenes are for."""
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """Write the report of a study from its results: report.html, report.md, report.json and figures/."""
+
+    results: Annotated[Path, tyro.conf.Positional]
+    """Folder with study.json, as `handsight study` leaves it."""
+    runs: Path | None = None
+    """The study's folder of runs: with it the policies are filmed anew, from their checkpoints."""
+    device: str = "cpu"
+    """Where they are filmed."""
+
+
+def run_report(args: ReportArgs) -> Path:
+    """What `handsight report` does: film if there is what to film, write the report, say where."""
+    study = Study.load(args.results)
+    if args.runs is not None:
+        illustrate(study, args.results, args.runs, device=args.device)
+    path = write_study_report(study, args.results)
+    Console().print(f"{study_headline(study)}\nOpen {path}")
+    return path
 
 
 def write_study_report(study: Study, folder: Path) -> Path:
@@ -89,11 +114,12 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
 
 
 def main_policies(comparison: Comparison) -> Comparison:
-    """The teachers and their stereo students alone, where there are more kinds of policy than a figure has room for."""
+    """The teachers and their stereo students alone, unmatched, where there are more kinds of policy than a figure has
+    room for."""
     if len(comparison.roles) <= ROOM:
         return comparison
-    chosen = [e for e in comparison.entries if not is_student(e.role) or cell_of(e.role)[1] == "stereo"]
-    return replace(comparison, entries=tuple(chosen))
+    main = [e for e in comparison.entries if not is_student(e.role) or cell_of(e.role)[1] == "stereo"]
+    return replace(comparison, entries=tuple(entry for entry in main if MATCHED not in entry.role))
 
 
 def contents(study: Study, pictures: Mapping[str, bytes], folder: Path) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def match_table(study: Study) -> dict[str, Any]:
     rows = [
         row(f"{m.scene}, seed {m.seed}", [
             cell(m.stronger, text=True),
-            cell(f"{max(m.candidates.values()):.3f}"),
+            cell(f"{m.stronger_success:.3f}"),
             cell(m.weaker, text=True),
             cell(f"{m.weaker_success:.3f}"),
             cell(m.chosen.removesuffix(".ckpt"), text=True, code=True),

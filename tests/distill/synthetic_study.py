@@ -10,7 +10,8 @@ import numpy as np
 from handsight.distill.comparison import Comparison
 from handsight.distill.entry import Entry, unique_names
 from handsight.distill.evaluation import Evaluation
-from handsight.distill.study_results import CellResult, Match, Study
+from handsight.distill.matching import Match
+from handsight.distill.study_results import CellResult, Study
 
 from . import synthetic
 
@@ -41,7 +42,9 @@ def study(loss: Mapping[str, float] = LOSS, seeds: int = 5) -> Study:
     cells = [_cell(name, entry) for name, comparison in scenes.items() for entry in comparison.entries]
     cells.append(CellResult("open", 1, "depth-to-control", "failed", error="ZeroDivisionError: division by zero"))
     candidates = {"iteration_000050.ckpt": 0.71, "iteration_000100.ckpt": 0.92, "iteration_000160.ckpt": 0.95}
-    match = Match("wrist", 0, "depth-teacher", "state-teacher", 0.91, candidates, "iteration_000100.ckpt", 512, 600_000)
+    rivals = {"stronger": "depth-teacher", "weaker": "state-teacher", "stronger_success": 0.95, "weaker_success": 0.91}
+    chosen = {"candidates": candidates, "chosen": "iteration_000100.ckpt", "episodes": 512, "resets_seed": 600_000}
+    match = Match("wrist", 0, **rivals, **chosen)
     machine = wrist.settings["provenance"]
     return Study(scenes, {"name": "invented"}, tuple(cells), (match,), machine, ("This is invented.",))
 
