@@ -96,7 +96,8 @@ def moments_figure(films: Mapping[str, Film], colours: Sequence[str], moments: i
     width = len(films) * len(times)
     figure = Figure(figsize=(9.6, 9.6 / (width + 0.35) * len(panels) + 0.55), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)  # type: ignore[union-attr]
-    blocks = figure.subfigures(1, len(films), wspace=0.02, squeeze=False)[0]
+    ratios = [1.025, *[1.0] * (len(films) - 1)]  # the first one has the names of the rows
+    blocks = figure.subfigures(1, len(films), wspace=0.02, width_ratios=ratios, squeeze=False)[0]
     for block, (name, film), colour in zip(blocks, films.items(), colours, strict=True):
         end = film.caption(len(film.success) - 1, 0).split()[-1]
         block.suptitle(f"{name}: {end}", color=colour, fontsize=10, fontweight="bold", x=0.02, ha="left")

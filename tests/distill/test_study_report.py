@@ -128,7 +128,7 @@ def test_seeds_that_disagree_show_no_difference_however_sure_each_of_them_is(who
 
 
 def test_single_seed_is_judged_over_resets_and_says_so():
-    verdict = verdicts(synthetic_study.study(seeds=1))[0]
+    verdict = next(v for v in verdicts(synthetic_study.study(seeds=1)) if v.scene == "wrist")
     assert verdict.interval == verdict.loss.figure.both
     assert "with one training seed, over resets only" in verdict.sentence
 

