@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
@@ -23,6 +23,9 @@ from .progress import stage
 from .provenance import provenance
 from .report import write_report
 from .video import Film, file_name, make_film, write_video
+
+if TYPE_CHECKING:
+    from .study_results import Study
 
 FILMED = 4
 """Resets in each video."""
@@ -62,8 +65,19 @@ class CompareArgs:
         )
 
 
+def run_compare(args: CompareArgs) -> Comparison | Study:
+    """What `handsight compare` does: `compare`, or with `study` run that study, whose file says all else."""
+    if args.study is None:
+        return compare(args)
+    from .study import StudyArgs, study
+
+    if args != CompareArgs(study=args.study, out=args.out):
+        raise HandsightError("compare --study: what is compared, and how, stands in its file; expected only --out")
+    return study(StudyArgs(args.study, out=args.out))
+
+
 def compare(args: CompareArgs) -> Comparison:
-    """What `handsight compare` does: evaluate (or reuse what stands in the run folders), save, film, report."""
+    """Evaluate (or reuse what stands in the run folders), save, film, report."""
     if not args.policies:
         raise HandsightError("compare: expected run folders or checkpoints of the policies to compare, found none")
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")

@@ -69,7 +69,7 @@ def ratio(above: NDArray, below: NDArray) -> NDArray:
     return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _resamples(episodes: int) -> NDArray[np.float64]:
     """(RESAMPLES, E) how often each reset is drawn."""
     drawn = np.random.default_rng(0).integers(0, episodes, (RESAMPLES, episodes))

@@ -106,7 +106,7 @@ class _Lines:
         parts = [f"{self._title}: {self._done:,}/{self._total:,} {self._unit}"]
         if rate:
             parts += [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s"]
-            parts += [f"{_clock((self._total - self._done) / rate)} left"]
+            parts += [f"{clock((self._total - self._done) / rate)} left"]
         parts += [_shown(self._figures)] if self._figures else []
         self._console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
 
@@ -134,7 +134,8 @@ def _shown(figures: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(round(max(seconds, 0.0)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

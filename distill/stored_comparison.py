@@ -101,7 +101,7 @@ def stored_decisions(both: Disagreement) -> Disagreement:
     means = [(np.rint(actions * LEVELS) / LEVELS).astype(np.float32) for actions in (both.teacher, both.student)]
     spreads = [std.mean(axis=2).astype(np.float16).astype(np.float32) for std in (both.teacher_std, both.student_std)]
     whole = [np.repeat(spread[..., None], both.teacher.shape[2], axis=2) for spread in spreads]
-    return Disagreement(*means, *whole, both.valid)
+    return Disagreement(means[0], means[1], whole[0], whole[1], both.valid)
 
 
 def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[str, float], ...]:
@@ -137,7 +137,8 @@ def load_decisions(path: Path) -> Disagreement:
         valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
         spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
     means = [actions.astype(np.float32) / LEVELS for actions in (teacher, student)]
-    return Disagreement(*means, *(np.repeat(s[..., None], teacher.shape[2], axis=2) for s in spreads), valid)
+    whole = [np.repeat(spread[..., None], teacher.shape[2], axis=2) for spread in spreads]
+    return Disagreement(means[0], means[1], whole[0], whole[1], valid)
 
 
 def _decisions_in(place: Path) -> Disagreement | None:
@@ -145,7 +146,8 @@ def _decisions_in(place: Path) -> Disagreement | None:
 
 
 def _first(both: Disagreement) -> Disagreement:
-    return Disagreement(*(getattr(both, one.name)[:, :ABLATED_EPISODES] for one in fields(both)))
+    few = slice(ABLATED_EPISODES)
+    return Disagreement(**{one.name: getattr(both, one.name)[:, few] for one in fields(both)})
 
 
 def _place(folder: Path, name: str) -> Path:

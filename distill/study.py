@@ -51,16 +51,16 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
     """
     spec = read_study(args.file)
     spec = replace(spec, out=args.out or spec.out, jobs=args.jobs or spec.jobs)
-    progress = None
+    work, progress = Work(spec), None
     if not args.collect:
-        runner = Runner(spec, program=program, pause=pause)
-        with shown(runner.progress, Work(spec)) as runner.show:
+        runner = Runner(work, program=program, pause=pause)
+        with shown(work) as runner.show:
             progress = runner.run()
     elif not spec.out.is_dir():
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
     else:
         write_spec(spec)
-    found = collect(Work(spec), {} if progress is None else failures(progress))
+    found = collect(work, {} if progress is None else failures(progress))
     found.save(spec.out / RESULTS)
     if args.report and any(comparison.gaps for comparison in found.comparisons.values()):
         illustrate(found, spec.out / RESULTS, spec.out)

@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import stats
 
 from ..errors import HandsightError
-from .comparison import Comparison
+from .comparison import Comparison, ExtraLoss
 from .entry import Entry
 from .intervals import CONFIDENCE, Interval, plain
 from .matching import Match
+from .observability import gap_differences
+from .roles import WARM, role_of_cell
 from .stored_comparison import load_comparison, save_comparison, stored
 
 STUDY = "study.json"
@@ -107,6 +110,34 @@ class Study:
         found = [c for c in self.cells if (c.scene, c.cell) == (scene, cell) and c.entry]
         return [self.comparisons[scene].entry(c.entry) for c in sorted(found, key=lambda c: c.seed) if c.entry]
 
+    def matched_extra_loss(self, scene: str, chosen: NDArray[np.bool_] | None = None) -> ExtraLoss | None:
+        """`Comparison.extra_losses` once more at equal teacher success: in each seed the chain of the weaker teacher
+        against that of the stronger one's matched checkpoint. None without a seed that has both stereo students.
+
+        chosen (E,) bool: resets to look at.
+        """
+        pairs = []
+        for match in (match for match in self.matches if match.scene == scene):
+            state, depth = (
+                self._chain(scene, match.seed, f"{sight}{'-matched' * (match.stronger == teacher)}-to-stereo")
+                for sight, teacher in (("state", "state-teacher"), ("depth", "depth-teacher"))
+            )
+            pairs += [(state, depth)] if state and depth else []
+        if not pairs:
+            return None
+        first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*pairs, strict=True))
+        names = tuple((state[1].name, depth[1].name) for state, depth in pairs)
+        return ExtraLoss(role_of_cell(f"depth{WARM}", "stereo"), names, gap_differences(first, second, chosen))
+
+    def _chain(self, scene: str, seed: int, cell: str) -> tuple[Entry, Entry] | None:
+        """(teacher, student) of a cell, if it is finished."""
+        comparison = self.comparisons.get(scene)
+        found = [c.entry for c in self.cells if (c.scene, c.seed, c.cell) == (scene, seed, cell) and c.entry]
+        if comparison is None or not found:
+            return None
+        student = comparison.entry(found[0])
+        return (comparison.entry(student.teacher), student) if student.teacher else None
+
     def save(self, folder: Path) -> None:
         """Write study.json and, in a folder for each scene, its comparison with all arrays."""
         for scene, comparison in self.comparisons.items():
@@ -116,6 +147,7 @@ class Study:
             "spec": self.spec,
             "cells": self.cells,
             "matches": self.matches,
+            "extra_loss_at_equal_success": {scene: self.matched_extra_loss(scene) for scene in self.comparisons},
             "cost": self.cost,
             "provenance": self.provenance,
             "notes": self.notes,
@@ -163,7 +195,7 @@ def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
     late = points[points[:, 0] > end * 2 / 3]
     if len(late) < 3 or len(np.unique(late[:, 0])) < 3:
         return None
-    line = stats.linregress(late[:, 0], late[:, 1])
+    line: Any = stats.linregress(late[:, 0], late[:, 1])
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(late) - 2)) * line.stderr
     third = end / 3
     gain = Interval(*(float(slope * third) for slope in (line.slope, line.slope - half, line.slope + half)))

@@ -23,7 +23,6 @@ from .interrupt import Interrupt
 from .study_cells import Cell, StudyError, folder
 from .study_job import is_locked, lock_of, log_of
 from .study_runs import trainings_in
-from .study_spec import StudyConfig
 from .study_work import Work, write_spec
 
 Verb = Literal["train", "match", "evaluate"]
@@ -106,14 +105,14 @@ class Runner:
 
     def __init__(
         self,
-        spec: StudyConfig,
+        work: Work,
         show: Callable[[Progress], None] = lambda progress: None,
         program: Sequence[str] = PROGRAM,
         pause: float = 1.0,
     ) -> None:
         """
         Args:
-            spec: the study.
+            work: the study, and what of it is done.
             show: called whenever something may have changed.
             program: command line of a piece of work's process, without its arguments.
             pause: seconds between two looks at the processes.
@@ -121,10 +120,10 @@ class Runner:
         Raises:
             StudyError: more jobs than cores.
         """
-        self.spec, self.work, self.show = spec, Work(spec), show
+        self.spec, self.work, self.show = work.spec, work, show
         self.program, self.pause = tuple(program), pause
-        self.slots = slots(spec.jobs)
-        self.progress = Progress(tasks_of(spec.cells))
+        self.slots = slots(self.spec.jobs)
+        self.progress = Progress(tasks_of(self.spec.cells))
         self._killed: dict[Task, int] = {}
 
     def run(self) -> Progress:

@@ -280,12 +280,12 @@ class TeacherTraining:
 
     def _check_range(self) -> None:
         """Whoever trains in other worlds must not clip away what their cameras show."""
-        policy, rig = self.config.policy, self.env.signature.get("rig", {"depth_max": 0.0})
-        if "depth" in policy.actor_keys and policy.depth_max_m < rig["depth_max"]:
+        policy, far = self.config.policy, self.env.signature.get("rig", {}).get("depth_max", 0.0)
+        if "depth" in policy.actor_keys and policy.depth_max_m < far:
             self.env.close()
             raise HandsightError(
                 f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
-                f"{rig['depth_max']} m; start from TeacherConfig.depth().with_worlds(env)"
+                f"{far} m; start from TeacherConfig.depth().with_worlds(env)"
             )
 
     def _warm_start(self) -> WarmStart:

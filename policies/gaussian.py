@@ -11,9 +11,20 @@ LOG_TWO_PI = math.log(2 * math.pi)
 
 
 class GaussianHead(nn.Module):
-    """Mean from features, and one learned standard deviation per action, the same in every state."""
+    """Mean from features, and one learned standard deviation per action: the same in every state, or told from the
+    features where `predicted`."""
 
-    def __init__(self, features: int, actions: int, initial_std: float, min_std: float, max_std: float) -> None:
+    def __init__(
+        self,
+        features: int,
+        actions: int,
+        initial_std: float,
+        min_std: float,
+        max_std: float,
+        predicted: bool = False,
+    ) -> None:
+        """predicted: how unsure the policy is depends on what it sees. Its gradient ends at the features, so that they
+        stay those of the mean."""
         super().__init__()
         if not 0 < min_std <= initial_std <= max_std:
             raise ValueError(
@@ -23,14 +34,22 @@ class GaussianHead(nn.Module):
         self.mean = nn.Linear(features, actions)
         self.log_std = nn.Parameter(torch.full((actions,), math.log(initial_std)))
         self.min_std, self.max_std = min_std, max_std
+        if predicted:
+            self.spread = nn.utils.skip_init(nn.Linear, features, actions, bias=False)  # no draw: the mean's stay
+            nn.init.zeros_(self.spread.weight)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (..., F) -> mean (..., A), std (..., A), float32 also under autocast."""
         mean = self.mean(features).float()
-        return mean, self.std().expand_as(mean)
+        if not hasattr(self, "spread"):
+            return mean, self.std().expand_as(mean)
+        log_std = self.log_std + self.spread(features.detach()).float()
+        low, high = math.log(self.min_std), math.log(self.max_std)
+        # Bounded in value but not in gradient: where a clamp holds the value, the gradient still leads it back.
+        return mean, (log_std + (log_std.clamp(low, high) - log_std).detach()).exp()
 
     def std(self) -> Tensor:
-        """(A,) standard deviation."""
+        """(A,) standard deviation; where it is predicted, that of features which are zero."""
         return self.log_std.exp()
 
     @torch.no_grad()

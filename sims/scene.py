@@ -46,7 +46,7 @@ class SceneConfig:
     rig: CameraRig = field(default_factory=CameraRig)
     """The stereo pair."""
     wall: WallConfig | None = None
-    """A board on the table, or None: engine `mujoco` only."""
+    """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
     timestep: float = 0.008
     """Physics step, s."""
     substeps: int = 10

@@ -60,6 +60,9 @@ class StudentConfig:
     """Width of the ELU layer before the action."""
     object_to_action: bool = True
     """Whether the action may read the predicted object position (no gradient flows back through it)."""
+    std: Literal["constant", "predicted"] = "constant"
+    """One standard deviation for all states, or told from what is seen and remembered: how unsure the student is, here
+    and now, of what its teacher would do. Only the latter can differ where the object is hidden."""
     initial_std: float = 0.3
     """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
     min_std: float = 0.02
@@ -138,7 +141,8 @@ class StereoStudent(Policy):
         self.object_head = nn.Linear(self.core.output_size, 3)
         known = self.core.output_size + (3 if config.object_to_action else 0)
         self.trunk = nn.Sequential(nn.Linear(known, config.hidden), nn.ELU())
-        self.head = GaussianHead(config.hidden, action_dim, config.initial_std, config.min_std, config.max_std)
+        bounds = (config.initial_std, config.min_std, config.max_std)
+        self.head = GaussianHead(config.hidden, action_dim, *bounds, predicted=config.std == "predicted")
 
     def _fusion(self, proprio: int) -> nn.Module:
         config = self.config

@@ -28,7 +28,7 @@ from .toy_env import ToyConfig, ToyEnv
 EVERYTHING = ("state", "proprio", "depth", "stereo")
 
 
-def make_teacher(root: Path, sight: str, seed: int = 0, **changes) -> Path:
+def make_teacher(root: Path, sight: str, seed: int = 0, warm: bool = False, **changes) -> Path:
     torch.manual_seed(seed)
     env = ToyEnv(EVERYTHING, 1)
     config = ActorCriticConfig(actor_keys=(sight, "proprio"))
@@ -37,13 +37,13 @@ def make_teacher(root: Path, sight: str, seed: int = 0, **changes) -> Path:
     run.log({"success_at_end": 0.5, "seconds/collect": 3.0, "seconds/update": 2.0}, step=4096)
     run.close()
     tree = policy_tree(policy, config, env.action_dim, env.signature | changes, EnvConfig(), policy.train_keys)
-    checkpoint.save(run.checkpoints / "best.ckpt", tree | {"warm_started_from": None})
+    checkpoint.save(run.checkpoints / "best.ckpt", tree | {"warm_started_from": "runs/other" if warm else None})
     return run.path
 
 
-def make_student(root: Path, teacher: Path, name: str = "student") -> Path:
+def make_student(root: Path, teacher: Path, name: str = "student", config: StudentConfig | None = None) -> Path:
     torch.manual_seed(1)
-    env, config = ToyEnv(EVERYTHING, 1), StudentConfig()
+    env, config = ToyEnv(EVERYTHING, 1), config or StudentConfig()
     policy = StereoStudent(config, env.obs_spec, env.action_dim)
     run = Run.create(name, ToyConfig(), root)
     place = teacher / "checkpoints" / "best.ckpt"
@@ -97,6 +97,41 @@ def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_s
     assert again.as_csv() == first.as_csv()
     compare(args(tmp_path / "c", *chain, seed=5))
     assert len(toy_sims) == built + 2
+
+
+def test_ablations_are_run_where_they_mean_something_and_kept(tmp_path, toy_sims, no_report):
+    teacher = make_teacher(tmp_path / "runs", "state")
+    student = make_student(tmp_path / "runs", teacher)
+    found = compare(args(tmp_path / "a", student, ablations=True))
+    known, pupil = found.entries
+    assert not known.ablations
+    assert list(pupil.ablations) == ["shuffled", "frozen", "left eye black", "right eye black"]
+    assert set(pupil.ablated_disagreements) == set(pupil.ablations)
+    assert {effect.kind for effect in found.ablations} == set(pupil.ablations)
+    returns = [one.episode_return.tolist() for one in (pupil.evaluation, *pupil.ablations.values())]
+    assert len(set(map(tuple, returns))) > 1
+    rows = list(csv.DictReader((tmp_path / "a" / "comparison.csv").open()))
+    assert rows[1]["success_at_end, shuffled"] and not rows[0]["success_at_end, shuffled"]
+    assert "| frozen |" in (tmp_path / "a" / "comparison.md").read_text()
+    built = len(toy_sims)
+    assert compare(args(tmp_path / "b", student, ablations=True)).as_csv() == found.as_csv()
+    assert len(toy_sims) == built
+
+
+def test_roles_come_from_the_checkpoints(tmp_path):
+    state, warm = (make_teacher(tmp_path / name, name, warm=name == "depth") for name in ("state", "depth"))
+    expected = {
+        (state, StudentConfig()): "state → stereo",
+        (state, StudentConfig(fusion="left")): "state → left eye",
+        (state, StudentConfig(sight="left")): "state → left eye",
+        (state, StudentConfig(sight="state")): "state → control",
+        (state, StudentConfig(sight="depth")): "state → depth",
+        (warm, StudentConfig(sight="depth")): "depth → control, warm start",
+        (warm, StudentConfig()): "depth → stereo, warm start",
+    }
+    for number, ((teacher, config), role) in enumerate(expected.items()):
+        assert load_contestant(make_student(tmp_path, teacher, f"student{number}", config)).role == role
+    assert load_contestant(warm).role == "depth teacher, warm start"
 
 
 def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims, no_report):

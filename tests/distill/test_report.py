@@ -88,6 +88,14 @@ def test_difference_within_its_interval_is_not_claimed(monkeypatch):
     assert "The depth teacher's student loses 5.0 points [2.0, 8.0] more" in headline(comparison)[-1]
 
 
+def test_several_seeds_add_what_their_spread_says():
+    said = headline(synthetic.comparison(seeds=3))[-1]
+    assert re.search(
+        r"Over 3 training seeds Student's t gives [\d.-]+ points \[.*\], which (excludes|holds) zero\.", said
+    )
+    assert "Student's t" not in headline(synthetic.comparison())[-1]
+
+
 def test_headline_gives_each_students_success_and_loss():
     comparison = synthetic.comparison()
     first = headline(comparison)[0]

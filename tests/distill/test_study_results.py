@@ -112,3 +112,23 @@ def test_results_are_small_enough_to_commit(study, tmp_path):
     study.save(tmp_path)
     sizes = {path: path.stat().st_size for path in Path(tmp_path).rglob("*") if path.is_file()}
     assert sum(sizes.values()) / 12 < 450_000  # noise packs badly; a real policy's decisions take a third of it
+
+
+def test_extra_loss_at_equal_success_takes_the_matched_chain_of_the_stronger_teacher(study):
+    wrist = study.comparisons["wrist"]
+    state, depth = wrist.entry("state → stereo (seed 0)"), wrist.entry("depth → stereo, warm start (seed 0)")
+    teacher = replace(wrist.entry(depth.teacher), name="matched teacher")
+    worse = replace(depth.evaluation, success_at_end=np.zeros_like(depth.evaluation.success_at_end))
+    matched = replace(depth, name="matched student", teacher="matched teacher", evaluation=worse)
+    cell = next(c for c in study.cells if c.entry == depth.name)
+    whole = replace(
+        study,
+        comparisons={"wrist": replace(wrist, entries=(*wrist.entries, teacher, matched))},
+        cells=(*study.cells, replace(cell, cell="depth-matched-to-stereo", entry="matched student")),
+    )
+    assert study.matched_extra_loss("wrist") is None  # the stronger teacher's matched student is not there
+    extra = whole.matched_extra_loss("wrist")
+    assert extra is not None and extra.chains == ((state.name, "matched student"),)
+    lost = [wrist.entry(e.teacher).evaluation.success_at_end.mean() - v for e, v in
+            ((state, state.evaluation.success_at_end.mean()), (depth, 0.0))]  # fmt: skip
+    assert extra.figure.value == pytest.approx(lost[0] - lost[1])

@@ -15,6 +15,7 @@ from handsight.distill.teacher_training import TeacherTraining
 from handsight.distill.train_teacher import TeacherConfig
 from handsight.distill.warm_start import WarmStartConfig
 from handsight.errors import HandsightError
+from handsight.sims.scenes import SCENES
 from handsight.teachers import ActorCriticConfig, PPOConfig, RolloutStoppedError
 
 SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
@@ -217,3 +218,12 @@ def test_a_failed_simulator_is_told_of_in_one_line():
     meanwhile = figures | {"remote/replaced": 0.0, "remote/seconds_restart": 0.0}
     assert train_teacher.losses(meanwhile).startswith("a successor is on its way; 1,360")
     assert train_teacher.losses(dict.fromkeys(figures, 0.0)) == train_teacher.losses({}) == ""
+
+
+def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path):
+    config = small("depth", env=dataclasses.replace(SCENES["open"], threads=1))
+    with pytest.raises(
+        HandsightError, match=r"depth_max_m is 0.6 m, but the cameras of these worlds see as far as 1.1 m"
+    ):
+        train_teacher.train_teacher(config, run_root=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -114,7 +114,13 @@ class ToyEnv(VecEnv):
         seen = {}
         if {"depth", "stereo"} & set(self.obs_spec):
             seen["visible"] = self._mask(0).float().mean(dim=(1, 2))
-        return seen | {"kind": self.kind.clone(), "reset_kind": self.reset_kind.clone()}
+        distance = (self.palm - self.object).norm(dim=1)
+        about = {
+            "grasp_distance": 0.2 * distance,  # near: within two steps
+            "touching": torch.zeros_like(self.over),
+            "lift": 0.02 * (distance < 0.25),
+        }
+        return seen | about | {"kind": self.kind.clone(), "reset_kind": self.reset_kind.clone()}
 
     def _mask(self, shift: int) -> Tensor:
         """(N, H, W) bool: pixels of the object, the eye moved sideways by `shift` pixels."""

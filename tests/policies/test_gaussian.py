@@ -47,3 +47,43 @@ def test_head_starts_at_its_std():
 def test_impossible_bounds_are_refused():
     with pytest.raises(ValueError, match=r"expected 0 < min_std <= initial_std <= max_std, found min_std=0.7"):
         GaussianHead(2, 3, initial_std=0.6, min_std=0.7, max_std=math.inf)
+
+
+def test_predicted_spread_begins_as_the_constant_one_without_another_draw():
+    torch.manual_seed(0)
+    constant, after = GaussianHead(4, 2, 0.3, 0.02, 1.0), torch.rand(1)
+    torch.manual_seed(0)
+    predicted, after_too = GaussianHead(4, 2, 0.3, 0.02, 1.0, predicted=True), torch.rand(1)
+    features = torch.randn(5, 4)
+    for one, other in zip(constant(features), predicted(features), strict=True):
+        torch.testing.assert_close(one, other)
+    assert after == after_too
+
+
+def test_predicted_spread_learns_where_errors_are_and_leaves_the_features_alone():
+    torch.manual_seed(0)
+    hidden = torch.rand(4096, 1).round()
+    features = torch.cat([hidden, 1 - hidden], dim=1).requires_grad_()
+    error = torch.randn(4096, 1) * (0.1 + 0.4 * hidden)
+    head = GaussianHead(2, 1, 0.3, 0.02, 1.0, predicted=True)
+    optimizer = torch.optim.Adam([head.log_std, head.spread.weight], lr=0.02)
+    for _ in range(300):
+        std = head(features)[1]
+        loss = (std.log() + error.square() / (2 * std.square())).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert features.grad is None
+    std = head(features)[1].detach()
+    assert std[hidden == 1].mean() == pytest.approx(0.5, rel=0.05)
+    assert std[hidden == 0].mean() == pytest.approx(0.1, rel=0.05)
+
+
+def test_predicted_spread_stays_within_its_bounds_and_finds_back():
+    head = GaussianHead(1, 1, 0.3, 0.1, 0.5, predicted=True)
+    with torch.no_grad():
+        head.spread.weight.fill_(10.0)
+    std = head(torch.tensor([[1.0], [-1.0]]))[1]
+    torch.testing.assert_close(std, torch.tensor([[0.5], [0.1]]))
+    std[0].sum().backward()
+    assert head.spread.weight.grad.abs() > 0

@@ -231,3 +231,16 @@ def test_checker_notices_a_broken_promise():
     with pytest.raises(ContractError, match="valid=False where first"):
         check_vec_env(env)
     env.close()
+
+
+def test_what_phases_are_made_of_is_logged_of_each_moment():
+    env = make(config(episode_steps=4), ("state", "proprio"), 4)
+    env.reset(0)
+    step = env.step(torch.zeros(4, 6))
+    now, parts = env.measure(), env.obs_spec["state"]
+    assert {"grasp_distance", "touching", "lift"} <= set(step.log)
+    assert all(torch.equal(step.log[name], now[name]) for name in ("grasp_distance", "touching", "lift"))
+    touch = step.obs["state"][:, parts.part("touch")] > 0
+    assert torch.equal(now["touching"], touch.any(1))
+    assert (now["grasp_distance"] > 0).all() and now["grasp_distance"].shape == (4,)
+    env.close()
