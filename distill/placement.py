@@ -34,7 +34,8 @@ def placement_figure(result: Mapping[str, Any]) -> Figure:
         line = result["costs_at_length"][name]
         lines.plot(worlds, (line["fixed"] + line["per_world"] * worlds) / GIB, color=shade, label=label)
     lines.axhline(memory / GIB, color="#1d1d1f", linewidth=0.9, linestyle="--")
-    lines.annotate("memory of a device", (0, memory / GIB), (4, 3), textcoords="offset points", fontsize=8)
+    where = {"xytext": (-2, -3), "textcoords": "offset points", "ha": "right", "va": "top", "fontsize": 8}
+    lines.annotate("memory of a device", (most, memory / GIB), **where)
     lines.set(
         title="Memory of one process", xlabel="its worlds", ylabel="GiB", xlim=(0, None), ylim=(0, 1.6 * memory / GIB)
     )
@@ -42,6 +43,7 @@ def placement_figure(result: Mapping[str, Any]) -> Figure:
     names = [f"{s['simulators']} + {s['learners']}" if s["simulators"] else "together" for s in splits]
     shades = ["#b5490f" if not split["simulators"] else "#0a5a94" for split in splits]
     drawn = bars.bar(names, [split["worlds"] for split in splits], 0.6, color=shades)
+    bars.margins(y=0.12)
     bars.bar_label(drawn, fmt="{:,.0f}", padding=2, fontsize=8)
     bars.set(title=f"Worlds that fit on {result['settings']['devices']} devices", xlabel="simulators + learners")
     return figure
