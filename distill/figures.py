@@ -40,7 +40,7 @@ SCRATCH_COLOURS = {
 }
 """Of depth teachers that learnt from scratch, and of those they taught, where such with a warm start stand beside."""
 OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
-CROWDED = 0.019
+CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
 
 
@@ -162,8 +162,13 @@ def bars(
 def legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
     """The colours of the roles, above the axes."""
     handles = [Patch(color=colour(comparison, role), label=role) for role in roles]
-    columns = min(len(roles), 6) if sum(map(len, roles)) < 110 else 4
-    axes.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, handlelength=1.0)
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": _columns(roles)}
+    axes.legend(handles=handles, handlelength=1.0, **place)
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Of a legend above a wide figure: as many as fit."""
+    return min(len(names), 6 if sum(map(len, names)) < 90 else 4)
 
 
 def learning_figure(comparison: Comparison) -> Figure:
@@ -209,7 +214,7 @@ def visibility_figure(comparison: Comparison) -> Figure:
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     panels[0].set_ylabel("share with the object in view")
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 6))
+    figure.legend(handles, names, loc="outside upper center", ncols=_columns(names))
     return figure
 
 
