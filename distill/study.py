@@ -18,7 +18,7 @@ from .study_report import write_study_report
 from .study_results import Study
 from .study_runner import PROGRAM, Progress, Runner
 from .study_spec import read_study
-from .study_work import Work, write_spec
+from .study_work import Work
 
 RESULTS = "results"
 """Folder in the study's own for what is small enough to be committed."""
@@ -58,8 +58,6 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
             progress = runner.run()
     elif not spec.out.is_dir():
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
-    else:
-        write_spec(spec)
     found = collect(work, {} if progress is None else failures(progress))
     found.save(spec.out / RESULTS)
     if args.report and any(comparison.gaps for comparison in found.comparisons.values()):

@@ -81,6 +81,9 @@ def _compare(work: Work, scene: str, ready: list[Cell]) -> tuple[Comparison, dic
 
 
 def _is_ready(work: Work, cell: Cell) -> bool:
+    """Whether it is evaluated and, if it is a student, its teacher, too: what is not would be evaluated here."""
+    if not cell.is_teacher and not cell.matched and not all(_is_ready(work, need) for need in cell.needs):
+        return False
     try:
         return _found(work, cell).state == "finished" and work.is_evaluated(cell)
     except HandsightError:

@@ -84,8 +84,9 @@ class Watch:
         parts = [f"{trained[0]} of {trained[1]} cells trained", f"{len(progress.done)} of {len(progress.tasks)} jobs"]
         parts += [f"{len(progress.failed)} failed"] if progress.failed else []
         seconds, unknown = self.left(progress)
-        more = f" and {unknown} jobs of unknown length" if unknown else ""
-        return ", ".join([*parts, f"about {clock(seconds)} left{more}"])
+        if unknown:  # nothing of their kind is finished yet
+            return ", ".join([*parts, f"at least {clock(seconds)} left, without {unknown} jobs of unknown length"])
+        return ", ".join([*parts, f"about {clock(seconds)} left"])
 
     def line(self, running: Running) -> str:
         """One piece of work under way."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -56,10 +57,12 @@ def find(spec: StudyConfig, cell: Cell, teacher: Path | None) -> Found:
         wrong = unlike_in(run, expected)
         if wrong:
             unlike.append("\n    ".join([f"{path} differs in", *wrong]))
-        elif not checkpoint.complete(run.checkpoints, PERIODIC):
-            stub = run  # killed before its first checkpoint: there is nothing to go on with
+        elif is_finished(run, expected.iterations):
+            return Found("finished", run)
+        elif checkpoint.complete(run.checkpoints, PERIODIC):
+            return Found("begun", run)
         else:
-            return Found("finished" if is_finished(run, expected.iterations) else "begun", run)
+            stub = run  # killed before its first checkpoint: there is nothing to go on with
     if unlike and stub is None:
         what = "the study wants what stands first, the run has what stands second"
         raise StudyError("\n  ".join([f"cell {cell.key} cannot adopt what lies in its folder ({what}):", *unlike]))
@@ -95,9 +98,9 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
 def _same_teacher(run: Run, origin: str, expected: Path, found: Path) -> bool:
     """Whether the run learnt from the checkpoint `expected`."""
     wanted = checkpoint.digest(find_checkpoint(expected))
-    saved = checkpoint.complete(run.checkpoints, PERIODIC)
-    if origin == "teacher" and saved:  # the student has written down whose bytes they were
-        return checkpoint.load(saved[-1])["teacher"]["sha256"] == wanted
+    if origin == "teacher":  # the student has written down whose bytes they were
+        with suppress(checkpoint.CheckpointError):
+            return checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))["teacher"]["sha256"] == wanted
     try:
         return checkpoint.digest(find_checkpoint(found)) == wanted
     except (OSError, RunError):  # moved, with the whole study: then the end of the path is as it was

@@ -54,11 +54,20 @@ class Work:
 
     def __init__(self, spec: StudyConfig) -> None:
         self.spec, self.out = spec, spec.out
+        self._finished: dict[Cell, Found] = {}
+        """What has been seen to be finished: it stays so, and to make sure means to read its checkpoint."""
 
     def found(self, cell: Cell) -> Found:
         """What lies in a cell's folder. Raises StudyError where that is another training."""
         settled = self.settled(cell)
-        return find(self.spec, settled, self.teacher_of(settled)) if settled else Found("new")
+        if settled is None:
+            return Found("new")
+        if settled not in self._finished:
+            found = find(self.spec, settled, self.teacher_of(settled))
+            if found.state != "finished":
+                return found
+            self._finished[settled] = found
+        return self._finished[settled]
 
     def settled(self, cell: Cell) -> Cell | None:
         """The cell with its final name; None for a matched student's as long as its teachers are not matched."""

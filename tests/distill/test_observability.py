@@ -112,6 +112,18 @@ def test_decisions_are_compared_as_the_environment_executes_them():
     assert np.abs(listener.result().teacher).max() == 1.0
 
 
+def test_sigma_of_teacher_and_student_is_written_down_each_under_its_own_name(toy_sims):
+    evaluation, both = disagreement(
+        Scripted("depth", std=0.4), Scripted("state", std=0.1), ToyConfig(), episodes=8, num_envs=4
+    )
+    assert both.student_sigma().value == pytest.approx(0.4) and both.teacher_sigma().value == pytest.approx(0.1)
+    seen = evaluation.in_view[:, : both.steps].T > 0
+    both.student_std[~seen] = 0.8
+    assert both.student_sigma(~seen).value == pytest.approx(0.8) and both.student_sigma(seen).value == pytest.approx(
+        0.4
+    )
+
+
 def test_disagreement_comes_back_from_disk(tmp_path, toy_sims):
     _, both = disagreement(Scripted("depth"), Scripted("state"), ToyConfig(), episodes=4, num_envs=4)
     both.save(tmp_path / "disagreement.npz")

@@ -58,7 +58,7 @@ def test_run_is_adopted_as_far_as_it_came(spec):
 
 def test_damaged_last_checkpoint_is_not_the_end(spec):
     run = run_of(spec, TEACHER, iteration=5)
-    checkpoint.save(run.checkpoints / "iteration_000006.ckpt", {})
+    checkpoint.save(run.checkpoints / "iteration_000006.ckpt", {"weight": 1})
     (run.checkpoints / "iteration_000006.ckpt" / checkpoint.TREE).write_text("{}")
     assert find(spec, TEACHER, None).state == "begun"
 

@@ -55,6 +55,19 @@ def test_every_trainable_parameter_gets_a_finite_gradient(sight, fusion):
     assert not [name for name, g in gradients.items() if g is None or not torch.isfinite(g).all() or not g.any()]
 
 
+def test_predicted_spread_differs_between_what_is_seen_and_leaves_the_mean_as_it_was():
+    constant, predicted, obs = student(), student(std="predicted"), observations(STEPS, WORLDS)
+    with torch.no_grad():
+        predicted.head.spread.weight.normal_(0, 0.5)
+        one, other = (model.eval().sequence(obs, always(False), always(True)) for model in (constant, predicted))
+    assert torch.equal(one.mean, other.mean)
+    assert one.std.std(dim=1).max() == 0.0 and other.std.std(dim=1).min() > 0.0
+    predicted.sequence(obs, always(False), always(True)).std.sum().backward()
+    weight = predicted.head.spread.weight.grad
+    assert weight is not None and weight.isfinite().all() and weight.any()
+    assert predicted.trunk[0].weight.grad is None
+
+
 def test_frozen_backbone_gets_no_gradient_and_the_rest_does():
     model = student(backbone=BackboneConfig(frozen=True))
     model.sequence(observations(STEPS, WORLDS), always(False), always(True)).mean.square().sum().backward()
