@@ -23,33 +23,29 @@ from .strata import IN_VIEW, OUT_OF_VIEW
 COLOURS = {
     "state teacher": "#b5490f",
     "state → stereo": "#e69f00",
-    "depth teacher": "#0a5a94",
-    "depth → stereo": "#56b4e9",
     "state → left eye": "#f0c869",
-    "depth → left eye": "#a6d8f5",
     "state → control": "#8a6d3b",
-    "depth → control": "#4b6b86",
     "state → depth": "#d55e00",
-}
-"""By role, after Okabe and Ito: hues tell the chains apart without red against green; teachers are darker."""
-SCRATCH_COLOURS = {
+    f"depth teacher{WARM}": "#0a5a94",
+    f"depth → stereo{WARM}": "#56b4e9",
+    f"depth → left eye{WARM}": "#a6d8f5",
+    f"depth → control{WARM}": "#4b6b86",
     "depth teacher": "#00694d",
     "depth → stereo": "#00a37a",
     "depth → left eye": "#8fd3bd",
     "depth → control": "#4d7a6c",
 }
-"""Of depth teachers that learnt from scratch, and of those they taught, where such with a warm start stand beside."""
-OTHER_COLOURS = ("#009e73", "#cc79a7", "#777777", "#7f3c8d")
+"""By role, after Okabe and Ito: brown chains of state teachers, blue ones of depth teachers with a warm start, green
+ones of those from scratch; never red against green; teachers are darker."""
+OTHER_COLOURS = ("#cc79a7", "#777777", "#7f3c8d", "#b3a100")
 CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
 
 
 def colour(comparison: Comparison, role: str) -> str:
     """The same colour for a role in every figure."""
-    if role + WARM in comparison.roles and role in SCRATCH_COLOURS:
-        return SCRATCH_COLOURS[role]
-    others = [r for r in comparison.roles if r.removesuffix(WARM) not in COLOURS]
-    return COLOURS.get(role.removesuffix(WARM)) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
+    others = [r for r in comparison.roles if r not in COLOURS]
+    return COLOURS.get(role) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
 
 
 def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:

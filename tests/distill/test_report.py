@@ -107,8 +107,9 @@ def test_headline_gives_each_students_success_and_loss():
 def test_role_has_one_colour_whatever_else_is_compared():
     whole = synthetic.comparison()
     some = Comparison(whole.entries[2:], whole.settings)
-    assert colour(whole, "depth → stereo") == colour(some, "depth → stereo") == COLOURS["depth → stereo"]
-    assert colour(whole, "depth teacher, warm start") == COLOURS["depth teacher"]
+    role = "depth → stereo, warm start"
+    assert colour(whole, role) == colour(some, role) == COLOURS[role]
+    assert colour(whole, "depth → stereo") == COLOURS["depth → stereo"] != COLOURS[role]
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 
