@@ -49,8 +49,10 @@ def curves_figure(trainings: Mapping[str, Sequence[Mapping[str, float]]], metric
     """
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     for axes, (metric, title) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
-        for name, rows in trainings.items():
-            band(axes, [curve_of(rows, metric)], label=name, marker="o" if len(rows) < 40 else "", markersize=3)
+        for number, (name, rows) in enumerate(trainings.items()):
+            curve = curve_of(rows, metric)
+            marker = "o" if curve.shape[1] < 40 else ""
+            band(axes, [curve], label=name, color=f"C{number}", marker=marker, markersize=3)
         axes.set(title=title, xlabel="environment steps (millions)")
         axes.set_xlim(left=0)
         if len(axes.get_legend_handles_labels()[1]) > 1:

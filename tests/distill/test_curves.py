@@ -37,3 +37,4 @@ def test_one_panel_per_metric_and_one_line_per_training_that_logged_it():
     first, second = figure.axes
     assert "Success" in (first.get_title(loc="center"), first.get_title(loc="left"))
     assert len(first.lines) == len(second.lines) == 1
+    assert first.lines[0].get_color() != second.lines[0].get_color()  # "b" has its colour where it stands alone, too
