@@ -11,8 +11,8 @@ import torch
 
 from handsight.distill import checkpoint
 from handsight.distill import compare as compare_module
-from handsight.distill.alike import check_alike, differences, flat
-from handsight.distill.compare import CompareArgs, compare, gather
+from handsight.distill.alike import check_alike, differences, flat, refuse_unlike
+from handsight.distill.compare import CompareArgs, compare, gather, run_compare
 from handsight.distill.contestant import load_contestant
 from handsight.distill.entry import unique_names
 from handsight.distill.policy_loading import policy_tree
@@ -204,3 +204,21 @@ def test_paths_are_told_from_the_working_directory(tmp_path, monkeypatch):
     origin = load_contestant(run).origin
     assert origin.run == str(run.relative_to(tmp_path))
     assert origin.checkpoint.startswith("runs/")
+
+
+def test_unlike_budgets_are_noted_and_a_study_refuses_them(tmp_path, chain):
+    teacher, student = chain
+    other = make_student(tmp_path / "runs", teacher)
+    config = json.loads((other / "config.json").read_text())
+    config["config"] |= {"task": "other", "seed": 3}
+    (other / "config.json").write_text(json.dumps(config))
+    contestants = [load_contestant(path) for path in (teacher, student, other)]
+    (note,) = check_alike(contestants)
+    assert "trained otherwise than" in note and "task: 'toy' and 'other'" in note and "seed" not in note
+    with pytest.raises(HandsightError, match=r"(?s)policies of scene x differ in more than what is compared:.*task"):
+        refuse_unlike(contestants, "the policies of scene x")
+
+
+def test_study_is_told_by_its_file_alone():
+    with pytest.raises(HandsightError, match="expected only --out"):
+        run_compare(CompareArgs(study=Path("study.toml"), episodes=3))

@@ -60,7 +60,17 @@ def start(folder: Path, name: str, pause: float = 0.0) -> subprocess.Popen:
     return subprocess.Popen(words, env=quiet, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(path: Path, pattern: str, seconds: float = 240.0) -> list[Path]:
+@pytest.fixture
+def started():
+    """Starts runners; those that a failing test leaves behind are ended, and their pieces leave with them."""
+    running = []
+    yield lambda *where, **how: running.append(start(*where, **how)) or running[-1]
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def wait_for(path: Path, pattern: str, seconds: float = 600.0) -> list[Path]:
     end = time.monotonic() + seconds
     while not (found := sorted(path.glob(pattern))):
         assert time.monotonic() < end, f"no {pattern} in {path}"
@@ -87,9 +97,8 @@ def weights(out: Path, cell: str, iteration: int) -> dict:
 
 
 @pytest.mark.slow
-def test_killed_study_ends_like_one_that_went_through(tmp_path):
-    whole = start(tmp_path, "whole")
-    broken = start(tmp_path, "broken", pause=0.03)
+def test_killed_study_ends_like_one_that_went_through(tmp_path, started):
+    broken = started(tmp_path, "broken", pause=0.03)
     out = tmp_path / "broken"
     wait_for(out, "wrist/seed0/state-teacher/*/*/checkpoints/iteration_000005.ckpt")
     (cell,) = pieces_in(out)
@@ -103,9 +112,9 @@ def test_killed_study_ends_like_one_that_went_through(tmp_path):
         time.sleep(0.05)
     done = sorted((out / "wrist").glob("seed0/*-teacher/*/*/checkpoints/*.ckpt"))
     saved = {path: path.stat().st_mtime_ns for path in done}
-    again = start(tmp_path, "broken")
-    for process in (whole, again):
-        _, error = process.communicate(timeout=600)
+    for name in ("broken", "whole"):
+        process = started(tmp_path, name)
+        _, error = process.communicate(timeout=1200)
         assert process.returncode == 0, error
     assert {path: path.stat().st_mtime_ns for path in saved} == saved  # nothing finished was done again
     one, other = (Study.load(tmp_path / name / "results") for name in ("whole", "broken"))
