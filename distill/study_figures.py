@@ -129,7 +129,7 @@ def decomposition_figure(comparison: Comparison) -> Figure:
     gaps = {gap.student: gap for gap in comparison.gaps}
     parts = {part.student: part for part in comparison.decompositions}
     width = 3 if parts else 1
-    figure = Figure(figsize=(WIDTH if parts else 0.6 * WIDTH, 1.15 + 0.42 * len(roles)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.15 + 0.42 * len(roles)), layout="constrained")
     panels = figure.subplots(1, width, sharey=True, squeeze=False)[0]
     by_view = {
         "in view at reset": (GREY, _mean(comparison, gaps, lambda gap: gap.success_part_by_view.get(IN_VIEW))),

@@ -22,7 +22,7 @@ from .comparison import Comparison
 from .figures import drawn, kinds_figure, learning_figure, success_figure, unexplained_figure, visibility_figure
 from .gallery import told_apart
 from .illustrations import Illustrations, Picture, illustrate
-from .intervals import plain
+from .intervals import Interval, plain
 from .page import data_uri
 from .report import gap_table, hardware_facts, policy_table, run_table
 from .roles import cell_of, is_student
@@ -102,7 +102,7 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         figures["decomposition"] = partial(decomposition_figure, comparison)
     if any(gap.unexplained for gap in main.gaps):
         figures["unexplained"] = partial(unexplained_figure, main)
-    if any(gap.student_sigma for gap in main.gaps):
+    if any(_varies(gap.student_sigma) for gap in main.gaps):
         figures["sigma"] = partial(sigma_figure, main)
     if comparison.ablations:
         figures["ablations"] = partial(ablation_figure, comparison)
@@ -111,6 +111,12 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     if all(entry.evaluation.seen for entry in main.entries):
         figures["visibility"] = partial(visibility_figure, main)
     return figures
+
+
+def _varies(sigma: Mapping[str, Interval]) -> bool:
+    """Whether a student is more unsure at some steps than at others; there is nothing to show where σ is a constant."""
+    values = [figure.value for figure in sigma.values() if figure.value == figure.value]
+    return bool(values) and max(values) > 1.01 * min(values)
 
 
 def main_policies(comparison: Comparison) -> Comparison:
@@ -158,6 +164,7 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
         "policies": policy_table(comparison),
         "gaps": gap_table(comparison),
         "runs": run_table(comparison),
+        "by_cause": bool(comparison.decompositions),
         "told_apart": _told_apart(comparison),
         "moments": [_embedded(picture, folder) for picture in made.moments],
         "films": [_embedded(picture, folder) for picture in made.films],

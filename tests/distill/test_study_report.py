@@ -173,3 +173,13 @@ def test_study_without_chains_has_a_report_without_a_verdict(whole, tmp_path, mo
     page = write_study_report(replace(whole, comparisons={"open": teachers}), tmp_path).read_text()
     assert "Verdict" not in page.split("</header>")[0]
     assert "No verdict" in study_headline(replace(whole, comparisons={"open": teachers}))
+
+
+def test_constant_sigma_has_no_figure(whole):
+    comparison = whole.comparisons["open"]
+    constant = [
+        replace(e, disagreement=e.disagreement and replace(e.disagreement, student_std=e.disagreement.teacher_std))
+        for e in comparison.entries
+    ]
+    assert "sigma" in study_report._of_scene(comparison)
+    assert "sigma" not in study_report._of_scene(replace(comparison, entries=tuple(constant)))
