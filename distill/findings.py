@@ -69,7 +69,7 @@ def limits(comparison: Comparison) -> list[str]:
     found.append(f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.")
     found.append("Everything happened in simulation: nothing here says how a policy does on a robot.")
     found += _of_teachers(comparison)
-    found += [_of_warm_start(entry) for entry in comparison.entries if entry.origin.warm_started_from]
+    found += _of_warm_starts([entry for entry in comparison.entries if entry.origin.warm_started_from])
     if comparison.gaps and not any(cell_of(entry.role)[1] == CONTROL for entry in _students(comparison)):
         found.append(
             "No control student (the same network with its teacher's own observations) was compared: part of the "
@@ -100,11 +100,19 @@ def _of_teachers(comparison: Comparison) -> list[str]:
     return [f"The teachers are not equally good ({told}): compare retention and gap, not only the students' success."]
 
 
-def _of_warm_start(entry: Entry) -> str:
-    return (
-        f"The {entry.name.replace(WARM, '')} did not learn from scratch: it first imitated the teacher of the run "
-        f"{entry.origin.warm_started_from}, which pulls it toward what can be imitated. It is no end-to-end result."
-    )
+def _of_warm_starts(entries: list[Entry]) -> list[str]:
+    if not entries:
+        return []
+    if len(entries) == 1:
+        name, other = entries[0].name.replace(WARM, ""), entries[0].origin.warm_started_from
+        return [
+            f"The {name} did not learn from scratch: it first imitated the teacher of the run {other}, which pulls it "
+            "toward what can be imitated. It is no end-to-end result."
+        ]
+    return [
+        f"The {len(entries)} depth teachers with a warm start did not learn from scratch: each first imitated another "
+        "teacher, which pulls it toward what can be imitated. They are no end-to-end results."
+    ]
 
 
 def _students(comparison: Comparison) -> list[Entry]:

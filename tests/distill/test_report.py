@@ -71,6 +71,9 @@ def test_warm_start_is_named_and_called_no_end_to_end_result():
     said = " ".join(limits(synthetic.comparison()))
     assert "depth teacher did not learn from scratch" in said
     assert "no end-to-end result" in said
+    several = " ".join(limits(synthetic.comparison(seeds=3)))
+    assert several.count("did not learn from scratch") == 1
+    assert "The 3 depth teachers with a warm start" in several
 
 
 def test_limits_name_seeds_pixels_simulation_and_missing_control():
