@@ -1,7 +1,7 @@
 """The step time of a disaggregated training against its size: `python benchmarks/scale.py` draws docs/scale.svg.
 
 Computed from the costs that benchmarks/disaggregated.py measured on one machine; the formula and its assumptions are in
-docs/disaggregation.md. Nothing in the plot but its first point is a measurement.
+docs/disaggregation.md. Lines are the model; the two stars are measured, with everything on two cores.
 """
 
 from __future__ import annotations
@@ -78,20 +78,35 @@ def measured() -> Costs:
     )
 
 
+def measured_rates() -> dict[str, tuple[int, float]]:
+    """(simulators, world-steps a second) of the overlap run, in turns and with lag."""
+    results = json.loads(MEASURED.read_text())
+    simulators, worlds = results["overhead"]["simulators"], results["overhead"]["worlds_each"]
+    names = ("in_turns", "lag")
+    return {name: (simulators, simulators * worlds * 16 / results["overlap"][name]["iteration"]) for name in names}
+
+
 def main() -> None:
     costs = measured()
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+    figure, axes = plt.subplots(figsize=(7.5, 4.6))
     for learners in LEARNERS:
         nodes = [n for n in NODES if n >= learners]
         for lag, style in ((False, "--"), (True, "-")):
             rates = [costs.rate(n, learners, lag) for n in nodes]
-            label = f"{learners} learner{'s' if learners > 1 else ''}, {'one update of lag' if lag else 'in turns'}"
+            mode = "one update of lag" if lag else "in turns"
+            label = f"model: {learners} learner{'s' if learners > 1 else ''}, {mode}"
             axes.plot(nodes, rates, style, marker="o", markersize=3, label=label, color=f"C{LEARNERS.index(learners)}")
     one = costs.rate(1, 1, False)
-    axes.plot(NODES, [one * n for n in NODES], color="0.7", linewidth=1, label="linear")
-    axes.set(xscale="log", yscale="log", xlabel="simulator nodes", ylabel="world-steps per second (modelled)")
+    axes.plot(NODES, [one * n for n in NODES], color="0.7", linewidth=1, label="n times one simulator in turns")
+    for (name, (simulators, rate)), face in zip(measured_rates().items(), ("white", "black"), strict=True):
+        label = f"measured: {name.replace('_', ' ')}, all on 2 cores"
+        axes.plot([simulators], [rate], "k*", markersize=11, markerfacecolor=face, label=label, linestyle="none")
+    axes.set(
+        xscale="log", yscale="log", xlabel="simulators, each on a node of its own", ylabel="world-steps per second"
+    )
     axes.set_xticks(NODES, [str(n) for n in NODES])
-    axes.legend(fontsize=7)
+    axes.minorticks_off()
+    axes.legend(fontsize=7, loc="upper left")
     figure.tight_layout()
     figure.savefig(PLOT, metadata={"Date": None})
     print(costs)

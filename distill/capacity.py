@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +39,8 @@ class CapacityArgs:
     """T of the training that the table is for."""
     minibatch_rows: int | None = None
     """Rows of a minibatch, whatever the number of worlds; None: the T * N / 4 that the trainings here take."""
+    rows_of: Literal["learner", "training"] = "learner"
+    """Whether each learner has `minibatch_rows`, or all of them share these."""
     samples: tuple[int, int] = (32, 160)
     """Numbers of worlds at which memory is measured."""
     device: str = "cpu"
@@ -102,8 +105,10 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
         costs = fit(args.samples, measured["together"], measured["split"])
         checks = _check(args, base, costs, progress.advance) if args.check else {}
     row = row_bytes(base)
-    facts = at_length(costs, base, args, row)
-    splits = best_first(facts, args.devices, memory)
+    splits = best_first(lambda learners: at_length(costs, base, args, row, learners), args.devices, memory)
+    facts = replace(
+        at_length(costs, base, args, row), together=at_length(costs, base, args, row, args.devices).together
+    )
     _show(args, memory, facts, splits, checks)
     result = {
         "settings": asdict(args) | {"out": None, "measured": None}, "memory": memory, "row_bytes": row,
@@ -174,9 +179,9 @@ def row_bytes(config: FootprintConfig) -> int:
     return sizes[1] - sizes[0]
 
 
-def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int) -> Costs:
+def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int, learners: int = 1) -> Costs:
     """The costs for T steps instead of the measured ones: the buffer grows by `row` bytes a step, and the activations
-    of a minibatch with the rows in it, unless these are fixed."""
+    of a minibatch with the rows in it, unless these are fixed, for each learner or for all `learners`."""
     more_rows = (args.rollout_steps - base.rollout_steps) * row
     activations = max(0.0, costs.learner.per_world - base.rollout_steps * row)
     """Per world: those of a minibatch of rollout_steps / minibatches rows of each, and what gathers observations."""
@@ -186,16 +191,19 @@ def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int)
     def learner(line: Line) -> Line:
         if args.minibatch_rows is None:
             return Line(line.fixed, line.per_world + more_rows + activations * (longer - 1))
-        return Line(line.fixed + per_row * args.minibatch_rows, line.per_world + more_rows - activations)
+        rows = args.minibatch_rows / (learners if args.rows_of == "training" else 1)
+        return Line(line.fixed + per_row * rows, line.per_world + more_rows - activations)
 
     return Costs(learner(costs.together), learner(costs.learner), costs.simulator)
 
 
-def best_first(costs: Costs, devices: int, memory: float) -> list[Split]:
-    """Every way of using the devices, the one with the most worlds first."""
-    ways = [Split(0, devices, devices * math.floor(costs.together.most(memory)), "simulation and learning together")]
+def best_first(costs_of: Callable[[int], Costs], devices: int, memory: float) -> list[Split]:
+    """Every way of using the devices, the one with the most worlds first. costs_of: by the number of learners."""
+    together = math.floor(costs_of(devices).together.most(memory))
+    ways = [Split(0, devices, devices * together, "simulation and learning together")]
     for simulators in range(1, devices):
         learners = devices - simulators
+        costs = costs_of(learners)
         simulated = simulators * math.floor(costs.simulator.most(memory))
         learnt = learners * math.floor(costs.learner.most(memory))
         limit = "simulators" if simulated < learnt else "learners"
@@ -234,6 +242,13 @@ def _check(args: CapacityArgs, base: FootprintConfig, costs: Costs, advance: Any
     return found
 
 
+def _batch(args: CapacityArgs) -> str:
+    if args.minibatch_rows is None:
+        return "minibatches of T N / 4 rows"
+    whose = "each learner" if args.rows_of == "learner" else "the training"
+    return f"minibatches of {args.minibatch_rows:,} rows of {whose}"
+
+
 def _machine() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
@@ -241,7 +256,12 @@ def _machine() -> int:
 def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], checks: dict[str, Any]) -> None:
     console, base = Console(), next(way.worlds for way in splits if way.simulators == 0)
     image = f"{args.width} x {args.height}" if args.sight == "depth" else "no image"
-    lines = Table("process", "fixed, MiB", "per world, KiB", title=f"{args.sight}, {image}, T = {args.rollout_steps}")
+    lines = Table(
+        "process",
+        "fixed, MiB",
+        "per world, KiB",
+        title=f"{args.sight}, {image}, T = {args.rollout_steps}, {_batch(args)}",
+    )
     for name, line in asdict(costs).items():
         lines.add_row(name, f"{line['fixed'] / 2**20:,.0f}", f"{line['per_world'] / 2**10:,.0f}")
     console.print(lines)

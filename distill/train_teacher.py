@@ -216,14 +216,10 @@ def _due(iteration: int, every: int, last: int) -> bool:
 
 
 def losses(metrics: Mapping[str, float]) -> str:
-    """What to tell of simulators that failed meanwhile; nothing if none did."""
-    count, rows = metrics.get("remote/replaced", 0.0), metrics.get("remote/lost_rows", 0.0)
-    if not count and not rows:
-        return ""
-    failed = f"{count:.0f} of the simulators failed, " if count else ""
-    back = metrics["remote/seconds_restart"]
-    after = f"a successor simulates after {back:.1f} s" if back else "a successor is on its way"
-    return f"{failed}{after}; {rows:,.0f} world-steps are missing and not learnt from"
+    """What to tell of simulators that failed or were replaced meanwhile; nothing if none did."""
+    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
+    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
+    return "; ".join(told + [f"a successor took over after {back:.1f} s"] * (back > 0))
 
 
 def _shown(metrics: Mapping[str, float]) -> dict[str, float]:

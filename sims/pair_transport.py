@@ -28,7 +28,7 @@ from ray.experimental.rdt.util import (
     transport_manager_info,
 )
 from torch import Tensor
-from torch.distributed import ProcessGroupGloo, Store
+from torch.distributed import ProcessGroupGloo, Store  # pyright: ignore[reportPrivateImportUsage]
 
 NAMES = {"nccl": "HANDSIGHT_NCCL", "gloo": "HANDSIGHT_GLOO"}
 """As Ray knows them, for tensors on GPUs and on the host."""
@@ -108,7 +108,7 @@ def _join(name: str, transport: str, rank: int, timeout: float, patience: float)
         options: Any = ProcessGroupNCCL.Options()
         options._timeout = timedelta(seconds=timeout)
         return Pair(name, ProcessGroupNCCL(store, rank, 2, options), wait)
-    options = ProcessGroupGloo._Options()
+    options = ProcessGroupGloo._Options()  # pyright: ignore[reportAttributeAccessIssue]
     options._timeout = timedelta(seconds=timeout)
     options._devices = [ProcessGroupGloo.create_device(hostname=ray.util.get_node_ip_address())]
     return Pair(name, ProcessGroupGloo(store, rank, 2, options), wait)
@@ -162,7 +162,7 @@ class PairTransport(TensorTransportManager):
             sent.wait(pair.patience)
         pair.under_way = [(tensor, pair.group.send([tensor], LEARNER, tag)) for tag, tensor in enumerate(rdt_object)]
         pair.count += 1
-        facts = [(tensor.shape, tensor.dtype) for tensor in rdt_object]
+        facts: list[Any] = [(tensor.shape, tensor.dtype) for tensor in rdt_object]
         return PairMetadata(facts, rdt_object[0].device.type, pair.name, pair.count - 1)
 
     def get_communicator_metadata(self, src_actor: Any, dst_actor: Any, backend: str | None = None) -> Any:

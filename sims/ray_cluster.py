@@ -7,6 +7,7 @@ import importlib.util
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from contextlib import suppress
@@ -34,7 +35,20 @@ STORE_BYTES = 2 * 2**30
 QUIET = 40
 """logging.ERROR."""
 FOLDER = "handsight-ray-"
+LAST_WILL = """
+folder=$1
+agents=$(cat /proc/$2/task/*/children)
+read _
+kill -9 $agents
+for process in /proc/[0-9]*; do
+    [ ${process#/proc/} != $$ ] && grep -qs default_worker $process/cmdline && grep -qsF "$folder" $process/cmdline &&
+        kill -9 ${process#/proc/}
+done
+"""
+"""Of `_watch_over`."""
 _folder: Path | None = None
+_guard: subprocess.Popen | None = None
+"""Waits for the end of this process; see `_watch_over`."""
 
 
 class RayError(HandsightError):
@@ -70,11 +84,12 @@ def start_ray(address: str | None = None) -> None:
 
 
 def _start_own() -> None:
-    global _folder
+    global _folder, _guard
     os.environ.update(SETTINGS | {"RAY_AUTH_TOKEN": secrets.token_hex(32)})
     _sweep()
     _folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER}{os.getpid()}-"))
     import ray
+    from ray._private import worker as internals
 
     atexit.register(stop_ray)
     context: Any = ray.init(
@@ -86,7 +101,9 @@ def _start_own() -> None:
         _temp_dir=str(_folder / "ray"),  # below the private folder: Ray opens its own one to everybody
         _system_config=SYSTEM,
     )
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None  # its essay on every process that dies
+    internals.print_to_stdstream = lambda *_, **__: None  # its essay on every process that dies
+    node: Any = internals._global_node
+    _guard = _watch_over(node.all_processes["raylet"][0].process.pid, _folder)
     host = context.address_info["node_ip_address"]
     if host != LOOPBACK:
         stop_ray()
@@ -98,15 +115,25 @@ def _start_own() -> None:
 
 def stop_ray() -> None:
     """Stop our own Ray and remove its folder. May be called twice, and where Ray was never started."""
-    global _folder
+    global _folder, _guard
     if _folder is None:
         return
     import ray
 
     standby.forget()
     ray.shutdown()
+    if _guard:
+        _guard.communicate()
+        _guard = None
     shutil.rmtree(_folder, ignore_errors=True)
     _folder = None
+
+
+def _watch_over(raylet: int, folder: Path) -> subprocess.Popen:
+    """A shell that waits for the end of this process and then of what would outlive it by a minute: Ray's agents, which
+    try to tell a dead learner of their raylet's death, and workers that are just starting."""
+    words = ["sh", "-c", LAST_WILL, "handsight-guard", str(folder), str(raylet)]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 
 def _sweep() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -18,6 +20,8 @@ from .vec_env import ArraySpec, Step, VecEnv
 
 Maker = Callable[..., VecEnv]
 """maker(num_envs=, world_offset=, device=) makes the worlds; it is sent to the simulator's process."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 FLAGS = ("reward", "terminated", "truncated", "first", "valid")
 
 
@@ -50,6 +54,7 @@ class Simulator:
     """Its methods are called through Ray."""
 
     def __init__(self) -> None:
+        _end_with_parent()
         self._env: VecEnv | None = None
         self._broken: Exception | None = None
 
@@ -139,6 +144,11 @@ class Simulator:
         flags = {} if step is None else _arrays({name: getattr(step, name) for name in FLAGS})
         log = {} if step is None else _arrays(step.log)
         return Packet(groups, flags, log, time.perf_counter() - start)
+
+
+def _end_with_parent() -> None:
+    """When the learner dies, Ray does, and by this its simulators: at once, where an orderly end can take a minute."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray]:

@@ -17,7 +17,7 @@ def test_a_line_goes_through_both_measurements():
 
 def test_worlds_of_every_way_of_using_the_devices():
     # together: 4 x floor(400 / 4); s simulators: s x floor(900 / 3); learners: (4 - s) x floor(500 / 1)
-    assert best_first(COSTS, 4, 1000.0) == [
+    assert best_first(lambda learners: COSTS, 4, 1000.0) == [
         Split(2, 2, 600, "simulators"),
         Split(3, 1, 500, "learners"),
         Split(0, 4, 400, "simulation and learning together"),
@@ -27,12 +27,12 @@ def test_worlds_of_every_way_of_using_the_devices():
 
 def test_without_fixed_memory_no_split_beats_data_parallelism():
     costs = Costs(Line(0.0, 4.0), Line(0.0, 1.0), Line(0.0, 3.0))
-    best = best_first(costs, 4, 1000.0)
+    best = best_first(lambda learners: costs, 4, 1000.0)
     assert best[0].worlds == 1000 and {way.simulators for way in best if way.worlds >= 999} == {0, 3}
 
 
 def test_nothing_fits_where_the_fixed_part_does_not():
-    assert all(way.worlds == 0 for way in best_first(COSTS, 2, 90.0))
+    assert all(way.worlds == 0 for way in best_first(lambda learners: COSTS, 2, 90.0))
 
 
 def test_longer_rollouts_cost_rows_and_activations():
@@ -51,6 +51,14 @@ def test_activations_of_a_fixed_minibatch_do_not_grow_with_the_worlds():
     fixed = at_length(costs, base, CapacityArgs(rollout_steps=16, minibatch_rows=100), 10)
     assert fixed.learner == Line(500.0 + 100 * 20, 160.0)
     assert fixed.together == Line(1000.0 + 100 * 20, 140.0 - 20 + 120)
+
+
+def test_rows_of_the_training_are_shared_by_the_learners():
+    base = FootprintConfig("split", 0, rollout_steps=4, minibatches=4)
+    costs = Costs(Line(1000.0, 140.0), Line(500.0, 60.0), Line(400.0, 80.0))
+    args = CapacityArgs(rollout_steps=16, minibatch_rows=100, rows_of="training")
+    assert at_length(costs, base, args, 10, learners=4).together.fixed == 1000.0 + 25 * 20
+    assert at_length(costs, base, args, 10, learners=1).learner.fixed == 500.0 + 100 * 20
 
 
 @pytest.mark.parametrize("guess", [20, 97, 100, 105, 400])

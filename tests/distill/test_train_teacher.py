@@ -209,17 +209,6 @@ def test_mixed_precision_keeps_weights_and_decisions_in_full(toy_sims, tmp_path)
     assert all(value.isfinite().all() for value in weights.values())
 
 
-def test_a_failed_simulator_is_told_of_in_one_line():
-    figures = {"remote/replaced": 1.0, "remote/lost_rows": 1360.0, "remote/seconds_restart": 0.84}
-    assert train_teacher.losses(figures) == (
-        "1 of the simulators failed, a successor simulates after 0.8 s; "
-        "1,360 world-steps are missing and not learnt from"
-    )
-    meanwhile = figures | {"remote/replaced": 0.0, "remote/seconds_restart": 0.0}
-    assert train_teacher.losses(meanwhile).startswith("a successor is on its way; 1,360")
-    assert train_teacher.losses(dict.fromkeys(figures, 0.0)) == train_teacher.losses({}) == ""
-
-
 def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path):
     config = small("depth", env=dataclasses.replace(SCENES["open"], threads=1))
     with pytest.raises(
@@ -227,3 +216,13 @@ def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path)
     ):
         train_teacher.train_teacher(config, run_root=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
+    failed, back = {"remote/replaced": 1.0}, {"remote/seconds_restart": 0.84}
+    first = "1 of the simulators failed, its worlds are missing and not learnt from"
+    assert train_teacher.losses(failed) == first
+    assert train_teacher.losses(back) == "a successor took over after 0.8 s"
+    assert train_teacher.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
+    meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
+    assert train_teacher.losses(meanwhile) == train_teacher.losses({}) == ""

@@ -52,6 +52,7 @@ def test_the_group_of_a_dead_simulator_is_rebuilt_and_the_others_keep_theirs(env
 
 def test_a_step_that_nobody_received_is_noticed(env):
     """Or the next one would be filled with its images: NCCL knows no names of messages."""
+    env.reset(0)
     env.step(torch.zeros(8, env.action_dim))
     pair = transport().PairMetadata([], "cpu", pairs(env)[0], number=2)
     with pytest.raises(ValueError, match=r"step 2 of pair \w+, of which 1 were received"):
