@@ -69,7 +69,8 @@ def demo(config: DemoConfig) -> Path:
     state = stages.teacher(STATE, _state(config))
     depth = stages.teacher(DEPTH, _depth(config, state))
     students = [stages.student(name, _student(config, teacher)) for name, teacher in _pairs(state, depth)]
-    args = CompareArgs((state, depth, *students), episodes=config.episodes, videos=config.videos, out=run.path / "comparison")
+    out = run.path / "comparison"
+    args = CompareArgs((state, depth, *students), episodes=config.episodes, videos=config.videos, out=out)
     stages.once("comparison", lambda: compare(args) and args.out)
     run.close()
     report = run.path / "comparison" / "report.html"
