@@ -8,7 +8,6 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 from ..distill import synthetic_study
 
@@ -17,8 +16,6 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 TRAIN = ("01_train_teachers", "02_distill_depth_to_stereo")
 """Those that train even at toy size: a minute each."""
 COMMITTED = FOLDER.parent / "benchmarks" / "results" / "study"
-PIPES = Config({"KernelManager": {"transport": "ipc"}})
-"""A kernel that listens on no port."""
 ALLOWED = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
 """Statements of a cell: no functions, classes, loops or branches."""
 
@@ -76,7 +73,7 @@ def run(path: Path, folder: Path, study: Path) -> None:
     place.mkdir()
     (folder / "benchmarks").symlink_to(FOLDER.parent / "benchmarks")
     try:
-        NotebookClient(book, timeout=600, resources={"metadata": {"path": str(place)}}, config=PIPES).execute()
+        NotebookClient(book, timeout=600, resources={"metadata": {"path": str(place)}}).execute()
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
