@@ -43,6 +43,7 @@ COMMANDS = {
     "evaluate": Command("evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"),
     "compare": Command("compare", "CompareArgs", "run_compare", "policies side by side: report.html"),
     "study": Command("study", "StudyArgs", "study", "a whole matrix of teachers and students, unattended"),
+    "report": Command("study_report", "ReportArgs", "run_report", "a study's results as one page to read"),
     "record": Command("record", "RecordArgs", "record", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("inspect_data", "InspectArgs", "inspect", "verify recorded rollouts and summarise them"),
     "video": Command("video", "VideoArgs", "run_video", "film what a policy sees"),

@@ -74,9 +74,12 @@ def demo(config: DemoConfig) -> Path:
     state = stages.teacher(STATE, _state(config))
     depth = stages.teacher(DEPTH, _depth(config, state))
     students = [stages.student(name, _student(config, teacher)) for name, teacher in _pairs(state, depth)]
-    device = _state(config).device
     args = CompareArgs(
-        (state, depth, *students), config.episodes, videos=config.videos, out=run.path / "comparison", device=device
+        (state, depth, *students),
+        episodes=config.episodes,
+        videos=config.videos,
+        out=run.path / "comparison",
+        device=_state(config).device,
     )
     stages.once("comparison", lambda: compare(args) and args.out)
     run.close()

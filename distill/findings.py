@@ -6,6 +6,7 @@ from .chains import Gap
 from .comparison import Comparison, ExtraLoss
 from .entry import Entry
 from .intervals import Interval
+from .page import MINUS
 from .roles import CONTROL, WARM, cell_of, is_student
 
 
@@ -28,10 +29,10 @@ def _of_gap(comparison: Comparison, gap: Gap) -> str:
     known = 100 * teacher.summary["success_at_end"]["value"]
     sentence = f"The {gap.student} student succeeds in {reached}; its teacher in {known:.1f}\u00a0%: "
     if gap.success.low > 0:
-        return sentence + f"it loses {_points(gap.success)}."
+        return sentence + f"it loses {points(gap.success)}."
     if gap.success.high < 0:
-        return sentence + f"it gains {_points(_negative(gap.success))}."
-    return sentence + f"a loss of {_points(gap.success)}, which may be none."
+        return sentence + f"it gains {points(_negative(gap.success))}."
+    return sentence + f"a loss of {points(gap.success)}, which may be none."
 
 
 def _over_seeds(loss: ExtraLoss) -> str:
@@ -41,18 +42,18 @@ def _over_seeds(loss: ExtraLoss) -> str:
         return ""
     figure = loss.figure.seeds
     verdict = "excludes" if figure.low > 0 or figure.high < 0 else "holds"
-    return f" Over {seeds} training seeds Student's t gives {_points(figure)}, which {verdict} zero."
+    return f" Over {seeds} training seeds Student's t gives {points(figure)}, which {verdict} zero."
 
 
 def _of_extra_loss(extra: Interval) -> str:
     if extra.low <= 0 <= extra.high:
         return (
-            f"The state teacher's student loses {_points(extra)} more than the depth teacher's; the interval holds "
+            f"The state teacher's student loses {points(extra)} more than the depth teacher's; the interval holds "
             "zero, so these episodes do not tell the two chains apart."
         )
     who = ("state", "depth") if extra.value > 0 else ("depth", "state")
     size = extra if extra.value > 0 else _negative(extra)
-    return f"The {who[0]} teacher's student loses {_points(size)} more than the {who[1]} teacher's, on the same resets."
+    return f"The {who[0]} teacher's student loses {points(size)} more than the {who[1]} teacher's, on the same resets."
 
 
 def limits(comparison: Comparison) -> list[str]:
@@ -68,7 +69,7 @@ def limits(comparison: Comparison) -> list[str]:
     found.append(f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.")
     found.append("Everything happened in simulation: nothing here says how a policy does on a robot.")
     found += _of_teachers(comparison)
-    found += [_of_warm_start(entry) for entry in comparison.entries if entry.origin.warm_started_from]
+    found += _of_warm_starts([entry for entry in comparison.entries if entry.origin.warm_started_from])
     if comparison.gaps and not any(cell_of(entry.role)[1] == CONTROL for entry in _students(comparison)):
         found.append(
             "No control student (the same network with its teacher's own observations) was compared: part of the "
@@ -99,11 +100,19 @@ def _of_teachers(comparison: Comparison) -> list[str]:
     return [f"The teachers are not equally good ({told}): compare retention and gap, not only the students' success."]
 
 
-def _of_warm_start(entry: Entry) -> str:
-    return (
-        f"The {entry.name.replace(WARM, '')} did not learn from scratch: it first imitated the teacher of the run "
-        f"{entry.origin.warm_started_from}, which pulls it toward what can be imitated. It is no end-to-end result."
-    )
+def _of_warm_starts(entries: list[Entry]) -> list[str]:
+    if not entries:
+        return []
+    if len(entries) == 1:
+        name, other = entries[0].name.replace(WARM, ""), entries[0].origin.warm_started_from
+        return [
+            f"The {name} did not learn from scratch: it first imitated the teacher of the run {other}, which pulls it "
+            "toward what can be imitated. It is no end-to-end result."
+        ]
+    return [
+        f"The {len(entries)} depth teachers with a warm start did not learn from scratch: each first imitated another "
+        "teacher, which pulls it toward what can be imitated. They are no end-to-end results."
+    ]
 
 
 def _students(comparison: Comparison) -> list[Entry]:
@@ -114,8 +123,10 @@ def _percent(figure: Interval) -> str:
     return f"{100 * figure.value:.1f}\u00a0% [{100 * figure.low:.1f}, {100 * figure.high:.1f}] of the resets"
 
 
-def _points(figure: Interval) -> str:
-    return f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+def points(figure: Interval) -> str:
+    """A difference of two shares, in percentage points with its interval."""
+    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return text.replace("-", MINUS)
 
 
 def _negative(figure: Interval) -> Interval:

@@ -32,7 +32,7 @@ def parse(
 ) -> Config:
     """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2. `default`
     is the configuration whose values the options change, `about` what the help says first."""
-    return tyro.cli(
+    parsed: Any = tyro.cli(
         config_class,
         args=_full(words),
         prog=prog,
@@ -40,6 +40,7 @@ def parse(
         default=default,
         config=(tyro.conf.AvoidSubcommands,),
     )
+    return parsed
 
 
 def parse_training(

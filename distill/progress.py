@@ -43,7 +43,7 @@ def stage(
     global _screen
     outer = _screen
     console = console or (outer.console if outer else Console(stderr=True))
-    if not (console.is_terminal or console.is_jupyter):
+    if not console.is_terminal:  # in a notebook, too: what stays in its output is to be short
         lines = _Lines(console, title, total, unit, done)
         yield lines
         lines.show()

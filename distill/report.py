@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from . import page
 from .chains import Gap
 from .comparison import Comparison
 from .entry import Entry
@@ -25,12 +22,17 @@ from .figures import (
     visibility_figure,
 )
 from .findings import headline, limits
-from .intervals import Interval
+from .page import DASH, cell, data_uri, number, row, share
 from .video import DEPTH_RANGE, Film, contact_sheet, file_name
 
-DASH = "\N{EN DASH}"
 SPEED = 0.5
 """Playing speed of the films in a report."""
+POLICY_HEADS = (
+    "policy", "success at end", "success once", "in view at reset", "out of view", "steps in view", "return", "lost",
+)  # fmt: skip
+GAP_HEADS = (
+    "student", "teacher", "success gap", "in view at reset", "out of view", "retention", "unexplained variance",
+)  # fmt: skip
 
 
 def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] | None = None) -> Path:
@@ -47,9 +49,8 @@ def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] |
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
         (folder / name).write_bytes(content)
-    text = resources.files(__spec__.parent).joinpath("report.html.j2").read_text(encoding="utf-8")
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(text)
-    path.write_text(template.render(**contents(comparison, pictures, films, path.parent / "videos")), encoding="utf-8")
+    told = contents(comparison, pictures, films, path.parent / "videos")
+    path.write_text(page.render("report.html.j2", told), encoding="utf-8")
     return path
 
 
@@ -64,12 +65,9 @@ def contents(
         "eyebrow": f"Handsight · comparison of {len(comparison.entries)} policies · {started[:10]}".strip(" ·"),
         "headline": headline(comparison),
         "episodes": len(comparison.entries[0].evaluation.length),
-        "policies": [_row(comparison, entry, policy_cells(entry)) for entry in comparison.entries],
-        "gaps": [
-            _row(comparison, comparison.entry(gap.student), gap_cells(gap)) | {"teacher": gap.teacher}
-            for gap in comparison.gaps
-        ],
-        "seeds": seed_rows(comparison),
+        "policies": policy_table(comparison),
+        "gaps": gap_table(comparison),
+        "seeds": seed_table(comparison),
         "figures": {Path(name).stem: data_uri(content, Path(name).suffix) for name, content in pictures.items()},
         "depth_near": f"{near / 1000:g}",
         "depth_far": f"{far / 1000:g}",
@@ -79,7 +77,7 @@ def contents(
         ],
         "films": [_film(comparison.entry(name), film, videos) for name, film in films.items()],
         "limits": limits(comparison),
-        "runs": [run_row(comparison, entry) for entry in comparison.entries],
+        "runs": run_table(comparison),
         "facts": machine_facts(comparison),
         "configs": [
             {"name": f"Configuration: {entry.name}", "text": json.dumps(entry.origin.config, indent=2)}
@@ -87,7 +85,6 @@ def contents(
             if entry.origin.config
         ]
         + [{"name": "Settings of the evaluation", "text": json.dumps(comparison.settings, indent=2)}],
-        "memory_known": any("memory_gib" in row for entry in comparison.entries for row in entry.origin.metrics),
         "footer": "Written by Handsight. The figures stand in comparison.json and comparison.csv beside this file.",
     }
 
@@ -108,12 +105,6 @@ def draw(comparison: Comparison, films: Mapping[str, Film]) -> dict[str, bytes]:
     return {f"{name}.svg": drawn(partial(figure, comparison)) for name, figure in figures.items()} | sheets
 
 
-def data_uri(content: bytes, suffix: str) -> str:
-    """A file as an address that needs no file. suffix: ".svg", ".png" or ".mp4"."""
-    mime = {".svg": "image/svg+xml", ".png": "image/png", ".mp4": "video/mp4"}[suffix]
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
-
-
 def students_of(films: Mapping[str, Film]) -> dict[str, Film]:
     """Those films in which a student acts."""
     return {name: film for name, film in films.items() if "→" in name}
@@ -124,72 +115,99 @@ def sheet_name(name: str) -> str:
     return f"sees-{file_name(name)}"
 
 
-def policy_cells(entry: Entry) -> list[dict[str, str]]:
+def policy_table(comparison: Comparison) -> dict[str, Any]:
+    """How well each policy does, and how much it sees."""
+    rows = [row(e.name, policy_cells(e), colour(comparison, e.role)) for e in comparison.entries]
+    return page.table(POLICY_HEADS, rows)
+
+
+def policy_cells(entry: Entry) -> list[dict[str, Any]]:
     """Cells of one row of the table of policies."""
     summary = entry.summary
     views, seen = summary.get("by_view_at_reset", {}), summary.get("visibility", {})
-    in_view = [
-        _share(views[view]["success_at_end"]) if view in views else _cell(DASH) for view in ("in view", "out of view")
-    ]
     return [
-        _share(summary["success_at_end"]),
-        _share(summary["success_once"]),
-        *in_view,
-        _share(seen["steps_in_view"]) if seen else _cell(DASH),
-        _number(summary["return"]),
-        _cell(str(summary["aborted"])),
+        share(summary["success_at_end"]),
+        share(summary["success_once"]),
+        *(share(views.get(view, {}).get("success_at_end")) for view in ("in view", "out of view")),
+        share(seen.get("steps_in_view")),
+        number(summary["return"]),
+        cell(summary["aborted"]),
     ]
 
 
-def gap_cells(gap: Gap) -> list[dict[str, str]]:
+def gap_table(comparison: Comparison) -> dict[str, Any]:
+    """What each student lost against its teacher."""
+    roles = {entry.name: entry.role for entry in comparison.entries}
+    rows = [row(gap.student, gap_cells(gap), colour(comparison, roles[gap.student])) for gap in comparison.gaps]
+    return page.table(GAP_HEADS, rows)
+
+
+def gap_cells(gap: Gap) -> list[dict[str, Any]]:
     """Cells of one row of the table of gaps."""
     by_view = [gap.success_by_view.get(view) for view in ("in view", "out of view")]
     figures = [gap.success, *by_view, gap.retention, gap.unexplained]
-    return [_number(vars(figure), digits=3) if figure else _cell(DASH) for figure in figures]
+    return [cell(gap.teacher, text=True), *(number(figure, digits=3) for figure in figures)]
 
 
-def seed_rows(comparison: Comparison) -> list[dict[str, Any]]:
-    """Rows of the table over seeds; none if every role has one seed."""
+def seed_table(comparison: Comparison) -> dict[str, Any]:
+    """Figures over seeds; no rows if every role has one seed."""
     rows = []
     for role, figures in comparison.over_seeds.items():
-        cells = [
-            _number(vars(figures[key]), digits=3) if key in figures else _cell(DASH)
-            for key in ("success_at_end", "success_gap", "retention")
-        ]
-        rows.append({"name": role, "colour": colour(comparison, role), "seeds": figures["seeds"], "cells": cells})
-    return rows if any(row["seeds"] > 1 for row in rows) else []
+        cells = [number(figures.get(key), digits=3) for key in ("success_at_end", "success_gap", "retention")]
+        rows.append(row(role, [cell(figures["seeds"]), *cells], colour(comparison, role)))
+    several = any(figures["seeds"] > 1 for figures in comparison.over_seeds.values())
+    return page.table(("role", "seeds", "success at end", "success gap", "retention"), rows if several else [])
 
 
-def run_row(comparison: Comparison, entry: Entry) -> dict[str, Any]:
-    """One row of what was run."""
+def run_table(comparison: Comparison) -> dict[str, Any]:
+    """What was run: one row per policy; peak memory only where it was logged."""
+    memories = [_peak_memory(entry) for entry in comparison.entries]
+    known = any(memory is not None for memory in memories)
+    heads = ["policy", "seed", "training steps", "learning time", *(["peak memory"] * known), "commit", "checkpoint"]
+    rows = []
+    for entry, memory in zip(comparison.entries, memories, strict=True):
+        peak = [cell(DASH if memory is None else f"{memory:.1f} GiB")] * known
+        first, last = _run_cells(entry)
+        rows.append(row(entry.name, [*first, *peak, *last], colour(comparison, entry.role)))
+    return page.table(heads, rows)
+
+
+def _peak_memory(entry: Entry) -> float | None:
+    return max((metrics["memory_gib"] for metrics in entry.origin.metrics if "memory_gib" in metrics), default=None)
+
+
+def _run_cells(entry: Entry) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Cells before and after that of the memory."""
     origin = entry.origin
-    steps = max((row["step"] for row in origin.metrics), default=None)
-    memory = max((row["memory_gib"] for row in origin.metrics if "memory_gib" in row), default=None)
+    steps = max((metrics["step"] for metrics in origin.metrics), default=None)
     git = origin.meta.get("git") or {}
-    return {
-        "name": entry.name,
-        "colour": colour(comparison, entry.role),
-        "seed": DASH if origin.seed is None else origin.seed,
-        "steps": DASH if steps is None else f"{steps / 1e6:.2f} M",
-        "wall": DASH if origin.seconds is None else f"{origin.seconds / 60:.1f} min",
-        "memory": DASH if memory is None else f"{memory:.1f} GiB",
-        "commit": git.get("commit", DASH)[:10] + (" + changes" if git.get("dirty") else ""),
-        "checkpoint": f"{Path(origin.checkpoint).name} {origin.digest[:8]}",
-    }
+    commit = git.get("commit", DASH)[:10] + (" + changes" if git.get("dirty") else "")
+    return [
+        cell(DASH if origin.seed is None else origin.seed),
+        cell(DASH if steps is None else f"{steps / 1e6:.2f} M"),
+        cell(DASH if origin.seconds is None else f"{origin.seconds / 60:.1f} min"),
+    ], [
+        cell(commit, text=True, code=True),
+        cell(f"{Path(origin.checkpoint).name} {origin.digest[:8]}", text=True, code=True),
+    ]
 
 
 def machine_facts(comparison: Comparison) -> list[str]:
     """Sentences on the machine and the evaluation itself."""
-    provenance = comparison.settings.get("provenance", {})
-    hardware, versions = provenance.get("hardware", {}), provenance.get("versions", {})
     steps = sum(entry.evaluation.env_steps for entry in comparison.entries)
     seconds = sum(entry.evaluation.seconds for entry in comparison.entries)
-    facts = [
+    return [
         "Learning time: rollouts and gradient steps, without validations and start-up.",
         f"The evaluation took {steps:,} environment steps in {seconds:.0f} s, rendering included. Resets: "
         f"seed {comparison.settings.get('seed')}, {comparison.settings.get('num_envs')} worlds to a round, kind "
         f"{comparison.settings.get('reset_kind') or 'mixed'}.",
+        *hardware_facts(comparison.settings.get("provenance", {})),
     ]
+
+
+def hardware_facts(provenance: Mapping[str, Any]) -> list[str]:
+    """Sentences on a process's machine and packages."""
+    hardware, versions, facts = provenance.get("hardware", {}), provenance.get("versions", {}), []
     if hardware:
         accelerators = ", ".join(hardware.get("gpus", [])) or "none"
         facts.append(
@@ -199,28 +217,6 @@ def machine_facts(comparison: Comparison) -> list[str]:
     if versions:
         facts.append("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
     return facts
-
-
-def _row(comparison: Comparison, entry: Entry, cells: Sequence[dict[str, str]]) -> dict[str, Any]:
-    return {"name": entry.name, "colour": colour(comparison, entry.role), "cells": cells}
-
-
-def _cell(value: str, bounds: str = "") -> dict[str, str]:
-    return {"value": value, "bounds": bounds}
-
-
-def _share(figure: Mapping[str, float]) -> dict[str, str]:
-    """A share in per cent with its interval."""
-    value, low, high = (100 * figure[key] for key in ("value", "low", "high"))
-    return _cell(f"{value:.1f} %", f"{low:.1f} {DASH} {high:.1f}") if value == value else _cell(DASH)
-
-
-def _number(figure: Mapping[str, float], digits: int = 2) -> dict[str, str]:
-    interval = Interval(figure["value"], figure["low"], figure["high"])
-    if interval.value != interval.value:
-        return _cell(DASH)
-    bounds = f"{interval.low:.{digits}f} {DASH} {interval.high:.{digits}f}" if interval.low == interval.low else ""
-    return _cell(f"{interval.value:.{digits}f}", bounds)
 
 
 def _sheet_caption(name: str, film: Film) -> str:

@@ -136,7 +136,7 @@ def load_decisions(path: Path) -> Disagreement:
         student = (found["student"] + teacher).astype(np.int8)
         valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
         spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
-    means = [actions.astype(np.float32) / LEVELS for actions in (teacher, student)]
+    means = [actions.astype(np.float32) / np.float32(LEVELS) for actions in (teacher, student)]
     whole = [np.repeat(spread[..., None], teacher.shape[2], axis=2) for spread in spreads]
     return Disagreement(means[0], means[1], whole[0], whole[1], valid)
 

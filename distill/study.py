@@ -11,8 +11,10 @@ from typing import Annotated
 import tyro
 
 from ..errors import HandsightError
+from .illustrations import illustrate
 from .study_collect import collect
 from .study_progress import shown
+from .study_report import write_study_report
 from .study_results import Study
 from .study_runner import PROGRAM, Progress, Runner
 from .study_spec import read_study
@@ -35,6 +37,8 @@ class StudyArgs:
     """Cells side by side, instead of the file's."""
     collect: bool = False
     """Train nothing: collect the results of what is finished, also while another process trains."""
+    report: bool = True
+    """Film the policies and write report.html once teachers and students can be compared."""
 
 
 def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0) -> Study:
@@ -56,6 +60,9 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
     found = collect(work, {} if progress is None else failures(progress))
     found.save(spec.out / RESULTS)
+    if args.report and any(comparison.gaps for comparison in found.comparisons.values()):
+        illustrate(found, spec.out / RESULTS, spec.out)
+        write_study_report(found, spec.out / RESULTS)
     _log.info("%s\nResults: %s", account(found), spec.out / RESULTS)
     if progress is not None and progress.failed:
         raise HandsightError("\n\n".join(f"{task.name} failed:\n{text}" for task, text in progress.failed.items()))

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import tyro
 from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -32,6 +34,9 @@ DEPTH_RANGE = (50.0, 600.0)
 CAPTION = 22
 """Height of the line above a row of images, pixels."""
 PANELS = ("overview", "left eye", "right eye", "depth")
+MASK = "object mask"
+OUTLINE = "#ff2d95"
+"""Colour of the object's outline; nothing in the scene has it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,8 @@ class Film:
     """E object kinds."""
     control_dt: float
     """Seconds between two frames."""
+    object_mask: NDArray[np.bool_] | None = None
+    """(T, E, H, W) pixels of the left eye that show the object; None where the environment does not tell."""
 
     def caption(self, t: int, episode: int) -> str:
         """What stands above one episode's images."""
@@ -114,10 +121,12 @@ def make_film(
     reset_kind: str | None = None,
     device: str = "cpu",
     overview: bool = True,
+    world_offset: int = 0,
 ) -> Film:
-    """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth."""
-    place = sims.worlds_device(env_config, device)
-    env = sims.make(env_config, observe={*policy.obs_keys, "depth", "stereo"}, num_envs=episodes, device=place)
+    """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth; with
+    `world_offset` in those from that one on."""
+    groups, place = {*policy.obs_keys, "depth", "stereo"}, sims.worlds_device(env_config, device)
+    env = sims.make(env_config, observe=groups, num_envs=episodes, world_offset=world_offset, device=place)
     try:
         set_reset_kind(env, reset_kind)
         return film_in(env, policy, seed, overview)
@@ -144,23 +153,33 @@ def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Fi
         over.append(over[-1] | (moment.ended | moment.aborted).cpu().numpy())
     names: tuple[str, ...] = getattr(env, "kinds", ())
     numbers = [-1] * env.num_envs if kind is None else kind.tolist()
+    images = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
+    mask = images.pop(MASK, None)
     return Film(
-        images={name: np.stack([frame[name] for frame in frames]) for name in frames[0]},
+        images=images,
         success=np.stack(success),
         over=np.stack(over),
         lost=lost,
         kinds=tuple(names[k] if 0 <= k < len(names) else "" for k in numbers),
         control_dt=env.control_dt,
+        object_mask=None if mask is None else mask[..., 0],
     )
 
 
-def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray[np.uint8]]:
-    """The panels of all worlds, each (E, H, W, 3)."""
+def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
+    """The panels of all worlds, each (E, H, W, 3) uint8, and the object's pixels, (E, H, W, 1) bool."""
     stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
-    panels = {"left eye": stereo[0].copy(), "right eye": stereo[1].copy(), "depth": colour_depth(obs["depth"][:, 0])}
+    panels: dict[str, NDArray] = {
+        "left eye": stereo[0].copy(),
+        "right eye": stereo[1].copy(),
+        "depth": colour_depth(obs["depth"][:, 0]),
+    }
     render = getattr(env, "render_overview", None)
     if overview and render is not None:
         panels["overview"] = np.stack([_square(render(world)) for world in range(env.num_envs)])
+    mask = getattr(env, "object_mask", lambda: None)()
+    if mask is not None:
+        panels[MASK] = mask.cpu().numpy()[..., None].copy()
     return panels
 
 
@@ -242,12 +261,29 @@ def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
         axes[row, 0].set_ylabel(name, fontsize=9)
         for column, t in enumerate(times):
             axis = axes[row, column]
-            axis.imshow(film.images[name][t, episode], interpolation="nearest")
-            axis.set(xticks=[], yticks=[])
-            axis.spines[:].set_visible(False)
+            show(axis, film, name, t, episode)
             if row == 0:
                 axis.set_title(f"step {t}" + ("  held" if film.success[t, episode] else ""), fontsize=9)
     return figure
+
+
+def show(axis: Axes, film: Film, panel: str, t: int, episode: int) -> None:
+    """One picture; the object is outlined where it is seen from the left eye's place, if its pixels are known."""
+    axis.imshow(film.images[panel][t, episode], interpolation="nearest")
+    if film.object_mask is not None and panel in ("left eye", "depth"):
+        outline(axis, film.object_mask[t, episode])
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+def outline(axis: Axes, mask: NDArray[np.bool_]) -> None:
+    """Draw the edges between pixels that are in the mask (H, W) and those that are not, or the picture's border."""
+    inside = np.pad(mask, 1).astype(int)
+    down, across = np.diff(inside, axis=0)[:, 1:-1], np.diff(inside, axis=1)[1:-1]
+    segments = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in np.argwhere(down)]
+    segments += [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in np.argwhere(across)]
+    axis.add_collection(LineCollection(segments, colors=OUTLINE, linewidths=1.0, capstyle="projecting"))
 
 
 def file_name(role: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,8 +36,9 @@ class GaussianHead(nn.Module):
         self.log_std = nn.Parameter(torch.full((actions,), math.log(initial_std)))
         self.min_std, self.max_std = min_std, max_std
         if predicted:
-            self.spread = nn.utils.skip_init(nn.Linear, features, actions, bias=False)  # no draw: the mean's stay
-            nn.init.zeros_(self.spread.weight)
+            spread: Any = nn.utils.skip_init(nn.Linear, features, actions, bias=False)  # no draw: the mean's stay
+            nn.init.zeros_(spread.weight)
+            self.spread = spread
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """features (..., F) -> mean (..., A), std (..., A), float32 also under autocast."""

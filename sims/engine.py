@@ -112,7 +112,7 @@ class Engine(ABC):
 
         Returns:
             depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N,) int64:
-            pixels of the object in the left eye.
+            pixels of the object in the left eye; and object_mask (N, H, W) bool, which these are, if the engine tells.
         """
 
     @abstractmethod

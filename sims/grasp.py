@@ -115,6 +115,7 @@ class GraspTask(VecEnv):
         self._action = torch.zeros(n, self.action_dim, device=device)
         self._params: WorldParams = self._draw_params(Draws(0, self._world, self._episode))
         self._visible: Tensor | None = None
+        self._object_mask: Tensor | None = None
 
     def _sign(self) -> dict[str, Any]:
         obs = {
@@ -252,6 +253,7 @@ class GraspTask(VecEnv):
         if self._image_groups:
             images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
+            self._object_mask = images.get("object_mask")
             obs |= self._noisy(images)
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
 
@@ -276,6 +278,11 @@ class GraspTask(VecEnv):
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
         """(height, width, 3) uint8: one world from the outside."""
         return self.engine.render_overview(world, height, width)
+
+    def object_mask(self) -> Tensor | None:
+        """(N, H, W) bool: pixels of the left eye that show the object; None without a camera, or if the engine does
+        not tell."""
+        return self._object_mask
 
     def measure(self) -> dict[str, Tensor]:
         situation = self._situation(self._body)

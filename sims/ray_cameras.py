@@ -89,7 +89,10 @@ class RayCameras:
     def render(self, poses: dict[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
         """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
         height, width, n = self._rig.height, self._rig.width, self._num_worlds
-        images = {"object_pixels": torch.empty(n, dtype=torch.int64)}
+        images = {
+            "object_pixels": torch.empty(n, dtype=torch.int64),
+            "object_mask": torch.empty(n, height, width, dtype=torch.bool),
+        }
         if "depth" in groups:
             images["depth"] = torch.empty(n, 1, height, width)
         if "stereo" in groups:
@@ -132,6 +135,7 @@ class RenderedImages:
     def __init__(self, context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]) -> None:
         """context: from `camera_context`; groups: those that it renders."""
         seg, shape = wp.to_torch(context.seg_data), (rig.height, rig.width)
+        self._shape = shape
         n = seg.shape[0]
         self._geoms, self._object = seg.reshape(n, -1, 2)[..., 0], (ids.object_geoms[0], ids.object_geoms[-1])
         self._depth = wp.to_torch(context.depth_data).reshape(n, 1, *shape)
@@ -141,7 +145,8 @@ class RenderedImages:
     def read(self, groups: Collection[str]) -> dict[str, Tensor]:
         """As `Engine.render` promises. Depth is a view: the next rendering overwrites it."""
         first, last = self._object
-        images = {"object_pixels": ((self._geoms >= first) & (self._geoms <= last)).sum(1)}
+        mask = (self._geoms >= first) & (self._geoms <= last)
+        images = {"object_pixels": mask.sum(1), "object_mask": mask.reshape(-1, *self._shape)}
         if "depth" in groups:
             images["depth"] = self._depth
         if "stereo" in groups:

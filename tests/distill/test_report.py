@@ -71,6 +71,9 @@ def test_warm_start_is_named_and_called_no_end_to_end_result():
     said = " ".join(limits(synthetic.comparison()))
     assert "depth teacher did not learn from scratch" in said
     assert "no end-to-end result" in said
+    several = " ".join(limits(synthetic.comparison(seeds=3)))
+    assert several.count("did not learn from scratch") == 1
+    assert "The 3 depth teachers with a warm start" in several
 
 
 def test_limits_name_seeds_pixels_simulation_and_missing_control():
@@ -107,8 +110,9 @@ def test_headline_gives_each_students_success_and_loss():
 def test_role_has_one_colour_whatever_else_is_compared():
     whole = synthetic.comparison()
     some = Comparison(whole.entries[2:], whole.settings)
-    assert colour(whole, "depth → stereo") == colour(some, "depth → stereo") == COLOURS["depth → stereo"]
-    assert colour(whole, "depth teacher, warm start") == COLOURS["depth teacher"]
+    role = "depth → stereo, warm start"
+    assert colour(whole, role) == colour(some, role) == COLOURS[role]
+    assert colour(whole, "depth → stereo") == COLOURS["depth → stereo"] != COLOURS[role]
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 

@@ -3,8 +3,9 @@
 import av
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
-from handsight.distill.video import DEPTH_RANGE, colour_depth, contact_sheet, film_in, make_film, write_video
+from handsight.distill.video import DEPTH_RANGE, colour_depth, contact_sheet, film_in, make_film, outline, write_video
 
 from .toy_env import Scripted, ToyConfig, ToyEnv
 
@@ -84,3 +85,32 @@ def test_contact_sheet_goes_from_reset_to_the_end():
     titles = [axis.get_title() for axis in contact_sheet(film, episode=1, moments=4).axes]
     assert titles[0] == "step 0"
     assert titles[3].startswith("step 8")
+
+
+def test_film_knows_the_objects_pixels():
+    env = ToyEnv(EVERYTHING, 2)
+    film = film_in(env, Scripted("state"), seed=1)
+    red = film.images["left eye"][..., 0] > 150
+    assert film.object_mask is not None and film.object_mask.any()
+    np.testing.assert_array_equal(film.object_mask, red)
+
+
+def test_film_of_one_world_is_the_one_among_many(toy_sims):
+    many = make_film(Scripted("state"), ToyConfig(), episodes=4, seed=7)
+    one = make_film(Scripted("state"), ToyConfig(), episodes=1, seed=7, world_offset=3)
+    np.testing.assert_array_equal(one.images["depth"][:, 0], many.images["depth"][:, 3])
+
+
+def test_outline_runs_around_the_object_and_along_the_border():
+    mask = np.zeros((3, 3), dtype=bool)
+    mask[0, 1] = True
+    axis = Figure().subplots()
+    outline(axis, mask)
+    (lines,) = axis.collections
+    ends = {tuple(sorted(map(tuple, segment.tolist()))) for segment in lines.get_segments()}
+    assert ends == {
+        ((0.5, -0.5), (1.5, -0.5)),
+        ((0.5, 0.5), (1.5, 0.5)),
+        ((0.5, -0.5), (0.5, 0.5)),
+        ((1.5, -0.5), (1.5, 0.5)),
+    }

@@ -131,6 +131,10 @@ class ToyEnv(VecEnv):
         y = axis[None, :, None] - offset[:, 1, None, None]
         return x.square() + y.square() < 0.15**2
 
+    def object_mask(self) -> Tensor:
+        """(N, H, W) bool: pixels of the left eye that show the object."""
+        return self._mask(0)
+
     def _observe(self) -> TensorDict:
         groups: dict[str, Tensor] = {}
         if "state" in self.obs_spec:

@@ -21,7 +21,7 @@ from handsight.distill.study import StudyArgs, study
 
 sys.argv[0] = "handsight"
 program = (sys.executable, str(Path(sys.argv[1]) / "toy_study_job.py"))
-study(StudyArgs(Path(sys.argv[2]), out=Path(sys.argv[3])), program=program, pause=0.1)
+study(StudyArgs(Path(sys.argv[2]), out=Path(sys.argv[3]), report=False), program=program, pause=0.1)
 """
 TEACHER = """
 curriculum = { start = { near = 1.0 }, goal = { wide = 1.0 }, gate = "near" }

@@ -111,6 +111,10 @@ def test_visibility_counts_the_objects_pixels_in_the_left_eye():
     area = env._params.size[:, 0] * env._params.size[:, 1] * 4
     assert ((visible == 0) | (visible > 0.0005)).all()
     assert float(visible.max()) < 3 * float(area.max()) / (2 * 0.8 * np.tan(np.radians(25))) ** 2 * 3
+    mask = env.object_mask()
+    assert mask is not None and mask.dtype == torch.bool
+    assert torch.equal(mask.float().mean(dim=(1, 2)), visible)
+    assert visible.max() > 0
     env.close()
 
 
