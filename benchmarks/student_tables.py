@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 import torch
 
 from handsight.distill import checkpoint
+from handsight.distill.allocator import keep_freed_memory
 from handsight.distill.dagger import DaggerConfig, DistillModule
 from handsight.distill.evaluate import evaluate
 from handsight.distill.intervals import t_interval
@@ -41,8 +41,9 @@ BACKBONES = {
     "resnet10t_light": (BackboneConfig(), True),
     "test_convnext2": (BackboneConfig("test_convnext2"), True),
     "test_vit, patch 8": (BackboneConfig("test_vit", patch_size=8), True),
-    "mobilenetv4_conv_small_050": (BackboneConfig("mobilenetv4_conv_small_050"), True),
-    "resnet10t": (BackboneConfig("resnet10t"), True),
+    "test_efficientnet": (BackboneConfig("test_efficientnet"), True),
+    "mobilenetv4_conv_small_050": (BackboneConfig("mobilenetv4_conv_small_050"), False),
+    "resnet10t": (BackboneConfig("resnet10t"), False),
     "resnet18": (BackboneConfig("resnet18"), False),
     "efficientnet_lite0": (BackboneConfig("efficientnet_lite0"), False),
     "regnety_002": (BackboneConfig("regnety_002"), False),
@@ -50,6 +51,7 @@ BACKBONES = {
     "efficientvit_b0": (BackboneConfig("efficientvit_b0"), False),
     "fastvit_t8": (BackboneConfig("fastvit_t8"), False),
     "vit_tiny_patch16_224": (BackboneConfig("vit_tiny_patch16_224", image_size=64), False),
+    "vit_small_patch14_dinov2": (BackboneConfig("vit_small_patch14_dinov2", image_size=56), False),
     "swin_tiny_patch4_window7_224": (BackboneConfig("swin_tiny_patch4_window7_224", image_size=64), False),
     "maxvit_rmlp_pico_rw_256": (BackboneConfig("maxvit_rmlp_pico_rw_256", image_size=64), False),
 }
@@ -64,13 +66,18 @@ FUSIONS: dict[str, tuple[StudentConfig, bool]] = {
     "cross-attention, cameras vary and are known": (StudentConfig(calibrated=True), True),
 }
 """Students, and whether their cameras vary beyond the default."""
+VIEWS = ("in view", "out of view")
 VARIED = {"baseline": 0.006, "eye_turn": 0.01}
 """m and rad: a tenth of the baseline; at 20 cm a turn of 2 mm."""
 
 
 def measure(name: str, pixels: int) -> dict[str, Any]:
-    """Size, latency, training speed and memory of one backbone in the default student, in this process."""
+    """Size, latency, training speed and memory of one backbone in the default student, in this process.
+
+    Times are CPU time on one thread: on a machine with other jobs too, that is what one core needs for it.
+    """
     torch.set_num_threads(1)
+    keep_freed_memory()
     spec = {
         "stereo": ArraySpec((2, 3, pixels, pixels), torch.uint8),
         "proprio": ArraySpec((94,), torch.float32),
@@ -81,10 +88,9 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
     hidden, seconds = student.initial_hidden(1), []
     with torch.no_grad():
         for _ in range(30):
-            start = time.perf_counter()
+            start = time.process_time()
             student(obs, hidden)
-            seconds.append(time.perf_counter() - start)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+            seconds.append(time.process_time() - start)
     steps, worlds = 8, 4
     module = DistillModule(student.train(), DaggerConfig(object_weight=0), 1)
     batch = {key: torch.zeros(steps, worlds, *s.shape, dtype=s.dtype) for key, s in spec.items()}
@@ -92,9 +98,9 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
     batch |= {"first": ~rows, "valid": rows, "mean": torch.zeros(steps, worlds, 6), "std": torch.ones(steps, worlds, 6)}
     learnt = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()
         torch.stack(list(module.losses(batch).values())).sum().backward()
-        learnt.append(time.perf_counter() - start)
+        learnt.append(time.process_time() - start)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "pixels": pixels, "parameters": sum(p.numel() for p in student.parameters()),
@@ -183,16 +189,19 @@ def keep(table: str, name: str, part: str, row: Mapping[str, Any]) -> None:
 def write_backbones() -> None:
     """backbones.md from the rows that there are."""
     lines = [
-        "| backbone | parameters | latency, ms | train images/s | train memory, MiB | success at end |",
-        "|" + " --- |" * 6,
+        "| backbone | its parameters | the student's | latency, ms | train images/s | train memory, MiB "
+        "| success at end | in view | out of view |",
+        "|" + " --- |" * 9,
     ]
     for name in BACKBONES:
         row, learnt = kept("backbones", name, "measured"), kept("backbones", name, "distilled")
         if row and "error" not in row:
             success = interval(learnt["success_at_end"]) if learnt else ""
+            views = [f"{learnt['by_view_at_reset'][view]:.3f}" if learnt else "" for view in VIEWS]
             lines.append(
-                f"| {name} | {row['parameters'] / 1e6:.2f} M | {row['latency_ms']:.1f} | "
-                f"{row['train_images_per_s']:,.0f} | {row['train_mib']:,.0f} | {success} |"
+                f"| {name} | {row['backbone_parameters'] / 1e6:.2f} M | {row['parameters'] / 1e6:.2f} M | "
+                f"{row['latency_ms']:.1f} | {row['train_images_per_s']:,.0f} | {row['train_mib']:,.0f} | "
+                f"{success} | {' | '.join(views)} |"
             )
     (RESULTS / "backbones" / "backbones.md").write_text("\n".join(lines) + "\n")
 
@@ -211,8 +220,7 @@ def write_fusion() -> None:
             found = t_interval(values)
             shown += f" [{found.low:.3f}, {found.high:.3f}]"
         views = [
-            f"{statistics.mean(row['by_view_at_reset'].get(view, float('nan')) for row in rows):.3f}"
-            for view in ("in view", "out of view")
+            f"{statistics.mean(row['by_view_at_reset'].get(view, float('nan')) for row in rows):.3f}" for view in VIEWS
         ]
         depth = [row["depth_explained"] for row in rows if "depth_explained" in row]
         explained = f"{statistics.mean(depth):.2f}" if depth else ""
