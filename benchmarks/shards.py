@@ -87,7 +87,7 @@ def recording(folder: Path, episodes: list[Episode], count: int, facts: Any) -> 
     """Write shards, before and after a plain write of as many bytes."""
     nbytes = sum(episode.nbytes for episode in repeated(episodes, count))
     raw = [raw_disk(folder, nbytes)]
-    start, number, writer = time.perf_counter(), 0, None
+    start, busy, number, writer = time.perf_counter(), time.process_time(), 0, None
     for episode in repeated(episodes, count):
         writer = writer or ShardWriter(folder / f"shard_{number:06d}.hdf5", facts)
         writer.add(episode)
@@ -96,13 +96,14 @@ def recording(folder: Path, episodes: list[Episode], count: int, facts: Any) -> 
             number, writer = number + 1, None
     if writer:
         writer.finish({})
-    speed = nbytes / (time.perf_counter() - start)
+    speed, busy = nbytes / (time.perf_counter() - start), time.process_time() - busy
     raw.append(raw_disk(folder, nbytes))
     stored = sum(path.stat().st_size for path in folder.glob("*.hdf5"))
     return {
         "mib": nbytes / 2**20,
         "stored_share": stored / nbytes,
         "record_mib_per_s": speed / 2**20,
+        "record_mib_per_cpu_s": nbytes / busy / 2**20,
         "raw_disk_mib_per_s": [value / 2**20 for value in raw],
         "share_of_raw_disk": speed / np.mean(raw),
         "episodes_per_s": count / (nbytes / speed),

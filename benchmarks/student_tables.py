@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import multiprocessing
 import resource
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from handsight.distill import checkpoint
+from handsight.distill.allocator import keep_freed_memory
 from handsight.distill.dagger import DaggerConfig, DistillModule
 from handsight.distill.evaluate import evaluate
 from handsight.distill.intervals import t_interval
@@ -33,6 +34,7 @@ from handsight.distill.policy_loading import load_policy
 from handsight.distill.provenance import provenance
 from handsight.distill.run import runs_under
 from handsight.distill.train_student import StudentRunConfig, train_student
+from handsight.errors import HandsightError
 from handsight.sims.vec_env import ArraySpec
 from handsight.students import BackboneConfig, StereoStudent, StudentConfig
 
@@ -41,8 +43,9 @@ BACKBONES = {
     "resnet10t_light": (BackboneConfig(), True),
     "test_convnext2": (BackboneConfig("test_convnext2"), True),
     "test_vit, patch 8": (BackboneConfig("test_vit", patch_size=8), True),
-    "mobilenetv4_conv_small_050": (BackboneConfig("mobilenetv4_conv_small_050"), True),
-    "resnet10t": (BackboneConfig("resnet10t"), True),
+    "test_efficientnet": (BackboneConfig("test_efficientnet"), True),
+    "mobilenetv4_conv_small_050": (BackboneConfig("mobilenetv4_conv_small_050"), False),
+    "resnet10t": (BackboneConfig("resnet10t"), False),
     "resnet18": (BackboneConfig("resnet18"), False),
     "efficientnet_lite0": (BackboneConfig("efficientnet_lite0"), False),
     "regnety_002": (BackboneConfig("regnety_002"), False),
@@ -50,6 +53,7 @@ BACKBONES = {
     "efficientvit_b0": (BackboneConfig("efficientvit_b0"), False),
     "fastvit_t8": (BackboneConfig("fastvit_t8"), False),
     "vit_tiny_patch16_224": (BackboneConfig("vit_tiny_patch16_224", image_size=64), False),
+    "vit_small_patch14_dinov2": (BackboneConfig("vit_small_patch14_dinov2", image_size=56), False),
     "swin_tiny_patch4_window7_224": (BackboneConfig("swin_tiny_patch4_window7_224", image_size=64), False),
     "maxvit_rmlp_pico_rw_256": (BackboneConfig("maxvit_rmlp_pico_rw_256", image_size=64), False),
 }
@@ -64,13 +68,18 @@ FUSIONS: dict[str, tuple[StudentConfig, bool]] = {
     "cross-attention, cameras vary and are known": (StudentConfig(calibrated=True), True),
 }
 """Students, and whether their cameras vary beyond the default."""
+VIEWS = ("in view", "out of view")
 VARIED = {"baseline": 0.006, "eye_turn": 0.01}
 """m and rad: a tenth of the baseline; at 20 cm a turn of 2 mm."""
 
 
 def measure(name: str, pixels: int) -> dict[str, Any]:
-    """Size, latency, training speed and memory of one backbone in the default student, in this process."""
+    """Size, latency, training speed and memory of one backbone in the default student, in this process.
+
+    Times are CPU time on one thread: on a machine with other jobs too, that is what one core needs for it.
+    """
     torch.set_num_threads(1)
+    keep_freed_memory()
     spec = {
         "stereo": ArraySpec((2, 3, pixels, pixels), torch.uint8),
         "proprio": ArraySpec((94,), torch.float32),
@@ -81,10 +90,9 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
     hidden, seconds = student.initial_hidden(1), []
     with torch.no_grad():
         for _ in range(30):
-            start = time.perf_counter()
+            start = time.process_time()
             student(obs, hidden)
-            seconds.append(time.perf_counter() - start)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+            seconds.append(time.process_time() - start)
     steps, worlds = 8, 4
     module = DistillModule(student.train(), DaggerConfig(object_weight=0), 1)
     batch = {key: torch.zeros(steps, worlds, *s.shape, dtype=s.dtype) for key, s in spec.items()}
@@ -92,9 +100,9 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
     batch |= {"first": ~rows, "valid": rows, "mean": torch.zeros(steps, worlds, 6), "std": torch.ones(steps, worlds, 6)}
     learnt = []
     for _ in range(4):
-        start = time.perf_counter()
+        start = time.process_time()
         torch.stack(list(module.losses(batch).values())).sum().backward()
-        learnt.append(time.perf_counter() - start)
+        learnt.append(time.process_time() - start)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "pixels": pixels, "parameters": sum(p.numel() for p in student.parameters()),
@@ -104,10 +112,26 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def apart(function: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """What a function returns in a process of its own, which starts with this one's imports and nothing else of it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        try:
+            return pool.submit(function, *args).result()
+        except (HandsightError, BrokenProcessPool) as error:
+            return {"error": str(error) or "killed"}
+
+
 def distil(config: StudentRunConfig, runs: Path, episodes: int) -> dict[str, Any]:
-    """Train, or go on, or read what is finished; then evaluate."""
+    """Train, or go on, or read what is finished; then evaluate.
+
+    Raises:
+        HandsightError: what is gone on with has another budget.
+    """
     unfinished = [path for path in runs_under(runs) if (path / "checkpoints").is_dir()]
     run = train_student(resume=unfinished[-1]) if unfinished else train_student(config, run_root=runs)
+    budget, found = budget_of(config), budget_of(run.config(StudentRunConfig))
+    if found != budget:
+        raise HandsightError(f"{run.path}: expected a student with {budget}, found {found}; remove it to begin anew")
     loaded = load_policy(run.path)
     result = evaluate(loaded.policy, loaded.env_config, episodes=episodes, reset_kind="wide")
     last = run.metrics()[-1]
@@ -116,8 +140,33 @@ def distil(config: StudentRunConfig, runs: Path, episodes: int) -> dict[str, Any
     return {
         "success_at_end": summary["success_at_end"], "by_view_at_reset": views,
         "seconds": sum(row.get("seconds/collect", 0) + row.get("seconds/fit", 0) for row in run.metrics()),
+        "budget": budget | {"episodes": episodes},
         "checkpoint": checkpoint.latest(run.checkpoints).name, **{key: last[key] for key in keys if key in last},
     }  # fmt: skip
+
+
+def budget_of(config: StudentRunConfig) -> dict[str, int]:
+    """What every student of a table must have had alike."""
+    dagger = config.dagger
+    steps = {"gradient_steps": dagger.gradient_steps, "batch_sequences": dagger.batch_sequences}
+    return {"iterations": config.iterations, "num_envs": config.num_envs, **steps}
+
+
+def caption(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The budget of a table's students, in words.
+
+    Raises:
+        HandsightError: they had different ones.
+    """
+    budgets = [row["budget"] for row in rows]
+    if any(budget != budgets[0] for budget in budgets):
+        raise HandsightError(f"a table needs students of one budget, found {budgets}")
+    if not rows:
+        return "No student was distilled."
+    return (
+        "Each student: {iterations} iterations of one episode in {num_envs} worlds and {gradient_steps} gradient steps "
+        "of {batch_sequences} sequences; {episodes} held-out resets.".format(**budgets[0])
+    )
 
 
 def student_run(args: argparse.Namespace, student: StudentConfig, seed: int, varied: bool) -> StudentRunConfig:
@@ -132,19 +181,16 @@ def student_run(args: argparse.Namespace, student: StudentConfig, seed: int, var
 
 
 def backbones(args: argparse.Namespace) -> None:
-    """One row for each timm model."""
+    """One row for each timm model: all are measured first, each in a fork of a process that has computed nothing."""
+    for name in BACKBONES:
+        if kept("backbones", name, "measured") is None:
+            keep("backbones", name, "measured", apart(measure, name, args.pixels))
+            write_backbones()
     for name, (config, learns) in BACKBONES.items():
-        row = kept("backbones", name, "measured")
-        if row is None:
-            words = [sys.executable, __file__, "measure", "--name", name, "--pixels", str(args.pixels)]
-            done = subprocess.run(words, capture_output=True, text=True)
-            last = done.stderr.strip().splitlines()
-            row = json.loads(done.stdout) if done.returncode == 0 else {"error": last[-1] if last else "killed"}
-            keep("backbones", name, "measured", row)
         if learns and args.teacher and kept("backbones", name, "distilled") is None:
             run = student_run(args, StudentConfig(backbone=config), args.seeds[0], varied=False)
             keep("backbones", name, "distilled", distil(run, args.runs / "backbones" / slug(name), args.episodes))
-        write_backbones()
+            write_backbones()
 
 
 def fusion(args: argparse.Namespace) -> None:
@@ -183,41 +229,46 @@ def keep(table: str, name: str, part: str, row: Mapping[str, Any]) -> None:
 def write_backbones() -> None:
     """backbones.md from the rows that there are."""
     lines = [
-        "| backbone | parameters | latency, ms | train images/s | train memory, MiB | success at end |",
-        "|" + " --- |" * 6,
+        "| backbone | its parameters | the student's | latency, ms | train images/s | train memory, MiB "
+        "| success at end | in view | out of view |",
+        "|" + " --- |" * 9,
     ]
     for name in BACKBONES:
         row, learnt = kept("backbones", name, "measured"), kept("backbones", name, "distilled")
         if row and "error" not in row:
             success = interval(learnt["success_at_end"]) if learnt else ""
+            views = [f"{learnt['by_view_at_reset'][view]:.3f}" if learnt else "" for view in VIEWS]
             lines.append(
-                f"| {name} | {row['parameters'] / 1e6:.2f} M | {row['latency_ms']:.1f} | "
-                f"{row['train_images_per_s']:,.0f} | {row['train_mib']:,.0f} | {success} |"
+                f"| {name} | {row['backbone_parameters'] / 1e6:.2f} M | {row['parameters'] / 1e6:.2f} M | "
+                f"{row['latency_ms']:.1f} | {row['train_images_per_s']:,.0f} | {row['train_mib']:,.0f} | "
+                f"{success} | {' | '.join(views)} |"
             )
-    (RESULTS / "backbones" / "backbones.md").write_text("\n".join(lines) + "\n")
+    distilled = [row for name in BACKBONES if (row := kept("backbones", name, "distilled"))]
+    (RESULTS / "backbones" / "backbones.md").write_text("\n".join([*lines, "", caption(distilled)]) + "\n")
 
 
 def write_fusion() -> None:
     """fusion.md from the rows that there are: means over seeds with t-intervals."""
+    shown_rows: list[Mapping[str, Any]] = []
     lines = ["| student | seeds | success at end | in view | out of view | depth explained |", "|" + " --- |" * 6]
     for name in FUSIONS:
         path = RESULTS / "fusion" / f"{slug(name)}.json"
         rows = [v for k, v in json.loads(path.read_text()).items() if k.startswith("seed")] if path.exists() else []
         if not rows:
             continue
+        shown_rows += rows
         values = [row["success_at_end"]["value"] for row in rows]
         shown = f"{statistics.mean(values):.3f}"
         if len(values) > 1:
             found = t_interval(values)
             shown += f" [{found.low:.3f}, {found.high:.3f}]"
         views = [
-            f"{statistics.mean(row['by_view_at_reset'].get(view, float('nan')) for row in rows):.3f}"
-            for view in ("in view", "out of view")
+            f"{statistics.mean(row['by_view_at_reset'].get(view, float('nan')) for row in rows):.3f}" for view in VIEWS
         ]
         depth = [row["depth_explained"] for row in rows if "depth_explained" in row]
         explained = f"{statistics.mean(depth):.2f}" if depth else ""
         lines.append(f"| {name} | {len(rows)} | {shown} | {' | '.join(views)} | {explained} |")
-    (RESULTS / "fusion" / "fusion.md").write_text("\n".join(lines) + "\n")
+    (RESULTS / "fusion" / "fusion.md").write_text("\n".join([*lines, "", caption(shown_rows)]) + "\n")
 
 
 def interval(figure: Mapping[str, float]) -> str:
@@ -227,7 +278,7 @@ def interval(figure: Mapping[str, float]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=("backbones", "fusion", "measure"))
+    parser.add_argument("table", choices=("backbones", "fusion"))
     parser.add_argument("--teacher", type=Path, help="run folder; backbones without one are only measured")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -235,11 +286,8 @@ def main() -> None:
     parser.add_argument("--num-envs", type=int, default=128)
     parser.add_argument("--episodes", type=int, default=512, help="held-out resets of an evaluation")
     parser.add_argument("--pixels", type=int, default=64, help="size at which backbones are measured")
-    parser.add_argument("--name", help="of one backbone to measure in this process")
     args = parser.parse_args()
-    if args.table == "measure":
-        print(json.dumps(measure(args.name, args.pixels)))
-    elif args.table == "backbones":
+    if args.table == "backbones":
         backbones(args)
     elif args.teacher is None:
         parser.error("fusion needs --teacher RUN")

@@ -20,7 +20,7 @@ from .shard import HEADER, SUFFIX, TMP, empty_string_array, seal
 
 CHUNK_BYTES = 1 << 20
 """A chunk is a whole episode of one dataset, or about this much of it."""
-LARGE = 1 << 14
+LARGE = 1 << 12
 """Bytes of a dataset from which on its compression is looked at."""
 WORTH = 0.9
 """LZF is left out for the rest of a shard where it keeps more than this share of the bytes, as it does of grainy

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 
 from ..sims.vec_env import ArraySpec
 from ..students import StereoStudent, StudentConfig
+from .allocator import keep_freed_memory
 from .dagger import DistillModule, RolloutStopped
 from .interrupt import Interrupt
 from .policy_loading import policy_tree
@@ -98,6 +99,7 @@ def learn(training: StudentFit, run: Run) -> None:
     config, left = training.config, training.config.iterations - training.iteration
     if not left:
         return
+    keep_freed_memory()
     each = training.steps_each
     with (
         Interrupt() as interrupted,

@@ -90,7 +90,8 @@ class Backbone(nn.Module):
         self.config = config
         self.channels_last_maps = str(getattr(self.net, "output_fmt", "NCHW")).endswith("NHWC")
         self.shapes = self._probe(channels)
-        self.net.to(memory_format=torch.channels_last)  # convolutions on a CPU are faster this way round
+        self.layout = _layout(self.net, channels)
+        self.net.to(memory_format=self.layout)
         self._drop_unused(channels)
         self._kept = self._freeze(channels)
         self._set_preprocessing(channels)
@@ -104,7 +105,7 @@ class Backbone(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(B, C, H, W), uint8, int16 or float in the same unit -> per level (B, C', H', W')."""
-        x = images.to(torch.float32, memory_format=torch.channels_last)
+        x = images.to(torch.float32, memory_format=self.layout)
         x = (x - self.mean) * self.inverse_std
         if self.resize:
             x = F.interpolate(x, size=self.size, mode="bilinear", antialias=True)
@@ -168,6 +169,14 @@ class Backbone(nn.Module):
                 for parameter in own.values():
                     parameter.requires_grad_(False)
         return kept
+
+
+def _layout(net: nn.Module, channels: int) -> torch.memory_format:
+    """Channels last, which is faster on a CPU, but for a model with a strided 1 x 1 convolution of the images, such as
+    FastViT: its backward pass in that layout writes outside its memory in torch 2.15 (oneDNN)."""
+    convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    unsafe = any(c.kernel_size == (1, 1) and max(c.stride) > 1 and c.in_channels == channels for c in convolutions)
+    return torch.contiguous_format if unsafe else torch.channels_last
 
 
 def _side(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:

@@ -60,7 +60,9 @@ RECORDER = """
         while len(list((root / "data").glob("*.hdf5"))) == len(seen):
             assert os.waitpid(child, os.WNOHANG) == (0, 0), (root / "log").read_text()
             time.sleep(0.001)
-        time.sleep(draws.uniform(0, 0.02))
+        while kill % 2 and not list((root / "data").glob(".*.tmp")):  # half of them while a shard is open
+            time.sleep(0.0005)
+        time.sleep(draws.uniform(0, 0.001 if kill % 2 else 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         cut_short += bool(list((root / "data").glob(".*.tmp")))

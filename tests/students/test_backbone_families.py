@@ -55,6 +55,16 @@ def test_a_family_learns_at_a_size(name, size):
     assert not torch.equal(before, weights[first])
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"), [("fastvit_t8", torch.contiguous_format), ("resnet18", torch.channels_last)]
+)
+def test_a_strided_pointwise_convolution_of_images_is_not_given_the_layout_that_corrupts_memory(name, layout):
+    backbone, seen = Backbone(BackboneConfig(name), 3, (64, 64)), []
+    backbone.net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].is_contiguous(memory_format=layout)))
+    backbone(torch.zeros(2, 3, 64, 64, dtype=torch.uint8))
+    assert seen == [True]
+
+
 def test_levels_are_chosen_by_their_resolution():
     names = ("resnet18", "test_convnext2", "test_vit")
     chosen = {name: Backbone(BackboneConfig(name), 3, (64, 64)) for name in names}
