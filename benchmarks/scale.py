@@ -106,7 +106,7 @@ def main() -> None:
     )
     axes.set_xticks(NODES, [str(n) for n in NODES])
     axes.minorticks_off()
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(handlelength=3.0, fontsize=7, loc="upper left")
     figure.tight_layout()
     figure.savefig(PLOT, metadata={"Date": None})
     print(costs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -33,6 +33,7 @@ SPECS = {
 class CoinConfig:
     """Stands in for `EnvConfig`."""
 
+    engine: ClassVar[str] = "mujoco"
     shown: bool = False
     """The depth image shows the coin: no gap is planted."""
 

@@ -13,7 +13,7 @@ from ..distill import synthetic_study
 
 FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-TRAIN = ("01_train_teachers", "02_distill_depth_to_stereo")
+TRAIN = ("01_train_teachers", "02_distill_depth_to_stereo", "03_state_vs_depth")
 """Those that train even at toy size: a minute each."""
 COMMITTED = FOLDER.parent / "benchmarks" / "results" / "study"
 ALLOWED = (ast.Import, ast.ImportFrom, ast.Assign, ast.Expr)
