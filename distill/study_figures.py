@@ -45,7 +45,7 @@ def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
     figure = Figure(figsize=(WIDTH, 0.9 + 0.52 * len(verdicts)), layout="constrained")
     axes = figure.subplots()
     for row, verdict in enumerate(verdicts):
-        seeded, shade = verdict.loss.figure, SOFT if verdict.word == "No difference shown" else INK
+        seeded, shade = verdict.loss.figure, INK if verdict.word in ("Supported", "Contradicted") else SOFT
         whole = verdict.interval
         if np.isfinite([whole.low, whole.high]).all():
             axes.plot(

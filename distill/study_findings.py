@@ -19,7 +19,7 @@ CLAIM = (
     "sees only a depth image, because the first teacher acts on what no camera shows."
 )
 STATE_STEREO, DEPTH_STEREO = role_of_cell("state", "stereo"), role_of_cell("depth" + WARM, "stereo")
-Word = Literal["Supported", "Contradicted", "No difference shown"]
+Word = Literal["Supported", "Contradicted", "No difference shown", "Not decided by one seed"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,9 @@ class Verdict:
     @property
     def word(self) -> Word:
         """A difference is only claimed where no interval holds zero: neither that over seeds, nor that over resets
-        and seeds."""
+        and seeds. Nothing is claimed of one seed, whose intervals do not know the luck of a training."""
+        if len(self.loss.chains) == 1:
+            return "Not decided by one seed"
         both = (self.interval, self.loss.figure.both)
         if all(figure.low > 0 for figure in both):
             return "Supported"
@@ -66,7 +68,7 @@ class Verdict:
     def sentence(self) -> str:
         """The finding with its interval, and over how many seeds."""
         seeds = len(self.loss.chains)
-        over = f"over {seeds} training seeds" if seeds > 1 else "with one training seed, over resets only"
+        over = f"over {seeds} training seeds" if seeds > 1 else "an interval over resets only"
         lost, more, size = "state", "depth", self.interval
         if self.word == "Contradicted":
             lost, more, size = "depth", "state", Interval(-size.value, -size.high, -size.low)
