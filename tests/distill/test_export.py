@@ -43,9 +43,6 @@ def saved(folder: Path, worlds, policy, config, groups) -> Path:
     torch.manual_seed(1)
     for parameter in policy.parameters():
         torch.nn.init.normal_(parameter, std=0.05)  # an untrained head says almost nothing
-    policy.update_normalizers(
-        {key: torch.randn(64, *spec.shape) for key, spec in worlds.obs_spec.items()}, torch.ones(64, dtype=torch.bool)
-    )
     tree = policy_tree(policy, config, worlds.action_dim, worlds.signature, EnvConfig(), groups)
     checkpoint.save(folder / "policy.ckpt", tree)
     return folder / "policy.ckpt"
@@ -53,6 +50,10 @@ def saved(folder: Path, worlds, policy, config, groups) -> Path:
 
 def student(folder: Path, worlds, config: StudentConfig) -> Path:
     policy = StereoStudent(config, worlds.obs_spec, worlds.action_dim)
+    torch.manual_seed(2)
+    policy.update_normalizers(
+        {key: torch.randn(64, *spec.shape) for key, spec in worlds.obs_spec.items()}, torch.ones(64, dtype=torch.bool)
+    )
     return saved(folder, worlds, policy, config, policy.obs_keys)
 
 
