@@ -226,9 +226,9 @@ class DepthEncoder(nn.Module):
     def forward(self, depth: Tensor) -> Tensor:
         """depth (..., 1, H, W) int16 millimetres, 0 = no return -> (..., depth_features)."""
         images = depth.flatten(0, -4)
-        far = images.masked_fill(images == 0, self.limit).clamp_(max=self.limit)
-        blocks = pixel_unshuffle(far, 2).contiguous(memory_format=torch.channels_last)
-        unit = blocks.float().mul_(2 / self.limit).sub_(1)
+        blocks = pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last).float()
+        far = blocks.masked_fill(blocks == 0, self.limit).clamp_(max=self.limit)  # onnxruntime has no Where of int16
+        unit = far.mul_(2 / self.limit).sub_(1)
         return self.project(self.convolutions(unit)).unflatten(0, depth.shape[:-3])
 
 
