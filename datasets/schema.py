@@ -115,13 +115,21 @@ def _stored(name: str, values: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]
     folder = "next_obs" if later else "obs"
     if name == "stereo":
         for eye, image in zip(EYES, values.transpose(1, 0, 3, 4, 2), strict=True):
-            yield f"{folder}/{eye}", np.ascontiguousarray(image)
+            yield f"{folder}/{eye}", _channels_last(image)
     elif name == "depth":
-        yield f"{folder}/depth", np.ascontiguousarray(values.transpose(0, 2, 3, 1))
+        yield f"{folder}/depth", _channels_last(values.transpose(0, 2, 3, 1))
     elif name in COLUMNS:
         yield COLUMNS[name].name, values.astype(COLUMNS[name].dtype, copy=False)
     else:
         yield f"{folder}/{name}", values
+
+
+def _channels_last(images: NDArray[Any]) -> NDArray[Any]:
+    """A contiguous copy of (T, H, W, C), channel by channel: numpy is four times as slow with C in its inner loop."""
+    copy = np.empty(images.shape, images.dtype)
+    for channel in range(images.shape[-1]):
+        copy[..., channel] = images[..., channel]
+    return copy
 
 
 def paths_of(column: str) -> tuple[str, ...]:
