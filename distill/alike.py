@@ -13,7 +13,7 @@ from .roles import is_student
 
 WIRING = ("task", "action_space", "control_dt", "rig")
 """Parts of the signature in which policies that are compared must agree."""
-COMPARED = ("seed", "teacher", "teacher.path", "warm_start", "control", "data", "student.sight")
+COMPARED = ("seed", "teacher", "teacher.path", "warm_start", "control", "driver", "data", "student.sight")
 """What chains of teacher and student are compared by: leaves of a run's configuration that may differ."""
 ELSEWHERE = ("env", "device", "sims", "remote", "keep_checkpoints", "memory_budget_gib")
 """Parts of a run's configuration that are looked at by themselves, or do not change what is learnt."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .disagreement import Disagreement
 from .entry import Entry
 from .intervals import Interval
 from .observability import action_sums, observability_gaps, retention, success_gap, success_part
@@ -87,23 +88,29 @@ def gap_of(student: Entry, teacher: Entry) -> Gap:
 
 def decomposition_of(student: Entry, teacher: Entry, control: Entry) -> Decomposition | None:
     """On account of what the student lost; None if the teacher was not asked on their states."""
-    if student.disagreement is None or control.disagreement is None:
+    beside = control_beside(student, control)
+    if student.disagreement is None or beside is None:
         return None
     t, s, c = (entry.evaluation for entry in (teacher, student, control))
     return Decomposition(
         student=student.name,
         control=control.name,
         unexplained=student.disagreement.unexplained(),
-        optimisation=control.disagreement.unexplained(),
-        observability=observability_gaps([sums_of(student)], [sums_of(control)]).both,
+        optimisation=beside.unexplained(),
+        observability=observability_gaps([sums_of(student.disagreement)], [sums_of(beside)]).both,
         success=success_gap(t, s),
         success_optimisation=success_gap(t, c),
         success_observability=success_gap(c, s),
     )
 
 
-def sums_of(entry: Entry) -> NDArray[np.float64]:
-    """`action_sums` of a student whose teacher was asked."""
-    both = entry.disagreement
-    assert both is not None
+def control_beside(student: Entry, control: Entry) -> Disagreement | None:
+    """The control student's decisions and their teacher's on the states that the student visits, if it is the control
+    of that very student; else on its own."""
+    asked_there = control.driven is not None and control.driver == student.origin.digest
+    return control.driven if asked_there else control.disagreement
+
+
+def sums_of(both: Disagreement) -> NDArray[np.float64]:
+    """`action_sums` of both decisions."""
     return action_sums(both.teacher, both.student, both.valid)

@@ -28,6 +28,7 @@ def describe(entry: Entry) -> dict[str, Any]:
         "role": entry.role,
         "sight": entry.sight,
         "teacher": entry.teacher,
+        "driver": entry.driver,
         "summary": entry.summary,
         "training_seconds": entry.origin.seconds,
         **origin,

@@ -28,6 +28,10 @@ class Contestant:
     """Checkpoint of the student's teacher; None for a teacher."""
     teacher_digest: str | None = None
     """sha256 of that checkpoint's manifest when the student learnt from it."""
+    driver: Path | None = None
+    """Checkpoint of the student on whose states a control student was fitted; None if it drove itself."""
+    driver_digest: str | None = None
+    """sha256 of its manifest at that time."""
 
 
 def load_contestant(path: Path, device: str = "cpu") -> Contestant:
@@ -53,7 +57,9 @@ def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     if teacher.is_dir():
         known = checkpoint.load(teacher)
         taught, warm = sight_of(known["policy"]["config"]), bool(known.get("warm_started_from"))
-    return Contestant(loaded, origin, sight, student_role(taught, sight, warm), teacher, tree["teacher"]["sha256"])
+    role, driver = student_role(taught, sight, warm), tree.get("driver", {})
+    where = Path(driver["path"]) if driver else None
+    return Contestant(loaded, origin, sight, role, teacher, tree["teacher"]["sha256"], where, driver.get("sha256"))
 
 
 def from_here(tree: Any) -> Any:

@@ -77,6 +77,7 @@ def collect(
     seed: int,
     tick: Callable[[], None] = lambda: None,
     witness: Witness | None = None,
+    driver: Policy | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, float]]:
     """One episode's length of every world from a fresh reset, each episode driven by teacher or student.
 
@@ -89,6 +90,7 @@ def collect(
         seed: of the resets, of who drives, and of samples.
         tick: called after each step; may raise to break off.
         witness: adds columns of its own.
+        driver: drives every episode, by its mean, instead of teacher and student.
 
     Returns:
         columns (T, N, ...) in host memory for the buffer, and metrics by name.
@@ -96,15 +98,17 @@ def collect(
     student.eval()
     draws = torch.Generator().manual_seed(seed)
     obs, first = env.reset(seed), torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
-    hidden_t, hidden_s = (p.initial_hidden(env.num_envs).to(device_of(p)) for p in (teacher, student))
-    driver = TeacherShare(config.beta(iteration), env.num_envs, draws)
+    asked = [teacher, student] + ([driver] if driver is not None else [])
+    hidden = [p.initial_hidden(env.num_envs).to(device_of(p)) for p in asked]
+    beta = config.beta(iteration) if driver is None else 0.0
+    share = TeacherShare(beta, env.num_envs, draws)
     rows, tally, witness = [], Tally(), witness or Witness()
     for _ in range(env.episode_steps):
-        label, label_std, hidden_t = ask(teacher, obs, hidden_t)
-        mean, std, hidden_s = ask(student, obs, hidden_s)
-        label, label_std, mean, std = (x.to(env.device) for x in (label, label_std, mean, std))
-        teacher_drives = driver.next(first)
+        answers = [ask(policy, obs, memory) for policy, memory in zip(asked, hidden, strict=True)]
+        (label, label_std), (mean, std) = ([x.to(env.device) for x in answer[:2]] for answer in answers[:2])
+        teacher_drives = share.next(first)
         chosen = mean if config.act == "mean" else mean + std * torch.randn(std.shape, generator=draws).to(std)
+        chosen = chosen if driver is None else answers[-1][0].to(env.device)
         action = torch.where(teacher_drives[:, None], label, chosen)
         noted = witness.before(env, obs)
         step = env.step(action)
@@ -113,11 +117,11 @@ def collect(
         kept = {key: obs[key] for key in (*student.obs_keys, *label_groups(student))}
         rows.append(row | kept | object_position(env, obs, config))
         tally.add(label, mean, ~teacher_drives, step)
-        hidden_t, hidden_s = (zero_where_first(h, step.first.to(h.device)) for h in (hidden_t, hidden_s))
+        hidden = [zero_where_first(answer[2], step.first.to(answer[2].device)) for answer in answers]
         obs, first = step.obs, step.first
         tick()
     columns = {name: column.cpu() for name, column in stack(rows).items()}
-    return columns, tally.metrics() | {"beta": config.beta(iteration)}
+    return columns, tally.metrics() | {"beta": beta}
 
 
 class TeacherShare:

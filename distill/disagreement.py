@@ -107,6 +107,7 @@ def disagreement(
     reset_kind: str | None = None,
     device: str = "cpu",
     advance: Callable[[int], None] | None = None,
+    driver: Policy | None = None,
 ) -> tuple[Evaluation, Disagreement]:
     """Let the student act, and ask the teacher, with its own memory, what it would do at every observation.
 
@@ -120,6 +121,7 @@ def disagreement(
         reset_kind: kind of reset of every episode.
         device: the policies'; the worlds are there, too, if their engine can be.
         advance: called with the number of episodes finished.
+        driver: acts instead of the student, which is only asked, too; the evaluation is then the driver's.
     """
     listener = Listener(episodes)
     evaluation = evaluate(
@@ -133,5 +135,6 @@ def disagreement(
         watch=listener,
         advisor=teacher,
         advance=advance,
+        driver=driver,
     )
     return evaluation, listener.result()

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from .. import sims
+from ..errors import HandsightError
 from ..policies.policy import Policy
+from . import checkpoint
 from .ablation import AblatedPolicy, kinds_of
 from .contestant import Contestant
 from .disagreement import Disagreement, disagreement
@@ -19,6 +21,7 @@ from .entry import Entry, unique_names
 from .evaluate import HELD_OUT_SEED, evaluate
 from .evaluation import ARRAYS, Evaluation
 from .intervals import plain
+from .policy_loading import LoadedPolicy, load_policy
 from .progress import stage
 from .provenance import versions
 
@@ -52,7 +55,7 @@ def make_entries(contestants: Sequence[Contestant], trial: TrialConfig, out: Pat
     """Try each in the first one's environment; what is not kept in a run folder goes to `out`."""
     names = unique_names([c.role for c in contestants], [c.origin.seed for c in contestants])
     env_config, entries = contestants[0].loaded.env_config, []
-    total = sum(1 + len(ablations(c, trial)) for c in contestants) * trial.episodes
+    total = sum(1 + len(ablations(c, trial)) + bool(c.driver) for c in contestants) * trial.episodes
     with stage("Evaluate on the same resets", total, unit="episodes") as progress:
         for contestant, name in zip(contestants, names, strict=True):
             taught_by = [i for i, c in enumerate(contestants) if c.origin.digest == contestant.teacher_digest]
@@ -87,6 +90,8 @@ def make_entry(
     kinds = ablations(contestant, trial)
     evaluation, both = evaluated(contestant, teacher, env_config, trial, out, advance)
     ablated = {kind: evaluated(contestant, teacher, env_config, trial, out, advance, kind) for kind in kinds}
+    driver = driver_of(contestant, trial.device) if teacher else None
+    driven = evaluated(contestant, teacher, env_config, trial, out, advance, driver=driver)[1] if driver else None
     return Entry(
         name=contestant.role,
         role=contestant.role,
@@ -97,6 +102,8 @@ def make_entry(
         disagreement=both,
         ablations={kind: found for kind, (found, _) in ablated.items()},
         ablated_disagreements={kind: other for kind, (_, other) in ablated.items() if other is not None},
+        driver=contestant.driver_digest,
+        driven=driven,
     )
 
 
@@ -113,10 +120,14 @@ def evaluated(
     out: Path,
     advance: Callable[[int], None] = lambda episodes: None,
     ablation: str | None = None,
+    driver: LoadedPolicy | None = None,
 ) -> Found:
-    """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder."""
-    who = {"policy": contestant.origin.digest, "teacher": teacher.origin.digest if teacher else None}
-    who |= {"ablation": ablation} if ablation else {}
+    """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder.
+
+    With a driver, which acts instead of the contestant, the evaluation is the driver's.
+    """
+    drives = contestant.driver_digest if driver else None
+    who = who_met(contestant.origin.digest, teacher.origin.digest if teacher else None, ablation, drives)
     home = contestant.loaded.results if contestant.origin.run else out
     folder = evaluation_folder(home, who, env_config, trial)
     if is_evaluated(folder):
@@ -128,7 +139,8 @@ def evaluated(
     if teacher is None:
         evaluation, both = evaluate(policy, env_config, **how), None
     else:
-        evaluation, both = disagreement(policy, teacher.loaded.policy, env_config, **how)
+        driving = driver.policy if driver else None
+        evaluation, both = disagreement(policy, teacher.loaded.policy, env_config, **how, driver=driving)
         folder.mkdir(parents=True, exist_ok=True)
         both.save(folder / "disagreement.npz")
     evaluation = replace(evaluation, settings=evaluation.settings | who)
@@ -136,12 +148,35 @@ def evaluated(
     return evaluation, both
 
 
+def who_met(
+    policy: str, teacher: str | None, ablation: str | None = None, driver: str | None = None
+) -> dict[str, str | None]:
+    """Who takes part in an evaluation: digests of the checkpoints, and what was done to the images."""
+    more = {"ablation": ablation, "driver": driver}
+    return {"policy": policy, "teacher": teacher} | {key: value for key, value in more.items() if value}
+
+
+def driver_of(contestant: Contestant, device: str) -> LoadedPolicy | None:
+    """The student on whose states a control student was fitted; None if it drove itself.
+
+    Raises:
+        HandsightError: it is not where it was any more.
+    """
+    if contestant.driver is None:
+        return None
+    known = load_policy(contestant.driver, device)
+    if checkpoint.digest(known.path) != contestant.driver_digest:
+        what = f"{contestant.loaded.path} was fitted on the states of {contestant.driver}"
+        raise HandsightError(f"{what}; expected that checkpoint there, found another one")
+    return known
+
+
 def evaluation_folder(home: Path, who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> Path:
     """Where an evaluation is kept.
 
     Args:
         home: run folder of the policy.
-        who: {"policy": digest of its checkpoint, "teacher": of its teacher's or None}, and "ablation" if there is one.
+        who: see `who_met`.
         env_config: where.
         trial: how.
     """

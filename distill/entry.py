@@ -60,6 +60,10 @@ class Entry:
     """By kind (`ablation.KINDS`): the same policy on the same resets, its images tampered with; empty if not run."""
     ablated_disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
     """With the teacher, which sees what is there, on the states that the ablated student visits."""
+    driver: str | None = None
+    """Digest of the checkpoint of the student on whose states this one, its control, was fitted."""
+    driven: Disagreement | None = None
+    """With the teacher on the states of that student, which acted while both were asked."""
 
     @cached_property
     def summary(self) -> dict[str, Any]:

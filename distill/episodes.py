@@ -21,9 +21,9 @@ class Moment:
     t: int
     """Steps since the reset, 0 for the first."""
     action: Tensor
-    """(N, A) what was done: the policy's mean, or a sample."""
+    """(N, A) what was done: the policy's mean, or a sample; or the driver's mean."""
     mean: Tensor
-    """(N, A) mean of the policy that acts."""
+    """(N, A) mean of the policy."""
     std: Tensor
     """(N, A) its standard deviation."""
     advice: Tensor | None
@@ -46,13 +46,15 @@ def play(
     obs: TensorDict,
     advisor: Policy | None = None,
     sampling: torch.Generator | None = None,
+    driver: Policy | None = None,
 ) -> Iterator[Moment]:
     """Let `policy` act from `obs`, which `env.reset` returned, until every world's first episode is over.
 
     The policy acts by its mean, or by samples drawn from `sampling` (a CPU generator). `advisor` is asked at every
-    observation and never acts. An episode longer than `env.episode_steps` is not waited for.
+    observation and never acts. With a `driver`, which acts by its mean, `policy` is only asked, too: both then meet the
+    driver's states. An episode longer than `env.episode_steps` is not waited for.
     """
-    asked = [policy] if advisor is None else [policy, advisor]
+    asked = [policy, *(p for p in (advisor, driver) if p is not None)]
     was_training = [p.training for p in asked]
     for p in asked:
         p.eval()
@@ -63,6 +65,7 @@ def play(
             answers = [ask(p, obs, h) for p, h in zip(asked, hidden, strict=True)]
             mean, std = (part.to(env.device) for part in answers[0][:2])
             action = mean if sampling is None else mean + std * torch.randn(std.shape, generator=sampling).to(std)
+            action = action if driver is None else answers[-1][0].to(env.device)
             step = env.step(action)
             over = step.terminated | step.truncated
             aborted = running & step.first

@@ -117,6 +117,7 @@ def evaluate(
     watch: Callable[[Moment, slice], None] | None = None,
     advisor: Policy | None = None,
     advance: Callable[[int], None] | None = None,
+    driver: Policy | None = None,
 ) -> Evaluation:
     """Build the environment that `env_config` describes, evaluate in it and close it again.
 
@@ -134,16 +135,17 @@ def evaluate(
         watch: called at each step.
         advisor: asked at each observation; what it reads is rendered too.
         advance: called after each round.
+        driver: acts instead of `policy`, which is then only asked; what it reads is rendered too.
     """
     if num_envs < 1:
         raise HandsightError(f"evaluate: expected at least one world, found num_envs={num_envs}")
-    groups = {*policy.obs_keys, *observe, *(advisor.obs_keys if advisor is not None else ())}
+    groups = {*policy.obs_keys, *observe, *(key for p in (advisor, driver) if p is not None for key in p.obs_keys)}
     if not groups & CAMERA_GROUPS:
         groups.add("depth")
     env = sims.make(env_config, groups, num_envs, device=sims.worlds_device(env_config, device))
     try:
         set_reset_kind(env, reset_kind)
-        result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance)
+        result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance, driver)
     finally:
         env.close()
     return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": plain(asdict(env_config))})
@@ -171,6 +173,7 @@ def evaluate_in(
     watch: Callable[[Moment, slice], None] | None = None,
     advisor: Policy | None = None,
     advance: Callable[[int], None] | None = None,
+    driver: Policy | None = None,
 ) -> Evaluation:
     """Evaluate in an environment that exists already; its worlds are reset and left in the middle of an episode.
 
@@ -186,6 +189,7 @@ def evaluate_in(
         watch: called at each step with the moment and the episodes (rows) of this round.
         advisor: asked at each observation; its answers are in `Moment.advice`.
         advance: called after each round with the number of episodes finished, for a progress bar.
+        driver: acts instead of `policy`, by its mean; `policy` is only asked, and the outcome is the driver's.
     """
     if episodes < 1:
         raise HandsightError(f"evaluate: expected at least one episode, found episodes={episodes}")
@@ -196,7 +200,7 @@ def evaluate_in(
         obs = env.reset(seed + turn)
         columns.open(rows, env.measure())
         sampling = None if deterministic else torch.Generator().manual_seed(seed + turn)
-        for moment in play(env, policy, obs, advisor, sampling):
+        for moment in play(env, policy, obs, advisor, sampling, driver):
             columns.add(rows, moment)
             steps += env.num_envs
             if watch is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .chains import sums_of
+from .chains import control_beside, sums_of
 from .entry import Entry
 from .evaluation import row_means
 from .observability import observability_gaps, retentions, success_gaps, unexplained_share
@@ -92,8 +92,9 @@ def _cell(teacher: str, student: str, entries: Sequence[Entry]) -> Cell | None:
         return None
     chains = chains_of(role, entries)
     pairs = [(t.evaluation, s.evaluation) for t, s in chains]
-    asked = [entry for entry in members if entry.disagreement is not None]
-    compared = [(s, c) for s, c in controls_of(chains, entries) if s.disagreement and c.disagreement]
+    asked = [entry.disagreement for entry in members if entry.disagreement is not None]
+    beside = [(s.disagreement, control_beside(s, c)) for s, c in controls_of(chains, entries)]
+    compared = [(sums_of(own), sums_of(other)) for own, other in beside if own and other]
     return Cell(
         teacher=teacher,
         student=student,
@@ -102,11 +103,9 @@ def _cell(teacher: str, student: str, entries: Sequence[Entry]) -> Cell | None:
         success=mean_of(np.stack([e.evaluation.success_at_end.astype(float) for e in members])),
         success_gap=success_gaps(pairs) if pairs else None,
         retention=retentions(pairs) if pairs else None,
-        unexplained=seeded(np.stack([sums_of(e) for e in asked]), unexplained_share) if asked else None,
+        unexplained=seeded(np.stack([sums_of(both) for both in asked]), unexplained_share) if asked else None,
         observability_gap=(
-            observability_gaps([sums_of(s) for s, _ in compared], [sums_of(c) for _, c in compared])
-            if compared
-            else None
+            observability_gaps([own for own, _ in compared], [other for _, other in compared]) if compared else None
         ),
         steps_in_view=_seen(members, lambda e: e.evaluation.in_view),
         pixel_share=_seen(members, lambda e: e.evaluation.visible),

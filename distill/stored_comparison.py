@@ -25,7 +25,7 @@ from .evaluation import Evaluation
 from .video import file_name
 
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
-ABLATED = "ablated-"
+ABLATED, DRIVEN = "ablated-", "driven"
 LEVELS = 64
 """Actions in [-1, 1] are kept in steps of 1 / LEVELS: an error variance of 2e-5, where actions vary by about 0.1."""
 ABLATED_EPISODES = 64
@@ -64,6 +64,8 @@ def load_comparison(folder: Path) -> Comparison:
                 disagreement=_decisions_in(place),
                 ablations={how: Evaluation.load(path) for how, path in ablated.items()},
                 ablated_disagreements={how: b for how, path in ablated.items() if (b := _decisions_in(path))},
+                driver=row.get("driver"),
+                driven=_decisions_in(place / DRIVEN),
             )
         )
     return Comparison(tuple(entries), facts["settings"], tuple(facts["notes"]))
@@ -75,6 +77,9 @@ def save_entry(entry: Entry, place: Path) -> None:
     entry.evaluation.save_episodes(place)
     if entry.disagreement is not None:
         save_decisions(entry.disagreement, place / DECISIONS)
+    if entry.driven is not None:
+        (place / DRIVEN).mkdir(exist_ok=True)
+        save_decisions(entry.driven, place / DRIVEN / DECISIONS)
     for how, evaluation in entry.ablations.items():
         inner = place / f"{ABLATED}{how}".replace(" ", "-")
         inner.mkdir(exist_ok=True)
@@ -90,6 +95,7 @@ def stored(entry: Entry) -> Entry:
         entry,
         origin=replace(entry.origin, metrics=thinned(entry.origin.metrics)),
         disagreement=entry.disagreement and stored_decisions(entry.disagreement),
+        driven=entry.driven and stored_decisions(entry.driven),
         ablated_disagreements={
             how: stored_decisions(_first(both)) for how, both in entry.ablated_disagreements.items()
         },

@@ -4,6 +4,7 @@ A cell is one training, in `<out>/<scene>/seed<k>/<cell>/<run name>/<date>/`. Ki
 
 state-teacher, depth-teacher (warm start from that seed's state teacher), depth-teacher-scratch
 {state,depth,depth-scratch}-to-{stereo,left,depth,control}   students of these teachers' best checkpoints
+                   (control: what the teacher sees, fitted on the states that the stereo student of that teacher visits)
 matched-to-{...}   a student of the stronger teacher of the seed, at the checkpoint that is as good as the weaker one:
                    the folder is called state-matched-to-... or depth-matched-to-..., after that teacher
 """
@@ -27,6 +28,8 @@ RIVALS = ("state-teacher", "depth-teacher")
 """The two that are matched."""
 SIGHTS = ("stereo", "left", "depth", "control")
 """What students see; "control": what their teacher sees."""
+DRIVER = "stereo"
+"""Sight of the student on whose states a control student is fitted."""
 
 
 class StudyError(HandsightError):
@@ -97,6 +100,13 @@ class Cell:
         names = RIVALS if self.matched else filter(None, [self.teacher])
         return tuple(Cell(self.scene, self.seed, name) for name in names)
 
+    @property
+    def driver(self) -> Cell | None:
+        """The student that drives while a control student learns; it must be trained before, too."""
+        if self.sight != "control":
+            return None
+        return Cell(self.scene, self.seed, f"{self.source}-to-{DRIVER}")
+
     def settled(self, stronger: str) -> Cell:
         """The cell of a matched student, now that matching has decided whose student it is."""
         source = next(source for source, teacher in TAUGHT_BY.items() if teacher == stronger)
@@ -139,7 +149,7 @@ def cells_of(scene: str, asked: Mapping[str, int | Sequence[int]]) -> list[Cell]
 
 
 def _add(cell: Cell, found: dict[Cell, None]) -> None:
-    for needed in cell.needs:
+    for needed in (*cell.needs, *filter(None, [cell.driver])):
         _add(needed, found)
     found[cell] = None
 

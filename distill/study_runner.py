@@ -76,9 +76,10 @@ class Progress:
         """What must be done before."""
         if task.verb != "train":
             return [Task("train", cell) for cell in (task.cell.needs if task.verb == "match" else (task.cell,))]
+        driver = [Task("train", task.cell.driver)] if task.cell.driver else []
         if task.cell.matched:
-            return [one for one in self.tasks if one.verb == "match" and same_seed(one.cell, task.cell)]
-        return [Task("train", cell) for cell in task.cell.needs]
+            return [one for one in self.tasks if one.verb == "match" and same_seed(one.cell, task.cell)] + driver
+        return [Task("train", cell) for cell in task.cell.needs] + driver
 
     def blocked(self, task: Task) -> bool:
         """Whether something that it needs has failed."""

@@ -39,18 +39,19 @@ class Found:
         return self.run.path
 
 
-def find(spec: StudyConfig, cell: Cell, teacher: Path | None) -> Found:
+def find(spec: StudyConfig, cell: Cell, teacher: Path | None, driver: Path | None = None) -> Found:
     """The run of a cell, if there is one that trains what the study asks for.
 
     Args:
         spec: of the study.
         cell: settled, if it is a matched student's.
         teacher: checkpoint that it learns from; None if it needs none.
+        driver: checkpoint of the student that drives while it learns; None if it needs none.
 
     Raises:
         StudyError: there are runs, but none with the cell's configuration; says in what they differ.
     """
-    expected, unlike = spec.config(cell, teacher), []
+    expected, unlike = spec.config(cell, teacher, driver), []
     stub = None
     for path in sorted(path.parent for path in folder(spec.out, cell).glob(f"*/*/{CONFIG}")):
         run = Run.open(path)
@@ -87,20 +88,22 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
         found = run.config(type(expected))
     except RunError as error:
         return [str(error)]
-    origin = "teacher" if isinstance(expected, StudentRunConfig) else "warm_start"
-    one, other = getattr(expected, origin), getattr(found, origin)
-    same = one == other or (one is not None and other is not None and _same_teacher(run, origin, one, other))
-    wrong = [] if same else [f"{origin}: {one} and {other}, which is another checkpoint"]
-    wanted, has = (plain(asdict(config)) for config in (expected, found))
-    return wrong + differences(flat(wanted | {origin: None}), flat(has | {origin: None}))
+    origins = ("teacher", "driver") if isinstance(expected, StudentRunConfig) else ("warm_start",)
+    wrong = []
+    for origin in origins:
+        one, other = getattr(expected, origin), getattr(found, origin)
+        if one != other and (one is None or other is None or not _same_origin(run, origin, one, other)):
+            wrong.append(f"{origin}: {one} and {other}, which is another checkpoint")
+    wanted, has = (flat(plain(asdict(config)) | dict.fromkeys(origins)) for config in (expected, found))
+    return wrong + differences(wanted, has)
 
 
-def _same_teacher(run: Run, origin: str, expected: Path, found: Path) -> bool:
+def _same_origin(run: Run, origin: str, expected: Path, found: Path) -> bool:
     """Whether the run learnt from the checkpoint `expected`."""
     wanted = checkpoint.digest(find_checkpoint(expected))
-    if origin == "teacher":  # the student has written down whose bytes they were
+    if origin != "warm_start":  # the student has written down whose bytes they were
         with suppress(checkpoint.CheckpointError):
-            return checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))["teacher"]["sha256"] == wanted
+            return checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))[origin]["sha256"] == wanted
     try:
         return checkpoint.digest(find_checkpoint(found)) == wanted
     except (OSError, RunError):  # moved, with the whole study: then the end of the path is as it was

@@ -92,7 +92,7 @@ class StudyConfig:
         for place in self.scenes:  # whatever is wrong is said before hours have gone by
             self.env(place)
             for name in dict.fromkeys(cell.name for cell in self.cells if cell.scene == place):
-                self.config(Cell(place, 0, name), Path("teacher"))
+                self.config(Cell(place, 0, name), Path("teacher"), Path("driver"))
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -103,8 +103,16 @@ class StudyConfig:
         """The worlds of a scene."""
         return changed(scene(name), self.scenes[name].env, f"scenes.{name}.env")
 
-    def config(self, cell: Cell, teacher: Path | None = None) -> TeacherConfig | StudentRunConfig:
-        """What the cell trains. teacher: checkpoint of the teacher that a student or a warm start learns from."""
+    def config(
+        self, cell: Cell, teacher: Path | None = None, driver: Path | None = None
+    ) -> TeacherConfig | StudentRunConfig:
+        """What the cell trains.
+
+        Args:
+            cell: of this study.
+            teacher: checkpoint of the teacher that a student or a warm start learns from.
+            driver: checkpoint of the student that drives while a control student learns.
+        """
         if cell.is_teacher:
             base, table = {
                 "state-teacher": (TeacherConfig.state(), self.state_teacher),
@@ -113,8 +121,10 @@ class StudyConfig:
             }[cell.name]
             base = replace(base.with_worlds(self.env(cell.scene)), seed=cell.seed)
             return changed(base, table, cell.name, fixed=("env", "seed", "sight", "warm_start"))
-        base = StudentRunConfig(teacher or Path("teacher"), seed=cell.seed, control=cell.sight == "control")
-        base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "data"))
+        control = cell.sight == "control"
+        base = StudentRunConfig(teacher or Path("teacher"), seed=cell.seed, control=control)
+        base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "driver", "data"))
+        base = replace(base, driver=driver if control else None)
         sight: Any = base.student.sight if base.control else cell.sight
         return replace(base, student=replace(base.student, sight=sight))
 

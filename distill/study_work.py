@@ -13,14 +13,14 @@ from ..sims.make import EnvConfig
 from . import checkpoint
 from .ablation import kinds_of
 from .contestant import Contestant, load_contestant
-from .entries import TrialConfig, evaluation_folder, is_evaluated, make_entry
+from .entries import TrialConfig, evaluation_folder, is_evaluated, make_entry, who_met
 from .evaluate import evaluate
 from .matching import Match, choose
 from .policy_loading import BEST, find_checkpoint, load_policy
 from .study_cells import MATCHED, RIVALS, Cell, StudyError, folder
 from .study_runs import PERIODIC, Found, find
 from .study_spec import StudyConfig
-from .train_student import StudentRunConfig, train_student
+from .train_student import train_student
 from .train_teacher import TeacherConfig, train_teacher
 
 SPEC, MATCH = "spec.json", "match.json"
@@ -63,7 +63,7 @@ class Work:
         if settled is None:
             return Found("new")
         if settled not in self._finished:
-            found = find(self.spec, settled, self.teacher_of(settled))
+            found = find(self.spec, settled, self.teacher_of(settled), self.driver_of(settled))
             if found.state != "finished":
                 return found
             self._finished[settled] = found
@@ -90,12 +90,22 @@ class Work:
         assert match is not None
         return found.path / "checkpoints" / match.chosen
 
+    def driver_of(self, cell: Cell) -> Path | None:
+        """The checkpoint of the student that drives while a settled cell learns, as far as there is one."""
+        if cell.driver is None:
+            return None
+        found = self.found(cell.driver)
+        if found.state != "finished":
+            raise StudyError(f"cell {cell.key} needs {cell.driver.key}, which is not finished")
+        return find_checkpoint(found.path)
+
     def train(self, cell: Cell) -> None:
         """Begin a cell's training, or go on with it."""
         settled = self.settled(cell)
         if settled is None:
             raise StudyError(f"cell {cell.key}: its teachers are not matched yet")
-        found, config = self.found(cell), self.spec.config(settled, self.teacher_of(settled))
+        found = self.found(cell)
+        config = self.spec.config(settled, self.teacher_of(settled), self.driver_of(settled))
         if found.state == "finished":
             return
         run = found.run.path if found.run else None
@@ -135,18 +145,19 @@ class Work:
         """Whether all that `evaluate` finds out about a finished cell is on the disk."""
         settled = self.settled(cell)
         assert settled is not None
-        run, origin = self.found(cell).path, self.teacher_of(settled)
+        run, origin, driver = self.found(cell).path, self.teacher_of(settled), self.driver_of(settled)
         teacher = checkpoint.digest(origin) if origin and not settled.is_teacher else None
-        who = [(run, {"policy": checkpoint.digest(find_checkpoint(run)), "teacher": teacher}, settled.seen)]
-        if settled.matched and origin:
-            who.append((origin.parents[1], {"policy": teacher, "teacher": None}, settled.taught_by))
-        return all(
-            is_evaluated(
-                evaluation_folder(home, one | ({"ablation": kind} if kind else {}), self.env(cell), self.trial)
-            )
-            for home, one, sight in who
-            for kind in (None, *(kinds_of(sight) if self.trial.ablations else ()))
-        )
+        policy = checkpoint.digest(find_checkpoint(run))
+        asked = [(run, who_met(policy, teacher, kind)) for kind in (None, *self._ablations(settled.seen))]
+        if driver is not None:
+            asked.append((run, who_met(policy, teacher, driver=checkpoint.digest(driver))))
+        if settled.matched and origin and teacher:
+            kinds = (None, *self._ablations(settled.taught_by))
+            asked += [(origin.parents[1], who_met(teacher, None, kind)) for kind in kinds]
+        return all(is_evaluated(evaluation_folder(home, who, self.env(cell), self.trial)) for home, who in asked)
+
+    def _ablations(self, sight: str) -> tuple[str, ...]:
+        return kinds_of(sight) if self.trial.ablations else ()
 
     def env(self, cell: Cell) -> EnvConfig:
         """The worlds in which a cell is trained and evaluated."""
@@ -158,7 +169,7 @@ class Work:
         assert settled is not None
         found, origin = self.found(cell), self.teacher_of(settled)
         own = load_contestant(found.path)
-        if isinstance(self.spec.config(settled, origin), StudentRunConfig):
+        if not settled.is_teacher:
             assert origin is not None
             teacher = load_contestant(origin)
             if settled.matched:

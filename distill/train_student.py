@@ -48,6 +48,9 @@ class StudentRunConfig:
     control: bool = False
     """Give the student the teacher's own observations instead of `student.sight`: what such a student cannot explain
     is optimisation error, not a limit of what can be seen."""
+    driver: Path | None = None
+    """Run folder or checkpoint of another student that drives every episode, so that this one is fitted on the states
+    which that one visits: with `control`, the control student of that one."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     """How states are visited and how the student is fitted."""
     env: EnvConfig | None = None
@@ -81,6 +84,8 @@ class StudentRunConfig:
                 "student: expected either a teacher or data (and a teacher for a control student), found "
                 f"teacher={self.teacher}, data={self.data}, control={self.control}"
             )
+        if self.driver is not None and self.data is not None:
+            raise HandsightError(f"student: driver {self.driver} cannot drive in recorded rollouts {self.data}")
         if self.iterations < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000:
             raise HandsightError(
                 f"student: expected iterations >= 1, num_envs >= 1 and a seed of 0..999, found "
@@ -116,8 +121,10 @@ def train_student(
     else:
         assert config.teacher is not None
         teacher = load_policy(config.teacher, config.device)
-        config = replace(config, teacher=teacher.name)  # a run folder's best checkpoint may become another one
-        training, name = StudentTraining(config, teacher), _run_name(config, teacher)
+        driver = load_policy(config.driver, config.device) if config.driver else None
+        # a run folder's best checkpoint may become another one
+        config = replace(config, teacher=teacher.name, driver=driver and driver.name)
+        training, name = StudentTraining(config, teacher, driver), _run_name(config, teacher)
     try:
         if run is None:
             run = Run.create(name, config, run_root)
@@ -135,15 +142,17 @@ def train_student(
 class StudentTraining(StudentFit):
     """DAgger: as Lightning's data module it rolls out anew whenever the Trainer asks for an epoch's batches."""
 
-    def __init__(self, config: StudentRunConfig, teacher: LoadedPolicy) -> None:
-        """Begins anew; raises SignatureError unless the worlds are those that the teacher knows."""
+    def __init__(self, config: StudentRunConfig, teacher: LoadedPolicy, driver: LoadedPolicy | None = None) -> None:
+        """Begins anew; raises SignatureError unless the worlds are those that teacher and driver know."""
         super().__init__(config, student_config(config, teacher), config.env or teacher.env_config)
-        self.teacher = teacher
-        groups = observed(config, self.student_config, teacher)
+        self.teacher, self.driver = teacher, driver
+        groups = observed(config, self.student_config, teacher, driver)
         memory.announce(memory.of_student(config, self.env_config, groups, self.student_config), config.num_envs)
         self.env = self._make_worlds(groups)
         try:
             teacher.check(self.env.signature)
+            if driver is not None:
+                driver.check(self.env.signature)
             self.build(self.env.obs_spec, self.env.signature, self.env.action_dim)
         except HandsightError:
             self.env.close()
@@ -170,7 +179,14 @@ class StudentTraining(StudentFit):
         seed = STUDENT_SEED + 10_000 * config.seed + self.iteration
         torch.manual_seed(seed)  # dropout and augmentation of this iteration, whenever it is run
         columns, metrics = collect(
-            self.env, self.teacher.policy, self.student, config.dagger, self.iteration, seed, self.tick
+            self.env,
+            self.teacher.policy,
+            self.student,
+            config.dagger,
+            self.iteration,
+            seed,
+            self.tick,
+            driver=self.driver and self.driver.policy,
         )
         self.student.update_normalizers(columns, columns["valid"])
         self.student.train()
@@ -201,7 +217,8 @@ class StudentTraining(StudentFit):
         none = {"appended": self.iteration, "evicted": 0, "rollouts": []}
         index = self.buffer.write(sequences) if keep else none
         place = folder / PERIODIC.replace("*", f"{self.iteration:06d}")
-        checkpoint.save(place, self.tree(origin_of(self.teacher)) | {"sequences": index})
+        origins = {"driver": origin_of(self.driver)} if self.driver else {}
+        checkpoint.save(place, self.tree(origin_of(self.teacher)) | origins | {"sequences": index})
         checkpoint.keep_last(folder, self.config.keep_checkpoints, PERIODIC)
         self.kept.append(index)
         if not keep:
@@ -212,8 +229,9 @@ class StudentTraining(StudentFit):
     def go_on(self, run: Run) -> None:
         """Continue bit for bit from the newest checkpoint of the run."""
         saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
-        if saved["teacher"]["sha256"] != origin_of(self.teacher)["sha256"]:
-            raise HandsightError(f"resume {run.path}: its teacher {self.teacher.path} was replaced since it began")
+        for who, known in (("teacher", self.teacher), ("driver", self.driver)):
+            if known is not None and saved[who]["sha256"] != origin_of(known)["sha256"]:
+                raise HandsightError(f"resume {run.path}: its {who} {known.path} was replaced since it began")
         self.student.load_state_dict(saved["policy"]["weights"])
         self.module.saved = saved["learner"]
         folder = run.path / SEQUENCES
@@ -254,11 +272,14 @@ def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentCo
     return replace(config.student, sight=_teacher_sight(teacher)) if config.control else config.student
 
 
-def observed(config: StudentRunConfig, student: StudentConfig, teacher: LoadedPolicy) -> tuple[str, ...]:
-    """Observation groups that the worlds must give: the teacher's, the student's, and the object's position."""
+def observed(
+    config: StudentRunConfig, student: StudentConfig, teacher: LoadedPolicy, driver: LoadedPolicy | None = None
+) -> tuple[str, ...]:
+    """Observation groups that the worlds must give: teacher's, driver's and student's, and the object's position."""
     label = ("state",) if config.dagger.object_weight else ()
     depth = ("depth",) if student.depth_head else ()
-    return tuple(dict.fromkeys((*teacher.policy.obs_keys, *student.obs_keys, *label, *depth)))
+    driving = driver.policy.obs_keys if driver else ()
+    return tuple(dict.fromkeys((*teacher.policy.obs_keys, *driving, *student.obs_keys, *label, *depth)))
 
 
 def _teacher_sight(teacher: LoadedPolicy) -> Any:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from handsight.distill.dagger import DaggerConfig, DistillModule, TeacherShare, collect, divergence, executed_error
+from handsight.distill.episodes import play
 from handsight.students import AugmentConfig, StereoStudent, StudentConfig
 
 from .toy_env import Counting, Scripted, ToyEnv
@@ -53,6 +54,20 @@ def test_at_beta_zero_the_worlds_feel_the_student_only():
     columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)
     torch.testing.assert_close(torch.stack(env.actions), replayed(student, columns), atol=1e-5, rtol=1e-4)
     assert metrics["beta"] == 0 and 0 <= metrics["success_at_end"] <= 1
+
+
+def test_a_driver_drives_every_episode_with_its_own_memory_and_the_teacher_labels_it():
+    env, teacher, student = scene()
+    driver = Counting()
+    columns, metrics = collect(env, teacher, student, beta(1.0), 0, seed=3, driver=driver)
+    alone = Recording(("state", "proprio", "stereo"), WORLDS)
+    list(play(alone, Counting(), alone.reset(3)))
+    assert torch.equal(torch.stack(env.actions), torch.stack(alone.actions))
+    assert [int(seen[0]) for seen in driver.seen] == [*range(env.episode_steps)]
+    assert metrics["beta"] == 0 and not columns["by_teacher"].any()
+    own, labels = replayed(student, columns).clamp(-1, 1), columns["mean"].clamp(-1, 1)
+    missed, spread = (own - labels).square().sum(), (labels - labels.mean((0, 1))).square().sum()
+    assert metrics["imitation_error"] == pytest.approx(float(missed / spread), rel=1e-3)  # not the driver's
 
 
 def test_between_each_episode_has_one_driver_and_the_share_is_right():

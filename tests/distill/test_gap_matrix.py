@@ -1,6 +1,7 @@
 """Chains, their decomposition and the gap matrix, on tables small enough to count by hand."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,21 @@ def test_parts_of_the_success_gap_by_view_add_up_to_it():
     assert {view: part.value for view, part in gap.success_by_view.items()} == {"in view": 0.5, "out of view": 1.0}
     parts = {view: part.value for view, part in gap.success_part_by_view.items()}
     assert parts == {"in view": 0.25, "out of view": 0.5}
+
+
+def test_control_student_counts_on_the_states_of_the_student_that_drove_it():
+    """On the student's states the control misses by 0.2 (16 % unexplained), on its own by 0.1 (4 %)."""
+    teacher, control, student = chains(("1111", "1110", "1000"))
+    student = replace(student, origin=replace(student.origin, digest="of the student"))
+    control = replace(control, driver="of the student", driven=decisions(0.2))
+    parts = decomposition_of(student, teacher, control)
+    assert parts is not None
+    assert parts.optimisation.value == pytest.approx(0.16) and parts.observability.value == pytest.approx(0.36 - 0.16)
+    cells = gap_matrix([teacher, control, student])["state"]
+    assert cells["stereo"].observability_gap.value == pytest.approx(0.2)
+    assert cells["control"].observability_gap.value == 0.0 and cells["control"].unexplained.value == pytest.approx(0.04)
+    other = decomposition_of(replace(student, origin=Origin("c", "another")), teacher, control)
+    assert other is not None and other.optimisation.value == pytest.approx(0.04)
 
 
 def test_sigma_is_told_where_the_object_is_seen_and_where_it_is_hidden():

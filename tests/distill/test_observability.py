@@ -91,6 +91,19 @@ def test_teacher_is_asked_on_the_states_of_the_student_with_its_own_memory(toy_s
     np.testing.assert_array_equal(alone.episode_return, evaluation.episode_return)
 
 
+def test_with_a_driver_student_and_teacher_are_asked_on_its_states(toy_sims):
+    student, teacher, driver = Scripted("stereo"), Counting(), Scripted("state")
+    how = {"episodes": 8, "num_envs": 4, "seed": 3}
+    evaluation, both = disagreement(student, teacher, ToyConfig(), **how, driver=driver)
+    driven, own = disagreement(driver, teacher, ToyConfig(), **how)
+    np.testing.assert_array_equal(evaluation.episode_return, driven.episode_return)
+    np.testing.assert_array_equal(both.teacher, own.teacher)
+    alone, there = disagreement(student, teacher, ToyConfig(), **how)
+    assert not np.array_equal(alone.episode_return, evaluation.episode_return)
+    np.testing.assert_array_equal(both.student[0], there.student[0])  # the same states only at the start
+    assert not np.array_equal(both.student, own.student) and not np.array_equal(both.student, there.student)
+
+
 def test_lost_step_and_everything_after_it_are_masked():
     listener = Listener(episodes=4)
     env = ToyEnv(("state", "proprio"), 4, diverge={(1, 3)})

@@ -45,6 +45,17 @@ def test_ablations_are_kept(study, tmp_path):
     np.testing.assert_array_equal(kept[1].success_at_end, comparison.entries[0].evaluation.success_at_end)
 
 
+def test_what_a_control_student_did_on_the_states_of_its_driver_is_kept(study, tmp_path):
+    comparison = study.comparisons["open"]
+    student = comparison.entries[-1]
+    control = replace(student, driver="digest", driven=student.disagreement, disagreement=None)
+    other = replace(comparison, entries=(*comparison.entries[:-1], control))
+    replace(study, comparisons={"open": other}).save(tmp_path)
+    kept = Study.load(tmp_path).comparisons["open"].entries[-1]
+    assert kept.driver == "digest" and kept.disagreement is None
+    np.testing.assert_array_equal(kept.driven.student, student.disagreement.student)
+
+
 def test_missing_study_is_named(tmp_path):
     with pytest.raises(HandsightError, match=r"study results .*: expected a folder with study.json"):
         Study.load(tmp_path)

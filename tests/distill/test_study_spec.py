@@ -50,7 +50,10 @@ def test_cells_train_what_the_commands_do_without_options():
     scratch = study.config(Cell("wrist", 3, "depth-teacher-scratch"))
     assert scratch == replace(TeacherConfig.depth(), seed=3)
     assert study.config(Cell("wrist", 3, "state-to-stereo"), BEST) == StudentRunConfig(BEST, seed=3)
-    assert study.config(Cell("wrist", 3, "state-to-control"), BEST) == StudentRunConfig(BEST, seed=3, control=True)
+    control = study.config(Cell("wrist", 3, "state-to-control"), BEST, Path("driver"))
+    assert control == StudentRunConfig(BEST, seed=3, control=True, driver=Path("driver"))
+    stereo = study.config(Cell("wrist", 3, "state-to-stereo"), BEST, Path("driver"))
+    assert isinstance(stereo, StudentRunConfig) and stereo.driver is None
     left = study.config(Cell("wrist", 3, "state-to-left"), BEST)
     assert isinstance(left, StudentRunConfig) and left.student.sight == "left" and not left.control
 

@@ -109,6 +109,46 @@ def test_a_control_student_sees_what_its_teacher_sees(toy_sims, scripted, tmp_pa
     assert loaded.policy.obs_keys == ("depth", "proprio")
 
 
+class Lazy(Scripted):
+    """Does nothing, whatever it sees."""
+
+    def forward(self, obs, hidden):
+        mean, std, hidden = super().forward(obs, hidden)
+        return torch.zeros_like(mean), std, hidden
+
+
+@pytest.fixture
+def driven(toy_sims, scripted, tmp_path, monkeypatch):
+    """A control student's configuration whose driver does nothing."""
+    path = tmp_path / "driver" / "iteration_000001.ckpt"
+    checkpoint.save(path, {"seal": 2})
+    teacher = train_student.load_policy(scripted)
+    driver = replace(teacher, policy=Lazy("stereo"), path=path, signature=ToyEnv(("stereo",), 1).signature)
+    monkeypatch.setattr(train_student, "load_policy", lambda where, device="cpu": driver if where == path else teacher)
+    return quick(scripted, control=True, driver=path, iterations=2)
+
+
+def test_a_driven_student_learns_on_the_states_of_its_driver(driven, toy_sims, tmp_path):
+    run = train_student.train_student(driven, run_root=tmp_path)
+    assert set(toy_sims[-1].obs_spec) == {"depth", "proprio", "stereo", "state"}
+    assert load_policy(run.path).policy.obs_keys == ("depth", "proprio")
+    assert [row["beta"] for row in run.metrics()] == [0.0, 0.0]
+    assert {row["success_at_end"] for row in run.metrics()} == {0.0}  # who does nothing has no success
+    assert saved(run)["driver"]["sha256"] == checkpoint.digest(driven.driver)
+
+
+def test_a_driver_that_was_replaced_is_noticed_on_resume(driven, tmp_path):
+    run = train_student.train_student(driven, run_root=tmp_path)
+    checkpoint.save(driven.driver, {"seal": 3})
+    with pytest.raises(HandsightError, match=r"its driver .*iteration_000001.ckpt was replaced"):
+        train_student.train_student(resume=run.path)
+
+
+def test_a_driver_is_refused_where_nothing_is_driven():
+    with pytest.raises(HandsightError, match="cannot drive in recorded rollouts"):
+        StudentRunConfig(data=Path("data"), driver=Path("driver"))
+
+
 def test_a_resumed_run_ends_bit_for_bit_like_one_that_went_through(toy_sims, scripted, tmp_path, monkeypatch):
     dagger = replace(QUICK, augment=AugmentConfig(noise=3.0), act="sample")
     config = quick(scripted, dagger=dagger, iterations=4, keep_checkpoints=4)
