@@ -97,13 +97,14 @@ def test_everything_is_done_once_and_after_what_it_needs(tmp_path, run):
     assert order["train depth-to-stereo"] < order["evaluate depth-to-stereo"]
 
 
+@needs_two_cores
 def test_a_control_student_comes_after_the_student_that_drives_it(tmp_path, run):
-    work = Marks(tmp_path / "out", depth_to_control=1, matched_to_control=1)
-    progress = run(work)
-    assert not progress.failed
-    order = {name.replace("wrist/seed0/", ""): i for i, name in enumerate(work.begun())}
+    work = Marks(tmp_path / "out", jobs=2, depth_to_control=1, matched_to_control=1)
+    (work.out / "pause").write_text("0.3")
+    assert not run(work).failed
+    at = {(name.replace("wrist/seed0/", ""), what): when for name, _, when, what in work.journal()}
     for source in ("depth", "matched"):
-        assert order[f"train {source}-to-stereo"] < order[f"train {source}-to-control"]
+        assert at[f"train {source}-to-stereo", "end"] < at[f"train {source}-to-control", "begin"]
 
 
 def test_what_is_done_is_not_done_again(tmp_path, run):
