@@ -129,7 +129,7 @@ def _default(sight: str | None, words: list[str]) -> tuple[Any, list[str]]:
     """The configuration that the options change, and the options: a preset, as changed by words. None where there is
     nothing to begin with: a student needs to know whose."""
     chosen, rest = choosing.take(words, (choosing.PRESET, *choosing.WORDS))
-    from . import presets
+    from . import options, presets
 
     def path_of(option: str) -> Path | None:
         value = choosing.value_of(rest, option, f"--{option[2:].replace('-', '_')}")
@@ -139,7 +139,8 @@ def _default(sight: str | None, words: list[str]) -> tuple[Any, list[str]]:
     if sight is not None:
         return presets.teacher(sight, preset, chosen, path_of("--warm-start")), rest
     teacher, data = path_of("--teacher"), path_of("--data")
-    return presets.student(preset, teacher, data, chosen) if teacher or data else None, rest
+    own_worlds = any(options.of_worlds(word) or word in ("-h", "--help") for word in rest)
+    return presets.student(preset, teacher, data, chosen, own_worlds) if teacher or data else None, rest
 
 
 def _of_worlds(config_class: type, words: list[str]) -> tuple[Any, str | None, list[str]]:

@@ -58,6 +58,11 @@ def parse_training(
     )
 
 
+def of_worlds(word: str) -> bool:
+    """Whether an option changes a part of the worlds."""
+    return _full([word])[0].startswith("--env.")
+
+
 def _full(words: Sequence[str]) -> list[str]:
     """Short names written out; `--engine=NAME` too."""
     split = [word.partition("=") for word in words]

@@ -104,6 +104,7 @@ def student(
     teacher: Path | None = None,
     data: Path | None = None,
     chosen: dict[str, str] | None = None,
+    own_worlds: bool = False,
 ) -> StudentRunConfig:
     """A student's configuration, for a teacher or for recorded rollouts. With the preset `gpu`: ResNet-18, ImageNet
     weights where they can be had, in the teacher's worlds on the GPU engine.
@@ -116,9 +117,10 @@ def student(
         teacher: run folder, checkpoint or zoo name.
         data: folder of shards.
         chosen: words that change the worlds, by option.
+        own_worlds: name the teacher's worlds in full, so that options can change parts of them.
     """
     env, found = None, dict(chosen or {})
-    if teacher is not None and (preset == "gpu" or found):
+    if teacher is not None and (preset == "gpu" or found or own_worlds):
         env, looks = saved_worlds(teacher)
         if preset == "gpu":
             env, found = _gpu_worlds(env), found if looks else {"--image": STUDENT_IMAGE} | found

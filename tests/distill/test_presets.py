@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from handsight.distill import checkpoint, cli, demo, options, presets, words
-from handsight.distill.policy_loading import policy_tree
+from handsight.distill.policy_loading import policy_tree, saved_worlds
 from handsight.distill.run import Run
 from handsight.distill.train_student import StudentRunConfig
 from handsight.distill.train_teacher import TeacherConfig
@@ -131,6 +131,16 @@ def test_a_students_words_come_from_the_command_line(teacher):
     default, rest = cli._default(None, ["--teacher", str(path), "--preset", "gpu", "--iterations", "3"])
     config = options.parse_training(StudentRunConfig, rest, "train-student", default).config
     assert config == replace(presets.student("gpu", path), iterations=3)
+
+
+def test_options_change_parts_of_the_teachers_worlds(teacher):
+    _, path = teacher
+    line = ["--teacher", str(path), "--env.task.randomization.baseline", "0.006", "--env.threads", "1"]
+    default, rest = cli._default(None, line)
+    env = options.parse_training(StudentRunConfig, rest, "train-student", default).config.env
+    worlds, _ = saved_worlds(path)
+    task = replace(worlds.task, randomization=replace(worlds.task.randomization, baseline=0.006))
+    assert env == replace(worlds, task=task, threads=1) != worlds
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
