@@ -118,7 +118,7 @@ def test_killed_study_ends_like_one_that_went_through(tmp_path, started):
         assert process.returncode == 0, error
     assert {path: path.stat().st_mtime_ns for path in saved} == saved  # nothing finished was done again
     one, other = (Study.load(tmp_path / name / "results") for name in ("whole", "broken"))
-    assert [cell.state for cell in other.cells] == ["finished"] * 4
+    assert [cell.state for cell in other.cells] == ["finished"] * 6
     assert other.matches == one.matches and len(one.matches) == 1
     for name, iteration in (("state-teacher", 24), ("state-to-control", 6), ("depth-teacher", 24)):
         mine, theirs = (weights(tmp_path / folder, name, iteration) for folder in ("whole", "broken"))

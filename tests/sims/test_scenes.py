@@ -132,7 +132,7 @@ def test_disparity_tells_near_from_far_on_the_table():
 
 
 def test_no_posture_of_the_bank_touches_the_wall():
-    """At reset, and with the hand moved straight down from there until its fingers reach the table."""
+    """At reset, with the hand open; the next test moves it."""
     model = build_model(SCENES["occluded"].scene)
     bank, data = PostureBank(model, torch.device("cpu")), mujoco.MjData(model)
     hand = [geom for geom in range(model.ngeom) if model.geom_contype[geom] == 1]
