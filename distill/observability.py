@@ -105,8 +105,8 @@ def observability_gaps(student: Sequence[NDArray], control: Sequence[NDArray]) -
     """unexplained(S) - unexplained(control): what is missing from the student's observations.
 
     The control student has the same trunk, heads, budget and loss, but the teacher's own observations; what even it
-    cannot explain is optimisation error, not blindness. Each drives through the same resets by itself, so resets are
-    resampled for both together.
+    cannot explain is optimisation error, not blindness. Both meet the same resets, which are resampled for both
+    together; a control student is asked on the student's own states if it was fitted on them.
 
     Args:
         student: `action_sums` (E, 3 + A) of each chain's student.
