@@ -36,10 +36,15 @@ GROUPS = ("stereo", "depth", "proprio", "state")
 SHARD = 256 * 2**20
 
 
-def worlds(pixels: int) -> EnvConfig:
+IMAGES = {"32px": (32, 32, 3.0), "64px": (64, 64, 1.0), "160x120px": (160, 120, 0.2)}
+"""Width, height, and how many episodes are written in units of those that are asked for: about 1 GiB each. The last one
+is the size of the preset `gpu`."""
+
+
+def worlds(width: int, height: int) -> EnvConfig:
     """The default task with larger images."""
     config = EnvConfig()
-    rig = replace(config.scene.rig, height=pixels, width=pixels)
+    rig = replace(config.scene.rig, height=height, width=width)
     return replace(config, scene=replace(config.scene, rig=rig))
 
 
@@ -114,7 +119,7 @@ def reading(folder: Path, pixels: int, steps: int, workers: int) -> dict[str, fl
     """Seconds that a ResNet-18 student's gradient steps take, and that they wait for their sequences."""
     shards = survey(folder).whole
     windows = Windows(shards, ("mean", "std", "object", "stereo", "proprio"), 36)
-    env = sims.make(worlds(pixels), ("proprio", "stereo"), 1)
+    env = sims.make(worlds(pixels, pixels), ("proprio", "stereo"), 1)
     config = StudentConfig(backbone=BackboneConfig("resnet18"))
     student = StereoStudent(config, env.obs_spec, env.action_dim)
     env.close()
@@ -150,17 +155,17 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="handsight-bench-", dir=args.folder))
     rows: dict[str, Any] = {"provenance": provenance(), "recording": {}, "reading": []}
     try:
-        for pixels, share in ((32, 3), (64, 1)):
-            place = folder / str(pixels)
+        for name, (width, height, share) in IMAGES.items():
+            place, config = folder / name, worlds(width, height)
             place.mkdir()
-            env = sims.make(worlds(pixels), GROUPS, 32)
+            env = sims.make(config, GROUPS, 32)
             episodes = rollout(env)
-            facts = facts_of(env, worlds(pixels), {})
+            facts = facts_of(env, config, {})
             env.close()
-            rows["recording"][f"{pixels}px"] = found = recording(place, episodes, share * args.episodes, facts)
-            print(f"{pixels} px:", {name: np.round(value, 2).tolist() for name, value in found.items()}, flush=True)
+            rows["recording"][name] = found = recording(place, episodes, int(share * args.episodes), facts)
+            print(f"{name}:", {key: np.round(value, 2).tolist() for key, value in found.items()}, flush=True)
         for workers in (0, 1):
-            rows["reading"].append(reading(folder / "64", 64, args.steps, workers))
+            rows["reading"].append(reading(folder / "64px", 64, args.steps, workers))
             print(rows["reading"][-1], flush=True)
     finally:
         shutil.rmtree(folder)

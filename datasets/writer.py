@@ -22,9 +22,9 @@ CHUNK_BYTES = 1 << 20
 """A chunk is a whole episode of one dataset, or about this much of it."""
 LARGE = 1 << 12
 """Bytes of a dataset from which on its compression is looked at."""
-WORTH = 0.9
+WORTH = 0.67
 """LZF is left out for the rest of a shard where it keeps more than this share of the bytes, as it does of grainy
-images: it would take half of the time for nothing."""
+images: it would take up to half of the time for little."""
 
 
 @dataclass
