@@ -10,6 +10,7 @@ policies/<name>/ablated-<how>/   the same policy with its images changed
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from .entry import Entry, Origin
 from .evaluation import Evaluation
 from .video import file_name
 
+POLICIES = "policies"
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
 ABLATED, DRIVEN = "ablated-", "driven"
 LEVELS = 64
@@ -37,10 +39,13 @@ ROWS = 200
 
 
 def save_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write the comparison; what lay there under the same names is replaced."""
+    """Write the comparison; what lay there is replaced, and policies that have another name by now are removed."""
     comparison.save(folder)
-    for entry in comparison.entries:
-        save_entry(entry, _place(folder, entry.name))
+    places = [_place(folder, entry.name) for entry in comparison.entries]
+    for entry, place in zip(comparison.entries, places, strict=True):
+        save_entry(entry, place)
+    for stale in set((folder / POLICIES).iterdir()) - set(places):
+        shutil.rmtree(stale)
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -157,4 +162,4 @@ def _first(both: Disagreement) -> Disagreement:
 
 
 def _place(folder: Path, name: str) -> Path:
-    return folder / "policies" / file_name(name)
+    return folder / POLICIES / file_name(name)

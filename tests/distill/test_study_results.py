@@ -56,6 +56,17 @@ def test_what_a_control_student_did_on_the_states_of_its_driver_is_kept(study, t
     np.testing.assert_array_equal(kept.driven.student, student.disagreement.student)
 
 
+def test_a_policy_that_got_another_name_is_not_kept_under_the_old_one(study, tmp_path):
+    study.save(tmp_path)
+    comparison = study.comparisons["open"]
+    renamed = replace(comparison.entries[-1], name="another")
+    replace(study, comparisons={"open": replace(comparison, entries=(*comparison.entries[:-1], renamed))}).save(
+        tmp_path
+    )
+    there = {path.name for path in (tmp_path / "open" / "policies").iterdir()}
+    assert len(there) == len(comparison.entries) and "another" in there
+
+
 def test_missing_study_is_named(tmp_path):
     with pytest.raises(HandsightError, match=r"study results .*: expected a folder with study.json"):
         Study.load(tmp_path)
