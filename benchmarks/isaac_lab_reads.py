@@ -1,7 +1,7 @@
 """Does the real Isaac Lab read our shards unchanged? With the readers from its wheel, which need no simulator:
 
-    pip download isaaclab==2.3.2.post1 --no-deps && unzip -q isaaclab-*.whl 'isaaclab/source/isaaclab/isaaclab/utils/*'
-    python benchmarks/isaac_lab_reads.py DATA isaaclab/source/isaaclab/isaaclab/utils
+    pip download isaaclab==2.3.2.post1 --no-deps
+    python benchmarks/isaac_lab_reads.py DATA isaaclab-*.whl
 
 Its `HDF5DatasetFileHandler` loads every episode of every shard, and its `EpisodeData` plays actions and states back;
 each is compared with the file's arrays. Prints one line of JSON.
@@ -19,14 +19,16 @@ from typing import Any
 import h5py
 import numpy as np
 
+UTILS = "isaaclab/source/isaaclab/isaaclab/utils"
+"""In the wheel, from which Python imports without unpacking it."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path, help="folder of shards")
-    parser.add_argument("utils", type=Path, help="isaaclab/utils of the wheel")
-    parser.add_argument("--version", default="2.3.2.post1", help="of the wheel, to be printed")
+    parser.add_argument("wheel", type=Path)
     args = parser.parse_args()
-    sys.path.insert(0, str(args.utils.resolve()))
+    sys.path.append(str(args.wheel.resolve() / UTILS))  # at the end: there is an array.py, too
     datasets = importlib.import_module("datasets")
     episodes = steps = 0
     for path in sorted(args.data.glob("*.hdf5")):
@@ -40,7 +42,7 @@ def main() -> None:
                 steps += compare(handler.load_episode(name, "cpu"), file["data"][name], f"{path} {name}")
         handler.close()
         episodes += len(names)
-    print(json.dumps({"isaaclab": args.version, "episodes": episodes, "steps": steps}))
+    print(json.dumps({"isaaclab": args.wheel.name.split("-")[1], "episodes": episodes, "steps": steps}))
 
 
 def compare(episode: Any, demo: Any, where: str) -> int:

@@ -80,10 +80,7 @@ class Work:
         """The checkpoint that a settled cell learns from, as far as there is one."""
         if cell.teacher is None:
             return None
-        source = Cell(cell.scene, cell.seed, cell.teacher)
-        found = self.found(source)
-        if found.state != "finished":
-            raise StudyError(f"cell {cell.key} needs {source.key}, which is not finished")
+        found = self._needed(cell, Cell(cell.scene, cell.seed, cell.teacher))
         if not cell.matched:
             return found.path / "checkpoints" / BEST
         match = self.match_of(cell)
@@ -94,10 +91,14 @@ class Work:
         """The checkpoint of the student that drives while a settled cell learns, as far as there is one."""
         if cell.driver is None:
             return None
-        found = self.found(cell.driver)
+        return find_checkpoint(self._needed(cell, cell.driver).path)
+
+    def _needed(self, cell: Cell, other: Cell) -> Found:
+        """What another cell, which this one builds on, has trained. Raises StudyError unless it is finished."""
+        found = self.found(other)
         if found.state != "finished":
-            raise StudyError(f"cell {cell.key} needs {cell.driver.key}, which is not finished")
-        return find_checkpoint(found.path)
+            raise StudyError(f"cell {cell.key} needs {other.key}, which is not finished")
+        return found
 
     def train(self, cell: Cell) -> None:
         """Begin a cell's training, or go on with it."""
