@@ -91,7 +91,7 @@ def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
         shares = [figures, views.get("in view"), views.get("out of view")]
         table.add_row(
             name,
-            *(_share(outcome["success_at_end"]) if outcome else "-" for outcome in shares),
+            *(_share(o["success_at_end"]) if o and o["episodes"] else "-" for o in shares),
             _share(figures["success_once"]),
             f"{figures['return']['value']:.2f}",
             str(figures["aborted"]),

@@ -125,6 +125,12 @@ def table(**changes) -> Evaluation:
     return Evaluation(**(columns | changes), object_kinds=("box", "cylinder"), reset_kinds=("wide",))
 
 
+def test_a_view_that_no_reset_has_is_a_dash_in_the_table():
+    shown = summary_table({"toy": table(visible=np.ones((4, 3), np.float32))})
+    in_view, out_of_view = (next(iter(shown.columns[i].cells)) for i in (2, 3))
+    assert in_view.startswith("0.500") and out_of_view == "-"
+
+
 def test_summary_agrees_with_hand_counts():
     summary = table().summary()
     assert summary["success_at_end"]["value"] == 0.5
