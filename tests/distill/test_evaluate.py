@@ -202,12 +202,27 @@ def test_bootstrap_resamples_paired_columns_together():
     assert (interval.low, interval.high) == (1.0, 1.0)
 
 
-def test_t_interval_over_three_seeds():
-    # mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.3027
-    interval = t_interval([1.0, 2.0, 3.0])
-    assert interval.value == 2.0
-    assert interval.high - 2.0 == pytest.approx(4.3027 / np.sqrt(3), abs=1e-4)
+@pytest.mark.parametrize(
+    ("values", "mean", "half"),
+    [
+        ([1.0, 2.0, 3.0], 2.0, 4.30265 / np.sqrt(3)),  # standard error 1/sqrt(3), t(0.975, 2) = 4.30265
+        ([1.0, 2.0], 1.5, 12.7062 / 2),  # standard error 1/2, t(0.975, 1) = 12.7062
+    ],
+)
+def test_t_interval_over_seeds(values, mean, half):
+    interval = t_interval(values)
+    assert interval.value == mean
+    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half), abs=1e-4)
+
+
+def test_one_seed_has_no_t_interval():
     assert np.isnan(t_interval([1.0]).low)
+    assert np.isnan(t_interval([1.0]).high)
+
+
+def test_two_episodes_have_a_bootstrap_interval_and_one_has_none():
+    assert str(bootstrap_mean([0.0, 1.0])) == "0.500 [0.000, 1.000]"
+    assert str(bootstrap_mean([1.0])) == "1.000 [nan, nan]"
 
 
 def test_row_means_leave_out_what_was_not_measured():

@@ -58,6 +58,16 @@ def test_one_seed_has_the_bootstrap_over_resets_and_no_t_interval():
     assert np.isnan(found.seeds.low)
 
 
+def test_two_resets_have_an_interval():
+    assert str(mean_of(np.array([[0.0, 1.0], [0.0, 1.0]])).both) == "0.500 [0.000, 1.000]"
+
+
+def test_a_ratio_to_nothing_is_unknown_and_not_infinite():
+    assert ratio(np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])).tolist() == pytest.approx(
+        [np.nan, np.nan, 1.5], nan_ok=True
+    )
+
+
 def test_without_two_resets_there_is_no_interval():
     found = mean_of(np.array([[1.0], [0.0]]))
     assert found.value == 0.5 and np.isnan(found.both.low)

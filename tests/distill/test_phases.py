@@ -39,18 +39,19 @@ def test_failures_are_spread_over_the_phases_they_got_stuck_in():
             [REACH, CLOSE, CLOSE],  # never lifts
             [CLOSE, LIFT, REACH],  # drops it and it rolls away
             [CLOSE, CLOSE, LIFT],  # fails while lifting
+            [CLOSE, LIFT, CLOSE],  # loses it in the hand
             [REACH, UNKNOWN, UNKNOWN],  # lost
         ],
         np.int8,
     )
-    success, aborted = np.arange(6) == 0, np.arange(6) == 5
+    success, aborted = np.arange(7) == 0, np.arange(7) == 6
     found = phase_summary(phase, success, aborted)
     failures = {name: figure["value"] for name, figure in found["failures"].items()}
-    assert failures == pytest.approx({"reach": 2 / 6, "close": 1 / 6, "lift": 1 / 6, "lost": 1 / 6})
+    assert failures == pytest.approx({"reach": 2 / 7, "close": 2 / 7, "lift": 1 / 7, "lost": 1 / 7})
     assert sum(failures.values()) + success.mean() == pytest.approx(1.0)
-    assert found["dropped"]["value"] == pytest.approx(1 / 6)
+    assert found["dropped"]["value"] == pytest.approx(2 / 7)
     steps = {name: figure["value"] for name, figure in found["steps"].items()}
-    assert steps["reach"] == pytest.approx((1 / 3 + 1 + 1 / 3 + 1 / 3 + 0 + 1) / 6)
+    assert steps["reach"] == pytest.approx((1 / 3 + 1 + 1 / 3 + 1 / 3 + 0 + 0 + 1) / 7)
     assert sum(steps.values()) == pytest.approx(1.0)
 
 
