@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -127,7 +128,7 @@ def over_chains(figure: Seeded) -> Interval:
 
 def study_limits(study: Study) -> list[str]:
     """What a reader must not conclude: what holds for each comparison, each said once, and what became of the cells."""
-    found = [sentence for comparison in study.comparisons.values() for sentence in _of_comparison(comparison)]
+    found = _of_comparisons(study.comparisons)
     rising = [c for c in study.cells if c.flatness is not None and not c.flatness.flat]
     if rising:
         names = ", ".join(sorted({f"{c.cell} ({c.scene})" for c in rising}))
@@ -138,5 +139,10 @@ def study_limits(study: Study) -> list[str]:
     return [*dict.fromkeys([*found, *study.notes])]
 
 
-def _of_comparison(comparison: Comparison) -> list[str]:
-    return limits(comparison)
+def _of_comparisons(comparisons: Mapping[str, Comparison]) -> list[str]:
+    """What holds for all scenes as it is, the rest with the name of its scene."""
+    each = {scene: limits(comparison) for scene, comparison in comparisons.items()}
+    shared = [
+        sentence for sentence in next(iter(each.values()), []) if all(sentence in found for found in each.values())
+    ]
+    return shared + [f"Scene {scene}: {s}" for scene, found in each.items() for s in found if s not in shared]

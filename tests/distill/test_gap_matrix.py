@@ -111,6 +111,16 @@ def test_cells_of_the_matrix_by_hand():
     assert control is not None and control.observability_gap is not None and control.observability_gap.value == 0.0
 
 
+def test_control_of_the_students_own_seed_is_the_one_that_counts():
+    teacher = entry("state teacher", "1111")
+    student = entry("state → stereo", "1000", 7, teacher, missed=0.3)
+    controls = [entry("state → control", "1110", seed, teacher, missed) for seed, missed in ((3, 0.2), (7, 0.1))]
+    for found, gap in ((controls, 0.36 - 0.04), (controls[:1], 0.36 - 0.16)):
+        cell = gap_matrix([teacher, *found, student])["state"]["stereo"]
+        assert cell is not None and cell.observability_gap is not None
+        assert [one.value for one in cell.observability_gap.each] == pytest.approx([gap])
+
+
 def test_missing_cells_are_none_and_the_matrix_is_whole():
     matrix = gap_matrix(chains(("1111", "1110", "1000")))
     assert tuple(matrix) == TEACHERS and all(tuple(row) == STUDENTS for row in matrix.values())
