@@ -229,6 +229,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"unknown {', '.join(unknown)}; available: {', '.join(PARTS)}")
     PICTURES.mkdir(exist_ok=True)
+    origin = provenance()  # before the first part's result makes the tree differ from its commit
     for part in chosen:
         rows = {}
         for name, config in SCENES.items():
@@ -236,7 +237,7 @@ def main() -> None:
             sys.stdout.write(f"{part}, {name}: {json.dumps(rows[name])}\n")
             sys.stdout.flush()
         found = json.loads(OUT.read_text()) if OUT.is_file() else {}
-        found[part] = {"scenes": rows, "provenance": provenance()}
+        found[part] = {"scenes": rows, "provenance": origin}
         OUT.write_text(json.dumps(found, indent=2) + "\n")
 
 
