@@ -56,10 +56,10 @@ def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
 
 @lru_cache
 def warp_world_bytes(scene: SceneConfig, room: WarpConfig) -> int:
-    """Of one world of mujoco_warp, with what a step borrows for it; see `warp_device.world_bytes`."""
+    """Of one world of mujoco_warp, with what a step borrows for it; see `warp_bytes`."""
     from .scene import build_model
 
-    return warp_device.world_bytes(build_model(scene), scene, (), room)
+    return warp_device.warp_bytes(build_model(scene), scene, (), room)
 
 
 def usable(device: str | torch.device) -> int:

@@ -21,7 +21,7 @@ from .randomize import WorldParams
 from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
 from .recorded import Recorded
 from .scene import SceneConfig, build_model, scene_ids
-from .warp_device import WarpConfig, check
+from .warp_device import WarpConfig, check_warp
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb", "geom_rbound")

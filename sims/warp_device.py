@@ -40,7 +40,7 @@ class WarpConfig:
     """Repeat the launches of a step as one graph; without, each is made anew from Python."""
 
 
-def check(
+def check_warp(
     model: mujoco.MjModel, scene: SceneConfig, num_worlds: int, groups: Collection[str], warp: WarpConfig, device: str
 ) -> None:
     """Refuse what would fail later, and say what would not.
@@ -49,7 +49,7 @@ def check(
         HandsightError: no such device, a feature of the model that mujoco_warp lacks, or too little memory.
     """
     _check_device(device)
-    need, free = world_bytes(model, scene, groups, warp), free_bytes(device)
+    need, free = warp_bytes(model, scene, groups, warp), free_bytes(device)
     fits = int(MARGIN * free / need)
     if num_worlds > fits:
         raise HandsightError(
@@ -58,7 +58,7 @@ def check(
         )
 
 
-def world_bytes(model: mujoco.MjModel, scene: SceneConfig, groups: Collection[str], warp: WarpConfig) -> int:
+def warp_bytes(model: mujoco.MjModel, scene: SceneConfig, groups: Collection[str], warp: WarpConfig) -> int:
     """Memory of one world on the engine's device: physics, its scratch, and cameras for `groups`; no observations.
 
     Raises:

@@ -14,7 +14,7 @@ from handsight.sims.checker import check_vec_env
 from handsight.sims.contact_buffers import BufferOverflow
 from handsight.sims.mujoco_gpu import EXPANDED, WarpEngine
 from handsight.sims.scene import SceneConfig, build_model
-from handsight.sims.warp_device import WarpConfig, check, world_bytes
+from handsight.sims.warp_device import WarpConfig, check_warp, warp_bytes
 from handsight.sims.world_fields import PHYSICS
 
 ALL = ("state", "proprio", "depth", "stereo")
@@ -284,16 +284,16 @@ def test_a_feature_that_mujoco_warp_lacks_is_named():
     model = build_model(SceneConfig())
     model.opt.solver = mujoco.mjtSolver.mjSOL_PGS
     with pytest.raises(HandsightError, match="'mujoco_warp' cannot simulate this model: mjSOL_PGS"):
-        check(model, SceneConfig(), 1, (), WarpConfig(), "cpu")
+        check_warp(model, SceneConfig(), 1, (), WarpConfig(), "cpu")
 
 
 def test_a_world_with_cameras_and_more_room_takes_more_memory():
     model, scene = build_model(SceneConfig()), SceneConfig()
-    plain = world_bytes(model, scene, (), WarpConfig())
+    plain = warp_bytes(model, scene, (), WarpConfig())
     assert 50_000 < plain < 1_000_000
     pixels = scene.rig.height * scene.rig.width
-    assert world_bytes(model, scene, ("depth",), WarpConfig()) - plain == 12 * pixels + 160 * model.ngeom
-    assert world_bytes(model, scene, (), replace(WarpConfig(), nconmax=96)) > plain + 48 * 6_000
+    assert warp_bytes(model, scene, ("depth",), WarpConfig()) - plain == 12 * pixels + 160 * model.ngeom
+    assert warp_bytes(model, scene, (), replace(WarpConfig(), nconmax=96)) > plain + 48 * 6_000
 
 
 def test_an_engine_without_cameras_says_so(twins):
