@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from handsight import sims
-from handsight.distill.evaluate import evaluate
-from handsight.distill.intervals import wilson
-from handsight.distill.policy_loading import load_policy
-from handsight.distill.provenance import provenance
+from handsight.distill.evaluation.evaluate import evaluate
+from handsight.distill.evaluation.statistics import wilson
+from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.runs.provenance import provenance
 
 GROUPS = ("state", "proprio", "depth", "stereo")
 LEAST = 0.9

@@ -16,9 +16,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from handsight.distill.provenance import provenance
-from handsight.distill.run import Run, runs_under
-from handsight.distill.train_teacher import TeacherConfig
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.runs.run import Run, runs_under
+from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.errors import HandsightError
 
 SUCCESS = "validation/success_at_end"

@@ -15,12 +15,12 @@ import tyro
 from torch import Tensor
 
 from handsight import sims
-from handsight.distill.episodes import ask
-from handsight.distill.policy_loading import load_policy
-from handsight.distill.provenance import provenance
+from handsight.distill.evaluation.rollout import ask
+from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.runs.provenance import provenance
 from handsight.policies.policy import zero_where_first
-from handsight.sims.mujoco_gpu import WarpEngine
-from handsight.sims.warp_device import WarpConfig
+from handsight.sims.engines.mujoco_gpu import WarpEngine
+from handsight.sims.engines.warp_config import WarpConfig
 
 ROOM = WarpConfig(nconmax=256, njmax=768)
 HEADROOM = 1.5

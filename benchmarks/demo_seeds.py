@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from handsight.distill.intervals import Interval, t_interval
+from handsight.distill.evaluation.statistics import Interval, t_interval
 
 RESULTS = Path(__file__).parent / "results"
 STATE, DEPTH = "state → stereo", "depth → stereo"

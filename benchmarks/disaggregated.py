@@ -26,12 +26,12 @@ from typing import Any
 import torch
 
 from handsight import sims
-from handsight.distill.provenance import provenance
-from handsight.distill.teacher_training import TeacherTraining
-from handsight.distill.train_teacher import TeacherConfig
-from handsight.sims import standby
-from handsight.sims.remote import RemoteVecEnv
-from handsight.sims.worker import RemoteConfig
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.distill.training.teacher_training import TeacherTraining
+from handsight.sims.remote import spares
+from handsight.sims.remote.remote_vec_env import RemoteVecEnv
+from handsight.sims.remote.worker import RemoteConfig
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "disaggregated.json"
@@ -169,7 +169,7 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
         kind, worker = list(took)[number % 3], env.workers[number % 2]
         for _ in range(10 + number % 7):
             step()
-        standby.wait_until_ready(120)  # failures one after the other: each finds the spare that the last one used up
+        spares.wait_until_ready(120)  # failures one after the other: each finds the spare that the last one used up
         start = time.perf_counter()
         if kind != "raised":
             os.kill(worker.describe().pid, signal.SIGKILL if kind == "killed" else signal.SIGSTOP)

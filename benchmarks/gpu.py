@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handsight.distill.provenance import provenance
-from handsight.distill.run import runs_under
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.runs.run import runs_under
 
 ROOT = Path(__file__).resolve().parents[1]
 """Where everything is run, so that results name no path outside of it."""
@@ -147,7 +147,7 @@ def command(step: Step, out: Path, minutes: float) -> list[str]:
         found.append(f"{minutes:.2f}" if word == "{minutes}" else word)
     match found[0]:
         case "handsight":
-            return [sys.executable, "-m", "handsight.distill.cli", *found[1:]]
+            return [sys.executable, "-m", "handsight.distill.commands.cli", *found[1:]]
         case _:
             return [sys.executable, *found[1:]]
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from handsight.distill.provenance import provenance
+from handsight.distill.runs.provenance import provenance
 from handsight.sims import CameraRig, EnvConfig, make
-from handsight.sims.grasp import GraspTask
-from handsight.sims.isaac import IsaacConfig, IsaacEngine
+from handsight.sims.isaacgym.engine import IsaacConfig, IsaacEngine
 from handsight.sims.scene import SceneConfig
+from handsight.sims.tasks.grasp import GraspTask
 
 RESULTS = Path(__file__).parent / "results" / "isaac_boundary.json"
 GROUPS = {"states": ("state", "proprio"), "depth": ("state", "depth"), "stereo": ("proprio", "stereo")}

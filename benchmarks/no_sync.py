@@ -17,9 +17,9 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from handsight.distill import presets
-from handsight.distill.provenance import provenance
-from handsight.distill.teacher_training import TeacherTraining
+from handsight.distill.commands import presets
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.training.teacher_training import TeacherTraining
 
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cuStreamSynchronize",
          "cuCtxSynchronize", "cuEventSynchronize", "Memcpy DtoH (Device -> Pageable)")  # fmt: skip

@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 
-from handsight.distill import presets
-from handsight.distill.provenance import provenance
-from handsight.distill.teacher_training import TeacherTraining
-from handsight.distill.train_teacher import TeacherConfig
-from handsight.sims.worker import RemoteConfig
+from handsight.distill.commands import presets
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.distill.training.teacher_training import TeacherTraining
+from handsight.sims.remote.worker import RemoteConfig
 
 
 def placements(config: TeacherConfig, device: str, simulators: int) -> dict[str, TeacherConfig]:

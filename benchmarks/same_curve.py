@@ -16,7 +16,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 
-from handsight.distill.intervals import Interval, wilson
+from handsight.distill.evaluation.statistics import Interval, wilson
 
 TIMES = ("seconds/", "fps", "remote/", "validation/", "iteration")
 """Columns of which nothing is learnt."""

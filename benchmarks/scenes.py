@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from handsight import sims
-from handsight.distill.provenance import provenance
-from handsight.sims.grasp import GraspTask
+from handsight.distill.runs.provenance import provenance
 from handsight.sims.make import EnvConfig
-from handsight.sims.resets import CENTRE, RESETS
 from handsight.sims.scenes import SCENES
+from handsight.sims.tasks.grasp import GraspTask
+from handsight.sims.tasks.resets import CENTRE, RESETS
 from handsight.students import StereoStudent, StudentConfig
 
 matplotlib.use("Agg")

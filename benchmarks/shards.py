@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader
 from handsight import sims
 from handsight.datasets import Episode, SeededBatches, ShardWriter, Windows, collate, survey
 from handsight.datasets.episodes import episodes_of
-from handsight.distill.dagger import DaggerConfig, DistillModule
-from handsight.distill.provenance import provenance
-from handsight.distill.record import RecordArgs, RecordWitness, facts_of
+from handsight.distill.commands.record import RecordArgs, RecordWitness
+from handsight.distill.runs.policy_io import facts_of
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.training.dagger import DaggerConfig, DistillModule
 from handsight.sims import EnvConfig
 from handsight.students import BackboneConfig, StereoStudent, StudentConfig
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from handsight.distill.allocator import keep_freed_memory
-from handsight.distill.dagger import DaggerConfig, DistillModule
-from handsight.distill.provenance import provenance
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.training.dagger import DaggerConfig, DistillModule
+from handsight.distill.training.student_training import keep_freed_memory
 from handsight.sims.vec_env import ArraySpec
 from handsight.students import StereoStudent, StudentConfig
 

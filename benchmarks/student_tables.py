@@ -25,15 +25,16 @@ from typing import Any
 
 import torch
 
-from handsight.distill import checkpoint
-from handsight.distill.allocator import keep_freed_memory
-from handsight.distill.dagger import DaggerConfig, DistillModule
-from handsight.distill.evaluate import evaluate
-from handsight.distill.intervals import t_interval
-from handsight.distill.policy_loading import load_policy
-from handsight.distill.provenance import provenance
-from handsight.distill.run import runs_under
-from handsight.distill.train_student import StudentRunConfig, train_student
+from handsight.distill.evaluation.evaluate import evaluate
+from handsight.distill.evaluation.statistics import t_interval
+from handsight.distill.runs import checkpoint
+from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.runs.provenance import provenance
+from handsight.distill.runs.run import runs_under
+from handsight.distill.training.dagger import DaggerConfig, DistillModule
+from handsight.distill.training.student_config import StudentRunConfig
+from handsight.distill.training.student_training import keep_freed_memory
+from handsight.distill.training.train_student import train_student
 from handsight.errors import HandsightError
 from handsight.sims.vec_env import ArraySpec
 from handsight.students import BackboneConfig, StereoStudent, StudentConfig

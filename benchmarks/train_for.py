@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from handsight.distill.run import runs_under
+from handsight.distill.runs.run import runs_under
 
 UNFINISHED = 75
 """sysexits.h: EX_TEMPFAIL."""
@@ -27,7 +27,7 @@ def command(folder: Path, words: Sequence[str]) -> list[str]:
     """What begins or resumes."""
     begun = runs_under(folder)
     rest = ["--resume", str(begun[-1])] if begun else [*words[1:], "--runs", str(folder)]
-    return [sys.executable, "-m", "handsight.distill.cli", words[0], *rest]
+    return [sys.executable, "-m", "handsight.distill.commands.cli", words[0], *rest]
 
 
 def train_for(folder: Path, minutes: float, words: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
 """Where observations come from."""
 
 from .cameras import CameraRig
-from .grasp import GraspConfig
 from .make import EnvConfig, action_dim, describe, make, make_remote, worlds_device
+from .tasks.grasp import GraspConfig
 from .vec_env import ArraySpec, Step, VecEnv
 
 __all__ = [

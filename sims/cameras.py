@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -16,9 +16,7 @@ from torch import Tensor
 
 from ..errors import HandsightError
 from .rotation import quat_to_matrix
-
-if TYPE_CHECKING:
-    from .randomize import WorldParams
+from .world_params import WorldParams
 
 EYES = ("left", "right")
 

@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import get_args
 
 from ..errors import HandsightError
-from .control import action_space
-from .grasp import IMAGE_GROUPS, GraspConfig, GraspTask
-from .isaac import IsaacConfig, IsaacEngine
-from .memory import check_worlds
-from .observations import group_spec
-from .scene import SceneConfig
+from .env_config import EngineName, EnvConfig
+from .isaacgym.engine import IsaacEngine
+from .memory import check_warp, check_worlds
+from .remote.remote_vec_env import RemoteVecEnv
+from .remote.worker import RemoteConfig
+from .scene import build_model
+from .tasks.control import action_space
+from .tasks.grasp import IMAGE_GROUPS, GraspTask
+from .tasks.observations import group_spec
 from .vec_env import ArraySpec
-from .warp_device import WarpConfig
-
-if TYPE_CHECKING:
-    from .remote import RemoteVecEnv
-    from .worker import RemoteConfig
-
-EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
-
-
-@dataclass(frozen=True)
-class EnvConfig:
-    """Everything about the worlds but their number."""
-
-    engine: EngineName = "mujoco"
-    """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras), `mujoco_warp` (physics and cameras on a GPU:
-    docs/gpu.md) or `isaacgym` (your own installation of Isaac Gym Preview 4, behind its own interpreter:
-    docs/isaac.md)."""
-    scene: SceneConfig = field(default_factory=SceneConfig)
-    """Model, time step and camera rig."""
-    task: GraspConfig = field(default_factory=GraspConfig)
-    """Actions, resets, rewards and randomisation."""
-    threads: int | None = None
-    """Threads of the CPU engine; None = all cores. Does not change results."""
-    warp: WarpConfig = field(default_factory=WarpConfig)
-    """Room for contacts and repeatability, for the engine `mujoco_warp`."""
-    isaac: IsaacConfig = field(default_factory=IsaacConfig)
-    """Where Isaac Gym is, for the engine `isaacgym`."""
 
 
 def make(
@@ -64,15 +40,16 @@ def make(
     groups = [group for group in IMAGE_GROUPS if group in observe]
     match config.engine:
         case "mujoco":
-            from .mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
+            from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
 
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             check_worlds(config, observe, num_envs, device)
             engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
         case "mujoco_warp":
-            from .mujoco_gpu import WarpEngine
+            from .engines.mujoco_gpu import WarpEngine
 
+            check_warp(build_model(config.scene), config.scene, num_envs, groups, config.warp, device)
             engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             check_worlds(config, observe, num_envs, device)
@@ -123,8 +100,8 @@ def make_remote(
     Raises:
         HandsightError: as `make`; no Ray, or no such placement.
     """
-    from .placement import parse_placement
-    from .remote import RemoteVecEnv, local_threads
+    from .remote.placement import parse_placement
+    from .remote.remote_vec_env import RemoteVecEnv, local_threads
 
     slots = parse_placement(placement)
     if len(slots) < ranks:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import HandsightError
 from .cameras import CameraRig
-from .robot import ARM_JOINTS, DIGITS, HAND_JOINTS, RENDERED, SOFT, add_robot
+from .robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, RENDERED, SOFT, add_robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""

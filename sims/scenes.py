@@ -9,10 +9,10 @@ from typing import Literal
 
 from ..errors import HandsightError
 from .cameras import CameraRig
-from .grasp import GraspConfig
-from .make import EnvConfig
-from .randomize import Randomization
+from .env_config import EnvConfig
 from .scene import SceneConfig, WallConfig
+from .tasks.grasp import GraspConfig
+from .tasks.randomization import Randomization
 
 SceneName = Literal["wrist", "open", "occluded"]
 
@@ -65,3 +65,16 @@ def with_scene(env: EnvConfig, name: str) -> EnvConfig:
     """
     chosen = scene(name)
     return replace(env, scene=chosen.scene, task=chosen.task)
+
+
+def with_image(env: EnvConfig, size: str) -> EnvConfig:
+    """The same worlds with images of WIDTHxHEIGHT pixels.
+
+    Raises:
+        HandsightError: no such size.
+    """
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise HandsightError(f"--image {size}: expected WIDTHxHEIGHT in pixels, e.g. 64x64 or 160x120")
+    rig = replace(env.scene.rig, width=int(width), height=int(height))
+    return replace(env, scene=replace(env.scene, rig=rig))

@@ -5,17 +5,15 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from onnx import ModelProto
 from torch import Tensor, nn
 
 from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import ArraySpec
-
-if TYPE_CHECKING:
-    from onnx import ModelProto
 
 OPSET = 20
 FORMAT, VERSION = "handsight-policy", 1

@@ -59,7 +59,7 @@ def isaac_python(request) -> str:
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One Ray for all tests, whose processes find the toy worlds by name: its start takes seconds."""
-    from handsight.sims.ray_cluster import start_ray, stop_ray
+    from handsight.sims.remote.cluster import start_ray, stop_ray
 
     worlds = str(Path(__file__).parent / "sims")
     with pytest.MonkeyPatch.context() as patch:

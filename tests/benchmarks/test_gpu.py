@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill import cli, options
-from handsight.distill.run import Run
-from handsight.distill.train_teacher import TeacherConfig
+from handsight.distill.commands import cli, options
+from handsight.distill.runs.run import Run
+from handsight.distill.training.teacher_config import TeacherConfig
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

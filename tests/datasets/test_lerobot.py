@@ -10,7 +10,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from handsight.datasets import DatasetError, lerobot
-from handsight.distill.export_lerobot import ExportLeRobotArgs, export_lerobot
+from handsight.distill.commands.export_lerobot import ExportLeRobotArgs, export_lerobot
 from handsight.errors import HandsightError
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from handsight.distill.comparison import Comparison
-from handsight.distill.disagreement import Disagreement
-from handsight.distill.entry import Entry, Origin, unique_names
-from handsight.distill.evaluation import Evaluation
-from handsight.distill.matching import Match
-from handsight.distill.phases import UNKNOWN
-from handsight.distill.study_results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Study, flatness
+from handsight.distill.evaluation.disagreement import Disagreement
+from handsight.distill.evaluation.evaluation import Evaluation
+from handsight.distill.evaluation.phases import UNKNOWN
+from handsight.distill.report.comparison import Comparison
+from handsight.distill.report.policies import Origin
+from handsight.distill.report.results import Entry, unique_names
+from handsight.distill.study.matching import Match
+from handsight.distill.study.results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Study, flatness
 
 EPISODES, STEPS = 512, 36
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -118,8 +119,8 @@ def origin(role: str, seed: int, draws: np.random.Generator) -> Origin:
 
 def report_for_a_look(folder: Path) -> Path:
     """`python -c` this to look at the page while working on it; the title says that it is invented."""
-    from handsight.distill.report import write_report
-    from handsight.distill.video import film_in, write_video
+    from handsight.distill.report.film import film_in, write_video
+    from handsight.distill.report.report import write_report
 
     from .toy_env import Scripted, ToyEnv
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from handsight.distill.comparison import Comparison
-from handsight.distill.entry import Entry, unique_names
-from handsight.distill.evaluation import Evaluation
-from handsight.distill.matching import Match
-from handsight.distill.study_results import CellResult, Study
+from handsight.distill.evaluation.evaluation import Evaluation
+from handsight.distill.report.comparison import Comparison
+from handsight.distill.report.results import Entry, unique_names
+from handsight.distill.study.matching import Match
+from handsight.distill.study.results import CellResult, Study
 
 from . import synthetic
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill.evaluate import evaluate
-from handsight.distill.intervals import wilson
-from handsight.distill.policy_loading import load_policy
-from handsight.distill.train_teacher import TeacherConfig, train_teacher
+from handsight.distill.evaluation.evaluate import evaluate
+from handsight.distill.evaluation.statistics import wilson
+from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.distill.training.train_teacher import train_teacher
 
 EPISODES = int(os.environ.get("HANDSIGHT_EPISODES", "128"))
 

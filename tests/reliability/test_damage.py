@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from handsight.distill import checkpoint
-from handsight.distill.checkpoint import CheckpointError
+from handsight.distill.runs import checkpoint
+from handsight.distill.runs.checkpoint import CheckpointError
 
 FILES = (checkpoint.TENSORS, checkpoint.TREE, checkpoint.MANIFEST)
 

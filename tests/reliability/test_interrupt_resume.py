@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from handsight import sims
-from handsight.distill import checkpoint
-from handsight.distill.run import Run, runs_under
-from handsight.distill.train_student import train_student
-from handsight.distill.train_teacher import train_teacher
+from handsight.distill.runs import checkpoint
+from handsight.distill.runs.run import Run, runs_under
+from handsight.distill.training.train_student import train_student
+from handsight.distill.training.train_teacher import train_teacher
 
 from . import toy_training
 

@@ -11,7 +11,7 @@ import pytest
 
 from handsight.datasets import DatasetError, survey
 from handsight.datasets.shard import HEADER, verify
-from handsight.distill.inspect_data import InspectArgs, inspect
+from handsight.distill.commands.inspect import InspectArgs, inspect
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "datasets"))
 from shards import write

@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 
 from handsight import sims
-from handsight.distill.curriculum import CurriculumConfig
-from handsight.distill.dagger import DaggerConfig
-from handsight.distill.train_student import StudentRunConfig, train_student
-from handsight.distill.train_teacher import TeacherConfig, train_teacher
+from handsight.distill.training.curriculum import CurriculumConfig
+from handsight.distill.training.dagger import DaggerConfig
+from handsight.distill.training.student_config import StudentRunConfig
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.distill.training.train_student import train_student
+from handsight.distill.training.train_teacher import train_teacher
 from handsight.students import StudentConfig
 from handsight.teachers import ActorCriticConfig, PPOConfig
 

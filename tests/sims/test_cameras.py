@@ -9,8 +9,8 @@ import torch
 
 from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
 from handsight.sims.cameras import depth_to_millimetres
-from handsight.sims.randomize import Randomization
 from handsight.sims.scene import SceneConfig
+from handsight.sims.tasks.randomization import Randomization
 
 STILL = Randomization(camera_shift=0, camera_turn=0, depth_noise=0, pixel_noise=0, textures=False)
 ABOVE = CameraRig(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from handsight.sims.cameras import CameraRig
-from handsight.sims.robot import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT
+from handsight.sims.robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT
 from handsight.sims.scene import SceneConfig, build_model, scene_ids
 
 

@@ -11,10 +11,10 @@ import torch
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
-from handsight.sims.resets import CENTRE, RESETS, PostureBank
-from handsight.sims.robot import OPEN_HAND
+from handsight.sims.robots.kuka_allegro import OPEN_HAND
 from handsight.sims.scene import WallConfig, build_model
 from handsight.sims.scenes import SCENES, scene, with_scene
+from handsight.sims.tasks.resets import CENTRE, RESETS, PostureBank
 
 ALL = ("state", "proprio", "depth", "stereo")
 

@@ -1,0 +1,262 @@
+"""How fast every part is on this machine, beside the obvious alternative, measured in one run."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import mujoco
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from ... import sims
+from ...sims.engines.mujoco_cpu import MujocoEngine
+from ...sims.env_config import EnvConfig
+from ...sims.scene import SceneConfig, build_model
+from ...sims.scenes import with_image
+from ..runs.progress import stage
+from ..runs.provenance import provenance
+from ..training.teacher_config import TeacherConfig
+from ..training.train_teacher import TeacherTraining
+from .bench_gpu import Cell
+
+OPENGL_BACKENDS = ("egl", "osmesa")
+"""Tried in this order when MUJOCO_GL is not set."""
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """Measure environment and training steps per second, and divergence under random actions. With `--engine
+    mujoco_warp` another table: worlds x image size, beside plain mujoco_warp and mjlab's camera sensor."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The worlds."""
+    num_envs: int = 256
+    """Worlds stepped together."""
+    steps: int = 60
+    """Control steps of each measurement, after a warm-up of one episode."""
+    divergence_steps: int = 100_000
+    """World-steps under random actions in which diverged worlds are counted."""
+    device: str = "cpu"
+    """Where the worlds of `mujoco_warp` live; this and the next four are for that engine's table."""
+    learner: str | None = None
+    """Where a policy would read the observations; None: on `device`."""
+    worlds: tuple[int, ...] = (256, 1024, 4096)
+    """Numbers of worlds."""
+    images: tuple[str, ...] = ("64x64", "160x120")
+    """WIDTHxHEIGHT, pixels."""
+    sights: tuple[Literal["state", "depth", "stereo"], ...] = ("state", "depth", "stereo")
+    """What is observed."""
+    warm_up: int | None = None
+    """Steps before a measurement; None: an episode's."""
+    opengl: bool = True
+    """Also measure the usual loop: one world, MuJoCo's own OpenGL renderer."""
+    out: Path | None = None
+    """JSON file for the figures."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement."""
+
+    what: str
+    """What was measured."""
+    per_second: float | None
+    """World-steps per second; None where it could not be measured."""
+    note: str = ""
+    """What it is to be compared with, or why it could not be measured."""
+
+
+def bench(args: BenchArgs) -> list[Row] | list[Cell]:
+    """What `handsight bench` does: measure, print a table, write JSON."""
+    if args.env.engine == "mujoco_warp":
+        return _table(args)
+    jobs: list[tuple[str, Callable[[], list[Row]]]] = [
+        ("state", lambda: _state(args)),
+        ("depth", lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))]),
+        ("stereo", lambda: [_env(args, "stereo RGB with physics", ("proprio", "stereo"))]),
+        ("all groups", lambda: [_env(args, "depth and stereo with physics", ("state", "proprio", "depth", "stereo"))]),
+        ("training", lambda: _training(args)),
+        ("divergence", lambda: [_divergence(args)]),
+    ]
+    if args.opengl:
+        jobs.append(("opengl", lambda: _opengl(args)))
+    rows: list[Row] = []
+    with stage("bench", len(jobs), "measurements") as progress:
+        for _, job in jobs:
+            rows += job()
+            progress.advance()
+    _show(args, rows)
+    _write(args, {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs})
+    return rows
+
+
+def _write(args: BenchArgs, facts: dict[str, Any]) -> None:
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(facts | {"provenance": provenance()}, indent=2, default=str) + "\n")
+
+
+def _table(args: BenchArgs) -> list[Cell]:
+    """Worlds x image size on the engine `mujoco_warp`."""
+    from . import bench_gpu as bench_table
+    from . import bench_mjlab
+
+    for image in args.images:  # before anything is measured
+        with_image(args.env, image)
+    device, sizes = args.device, (args.sights, args.images, args.worlds)
+    with stage("bench", bench_table.rows(*sizes), "rows") as progress:
+        cells = bench_table.measure(
+            args.env, *sizes, device, args.learner or device, args.steps, args.warm_up, progress
+        )
+        mjlab = bench_mjlab.measure(args.env, args.images, args.worlds, device, args.steps)
+    bench_table.show(cells, device)
+    Console().print(bench_mjlab.shown(mjlab))
+    facts = {"settings": {"device": device, "learner": args.learner, "steps": args.steps, "warm_up": args.warm_up}}
+    _write(args, facts | {"cells": [asdict(cell) for cell in cells], "mjlab": mjlab})
+    return cells
+
+
+def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(steps, args.num_envs, dim, generator=generator) * 2 - 1
+
+
+def _drive(env: sims.VecEnv, actions: Tensor) -> float:
+    """World-steps per second."""
+    start = time.perf_counter()
+    for action in actions:
+        env.step(action)
+    return actions.shape[0] * actions.shape[1] / (time.perf_counter() - start)
+
+
+def _env(args: BenchArgs, what: str, observe: tuple[str, ...]) -> Row:
+    env = sims.make(args.env, observe, args.num_envs)
+    env.reset(0)
+    env.stagger()
+    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
+    _drive(env, actions[: env.episode_steps])
+    rate = _drive(env, actions[env.episode_steps :])
+    env.close()
+    rig = args.env.scene.rig
+    return Row(f"{what}, {rig.width} x {rig.height}" if set(observe) & {"depth", "stereo"} else what, rate)
+
+
+def _state(args: BenchArgs) -> list[Row]:
+    """The whole state environment, and physics alone fed with the very joint targets that it computed."""
+    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
+    engine = env.engine
+    assert isinstance(engine, MujocoEngine)
+    env.reset(0)
+    env.stagger()
+    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
+    _drive(env, actions[: env.episode_steps])
+    begin, targets = engine.state_dict(), []
+    step = engine.step
+
+    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
+        targets.append((joint_target.clone(), active.clone()))
+        return step(joint_target, active)
+
+    engine.step = recorded  # type: ignore[method-assign]
+    whole = _drive(env, actions[env.episode_steps :])
+    engine.load_state_dict(begin)
+    start = time.perf_counter()
+    for target, active in targets:
+        step(target, active)
+    alone = len(targets) * args.num_envs / (time.perf_counter() - start)
+    env.close()
+    return [Row("physics alone", alone), Row("state environment", whole, f"{whole / alone:.2f} of physics alone")]
+
+
+def _training(args: BenchArgs) -> list[Row]:
+    """Everything that a PPO iteration does, on both sights."""
+    rows = []
+    for config in (TeacherConfig.state(), TeacherConfig.depth()):
+        policy_update = replace(config.ppo, aux_warmup_iterations=0)
+        config = replace(config.with_worlds(args.env), num_envs=args.num_envs, ppo=policy_update)
+        training = TeacherTraining(config)
+        training.iterate(lambda: False)
+        start, count = time.perf_counter(), 5
+        parts = [training.iterate(lambda: False) for _ in range(count)]
+        rate = count * args.num_envs * config.rollout_steps / (time.perf_counter() - start)
+        share = np.mean([part["seconds/update"] / (part["seconds/update"] + part["seconds/collect"]) for part in parts])
+        training.close()
+        rows.append(Row(f"{config.sight} PPO, everything", rate, f"{share:.0%} of the time in the update"))
+    return rows
+
+
+def _divergence(args: BenchArgs) -> Row:
+    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
+    env.set_reset_mix({"near": 0.5, "wide": 0.5})
+    env.reset(1)
+    count, steps = 0, max(1, args.divergence_steps // args.num_envs)
+    start = time.perf_counter()
+    for action in _actions(args, env.action_dim, steps):
+        count += int(env.step(action).log["diverged"].sum())
+    rate = steps * args.num_envs / (time.perf_counter() - start)
+    env.close()
+    return Row("random actions", rate, f"{count} of {steps * args.num_envs:,} world-steps diverged")
+
+
+def _opengl(args: BenchArgs) -> list[Row]:
+    """The usual loop: Gymnasium-style, one world, `mujoco.Renderer` for each image."""
+    rig = args.env.scene.rig
+    rows = []
+    for what, cameras, depth in (("depth", ("left",), True), ("stereo RGB", ("left", "right"), False)):
+        rate, note = _opengl_in_a_process(args.env.scene, cameras, depth)
+        rows.append(Row(f"OpenGL loop, {what}, {rig.width} x {rig.height}", rate, note))
+    return rows
+
+
+def _opengl_in_a_process(scene: SceneConfig, cameras: tuple[str, ...], depth: bool) -> tuple[float | None, str]:
+    """Rate and note. A process of its own, because OpenGL without a driver or display may end the process."""
+    asked = os.environ.get("MUJOCO_GL")
+    failures = []
+    for backend in (asked,) if asked else OPENGL_BACKENDS:
+        os.environ["MUJOCO_GL"] = backend  # MuJoCo reads it when the new process imports it
+        try:
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+                rate = pool.submit(_opengl_rate, scene, cameras, depth).result()
+            return rate, f"one world, mujoco.Renderer, MUJOCO_GL={backend}"
+        except Exception as error:  # whatever the machine's OpenGL raises when it is missing
+            failures.append(f"{backend}: {type(error).__name__}: {error}")
+        finally:
+            if asked is None:
+                del os.environ["MUJOCO_GL"]
+    return None, "not measured: " + "; ".join(failures)
+
+
+def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, steps: int = 100) -> float:
+    model = build_model(scene)
+    data = mujoco.MjData(model)
+    with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
+        if depth:
+            renderer.enable_depth_rendering()
+        for timed in (False, True):
+            start = time.perf_counter()
+            for _ in range(steps):
+                mujoco.mj_step(model, data, scene.substeps)
+                for camera in cameras:
+                    renderer.update_scene(data, camera)
+                    renderer.render()
+            if timed:
+                break
+    return steps / (time.perf_counter() - start)
+
+
+def _show(args: BenchArgs, rows: list[Row]) -> None:
+    table = Table("what", "world-steps/s", "note", title=f"{args.num_envs} worlds")
+    for row in rows:
+        table.add_row(row.what, "-" if row.per_second is None else f"{row.per_second:,.0f}", row.note)
+    Console().print(table)

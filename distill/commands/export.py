@@ -1,0 +1,134 @@
+"""Write a trained policy as one ONNX file, and compare it with the original while it drives the simulator."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from pydantic import TypeAdapter
+from rich.console import Console
+
+from ... import sims
+from ...errors import HandsightError
+from ...policies.policy import zero_where_first
+from ...students.export import OPSET, ExportError, preprocessing, to_onnx
+from ..evaluation.evaluate import HELD_OUT_SEED
+from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
+from ..runs.provenance import provenance
+from .onnx_policy import OnnxPolicy
+
+TOLERANCE = 1e-4
+"""Greatest difference of an action, in units of the action range, that counts as the same."""
+
+
+@dataclass(frozen=True)
+class ExportArgs:
+    """Write a policy in a format that needs no torch."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    onnx: bool = False
+    """As ONNX, for onnxruntime; the only format there is."""
+    out: Path | None = None
+    """The file; policy.onnx beside the run's checkpoints if not given."""
+    check_steps: int = 100
+    """Steps of one closed-loop episode over which the file is compared with the original; 0: not at all."""
+
+
+def export(args: ExportArgs) -> Path:
+    """What `handsight export` does: write, compare, say where.
+
+    Raises:
+        ExportError: no format was named, a package is missing, or the two differ.
+    """
+    if not args.onnx:
+        raise HandsightError("expected a format; available: --onnx")
+    loaded = load_policy(args.policy)
+    out = args.out or loaded.results / "policy.onnx"
+    write_onnx(loaded, out)
+    console = Console()
+    if args.check_steps:
+        apart = closed_loop_difference(loaded, out, args.check_steps)
+        if apart > TOLERANCE:
+            raise ExportError(f"{out}: actions differ from torch by {apart:.2e}; expected at most {TOLERANCE}")
+        console.print(f"Largest difference from torch over {args.check_steps} closed-loop steps: {apart:.1e}")
+    console.print(f"Saved {out}, opset {OPSET}, {out.stat().st_size / 2**20:.2f} MiB")
+    return out
+
+
+def write_onnx(loaded: LoadedPolicy, out: Path) -> None:
+    """Export and write, whole or not at all."""
+    env_config = TypeAdapter(type(loaded.env_config)).dump_python(loaded.env_config, mode="json")
+    facts: dict[str, Any] = {
+        "signature": loaded.signature,
+        "action_dim": _actions(loaded),
+        "env_config": env_config,
+        "preprocessing": preprocessing(loaded.policy),
+        "origin": {**origin_of(loaded), "git": provenance()["git"]},
+    }
+    with quiet_exporter():
+        model = to_onnx(loaded.policy, obs_spec(loaded.signature), facts)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        file.write(model.SerializeToString())
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(out)
+
+
+def _actions(loaded: LoadedPolicy) -> int:
+    return loaded.policy.head.mean.out_features  # type: ignore[union-attr, return-value]
+
+
+@contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """The exporter's remarks on its own progress are not the user's business."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def longer(env_config: Any, steps: int) -> Any:
+    """The same worlds with episodes of so many steps."""
+    return replace(env_config, task=replace(env_config.task, episode_steps=steps))
+
+
+@torch.no_grad()
+def closed_loop_difference(loaded: LoadedPolicy, path: Path, steps: int, worlds: int = 2) -> float:
+    """Greatest difference of mean and standard deviation while the exported policy drives, each with its own memory."""
+    from .onnx_policy import OnnxPolicy
+
+    exported: OnnxPolicy = OnnxPolicy(path)
+    env = sims.make(longer(loaded.env_config, steps), observe=set(loaded.policy.obs_keys), num_envs=worlds)
+    try:
+        obs, apart = env.reset(HELD_OUT_SEED), 0.0
+        hidden = loaded.policy.initial_hidden(worlds)
+        for _ in range(steps):
+            groups = obs.select(*loaded.policy.obs_keys)
+            mean, std, hidden = loaded.policy(groups, hidden)
+            own = [
+                torch.from_numpy(part)
+                for part in exported.act({key: groups[key].numpy() for key in loaded.policy.obs_keys})
+            ]
+            apart = max(apart, *(float((a - b).abs().max()) for a, b in zip((mean, std), own, strict=True)))
+            step = env.step(own[0])
+            obs, hidden = step.obs, zero_where_first(hidden, step.first)
+            if exported.hidden is not None:
+                exported.hidden[step.first.numpy()] = 0.0
+        return apart
+    finally:
+        env.close()

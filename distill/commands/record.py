@@ -1,0 +1,230 @@
+"""Record rollouts of a policy: shards that robomimic, Isaac Lab and `train-student --data` read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+from torch import Tensor
+
+from ... import sims
+from ...datasets.episodes import episodes_of
+from ...datasets.schema import NEXT, DatasetError, Episode
+from ...datasets.shard import PATTERN, SUFFIX, Shard
+from ...datasets.writer import ShardWriter, sweep
+from ...errors import HandsightError
+from ...sims.vec_env import Step, VecEnv
+from ..evaluation.evaluate import set_reset_kind
+from ..runs.interrupt import Interrupt
+from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
+from ..runs.progress import Stage, stage
+from ..runs.provenance import provenance
+from ..training.dagger import DaggerConfig, RolloutStopped, Witness, collect
+
+RECORD_SEED = 3_000_000
+"""Seeds of recordings start here, 10,000 for each `seed`: apart from all training and evaluation."""
+RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
+
+
+@dataclass(frozen=True)
+class RecordArgs:
+    """Record whole episodes of a policy, with its teacher's answers, in shards."""
+
+    policy: Path
+    """Run folder or checkpoint of the policy that acts."""
+    teacher: Path | None = None
+    """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
+    episodes: int = 512
+    """Episodes to record."""
+    groups: tuple[str, ...] = RECORDABLE[:4]
+    """Observation groups to record, e.g. stereo,proprio."""
+    out: Path = Path("data/rollouts")
+    """Folder of the shards. If it holds some of the same recording already, that is gone on with."""
+    beta: float = 0.0
+    """Share of the episodes in which the teacher acts instead of the policy."""
+    act: Literal["mean", "sample"] = "mean"
+    """Whether the policy acts by its mean or by samples."""
+    next_obs: Literal["none", "vectors", "all"] = "none"
+    """Also write the observations after each step: none, all but images, or images too (twice the size)."""
+    valid_share: float = 0.05
+    """Share of the resets that go to the split "valid"."""
+    shard_mib: int = 256
+    """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
+    num_envs: int = 128
+    """Worlds stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset of every episode; None takes the mix that the environment was made with."""
+    seed: int = 0
+    """Of the resets."""
+    device: str = "cpu"
+    """Where the policies compute."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(word for group in self.groups for word in group.split(",") if word))
+        unknown = [group for group in self.groups if group not in RECORDABLE]
+        if unknown or not self.groups:
+            raise HandsightError(f"record: unknown groups {unknown}; available: {', '.join(RECORDABLE)}")
+        if self.episodes < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000 or not 0 <= self.beta <= 1:
+            raise HandsightError(
+                f"record: expected episodes >= 1, num_envs >= 1, a seed of 0..999 and beta in 0..1, found "
+                f"episodes={self.episodes}, num_envs={self.num_envs}, seed={self.seed}, beta={self.beta}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides about the content of each round, JSON-able."""
+        names = ("groups", "beta", "act", "next_obs", "valid_share", "num_envs", "reset_kind", "seed")
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
+
+
+def record(args: RecordArgs) -> Path:
+    """What `handsight record` does: record, and say what is there.
+
+    Raises:
+        Interrupted: Ctrl-C; finished rounds are written.
+        DatasetError: the folder holds another recording.
+    """
+    policy = load_policy(args.policy, args.device)
+    teacher = load_policy(args.teacher, args.device) if args.teacher else policy
+    observed = {*policy.policy.obs_keys, *teacher.policy.obs_keys, *args.groups, "state"}
+    place = sims.worlds_device(policy.env_config, args.device)
+    env = sims.make(policy.env_config, observed, args.num_envs, device=place)
+    try:
+        policy.check(env.signature)
+        teacher.check(env.signature)
+        set_reset_kind(env, args.reset_kind)
+        recording = Recording(args, env, policy, teacher)
+        title = f"Record {args.policy}"
+        with Interrupt() as interrupted, stage(title, args.episodes, "episodes", recording.episodes) as progress:
+            recording.run(progress, lambda: interrupted.requested)
+    finally:
+        env.close()
+    Console().print(
+        f"{recording.episodes} episodes in {args.out}, success {recording.success_rate:.3f}, "
+        f"{recording.lost} lost to diverged worlds. handsight inspect {args.out} shows them."
+    )
+    return args.out
+
+
+class Recording:
+    """Rounds of `num_envs` episodes, world i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
+
+    def __init__(self, args: RecordArgs, env: VecEnv, policy: LoadedPolicy, teacher: LoadedPolicy) -> None:
+        """Goes on with what lies in the folder.
+
+        Raises:
+            DatasetError: that is another recording.
+        """
+        self.args, self.env, self.policy, self.teacher = args, env, policy, teacher
+        self.facts = facts_of(env, policy.env_config, self._origin())
+        self.writer: ShardWriter | None = None
+        self.round = self.shards = self.episodes = self.lost = 0
+        """Rounds done, shards finished, episodes recorded, episodes lost."""
+        self._succeeded = self._opened = 0
+        """Episodes with success; the first round of the shard under way."""
+        self.settings = DaggerConfig(beta_start=args.beta, beta_iterations=0, act=args.act)
+        sweep(args.out)
+        for path in sorted(args.out.glob(PATTERN)):
+            self._count(Shard(path))
+
+    @property
+    def success_rate(self) -> float:
+        """Share of the recorded episodes that end in success."""
+        return self._succeeded / max(1, self.episodes)
+
+    def run(self, progress: Stage, stop: Callable[[], bool]) -> None:
+        """Record until there are enough episodes, or `stop` says so: then what is finished is kept."""
+        try:
+            with suppress(RolloutStopped):
+                self._record(progress, stop)
+            self._finish_shard()
+        except BaseException:
+            if self.writer is not None:
+                self.writer.abandon()
+            raise
+
+    def _record(self, progress: Stage, stop: Callable[[], bool]) -> None:
+
+        def tick() -> None:
+            if stop():
+                raise RolloutStopped
+
+        while self.episodes < self.args.episodes:
+            before = self.episodes
+            for episode in self._round(tick):
+                self._open().add(episode)
+                self.episodes += 1
+                self._succeeded += episode.success
+                if self.episodes == self.args.episodes:
+                    break
+            self.round += 1
+            assert self.writer is not None
+            if self.writer.nbytes >= self.args.shard_mib * 2**20:
+                self._finish_shard()
+            progress.advance(self.episodes - before, success=self.success_rate)
+
+    def _finish_shard(self) -> None:
+        if self.writer is not None:
+            extra = {"rounds": [self._opened, self.round], "settings": self.args.settings(), "lost": self.lost}
+            self.writer.finish(extra)
+            self.writer, self.shards = None, self.shards + 1
+
+    def _open(self) -> ShardWriter:
+        if self.writer is None:
+            path = self.args.out / f"shard_{self.shards:06d}{SUFFIX}"
+            self.writer, self._opened = ShardWriter(path, self.facts, self.args.valid_share), self.round
+        return self.writer
+
+    def _round(self, tick: Callable[[], None]) -> Iterator[Episode]:
+        """The first episode of each world: whole, of the same resets for every policy."""
+        seed = RECORD_SEED + 10_000 * self.args.seed + self.round
+        witness = RecordWitness(self.args)
+        columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, witness)
+        arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in witness.kept}
+        drawn = {name: values.cpu().tolist() for name, values in witness.drawn.items()}
+        facts = {"seed": seed, "beta": self.args.beta, "policy_version": self.facts.origin["policy"]["sha256"]}
+        episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
+        whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
+        self.lost += self.env.num_envs - len(whole)
+        yield from whole
+
+    def _count(self, shard: Shard) -> None:
+        """Take note of a finished shard."""
+        same = self.args.settings() | {k: self.facts.origin[k]["sha256"] for k in ("policy", "teacher")}
+        origin = shard.facts.origin
+        found = dict(shard.extra.get("settings", {}))
+        found |= {k: origin.get(k, {}).get("sha256") for k in ("policy", "teacher")}
+        differing = [f"{k}: expected {same[k]}, found {found.get(k)}" for k in same if same[k] != found.get(k)]
+        if differing:
+            lines = "\n  ".join([f"{shard.path} is of another recording; take another --out:", *differing])
+            raise DatasetError(lines)
+        self.round, self.lost = shard.extra["rounds"][1], shard.extra["lost"]
+        self.shards += 1
+        self.episodes += len(shard.names)
+        self._succeeded += sum(shard.episode_facts(name)["success"] for name in shard.names)
+        shard.close()
+
+    def _origin(self) -> dict[str, Any]:
+        return {"policy": origin_of(self.policy), "teacher": origin_of(self.teacher), **provenance()}
+
+
+class RecordWitness(Witness):
+    """Notes the groups that are recorded, the simulator's state and what was drawn."""
+
+    def __init__(self, args: RecordArgs) -> None:
+        self.args, self.drawn = args, dict[str, Tensor]()
+        later = {"none": (), "vectors": RECORDABLE[2:], "all": RECORDABLE}[args.next_obs]
+        self.next_groups = [group for group in args.groups if group in later]
+        always = {"action", "reward", "done", "mean", "std", "by_teacher", "object", "first", "valid", "success"}
+        self.kept = always | {"physics", *args.groups, *(NEXT + group for group in self.next_groups)}
+
+    def before(self, env: VecEnv, obs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        if not self.drawn:
+            self.drawn = {name: value.clone() for name, value in env.drawn().items()}
+        return {"physics": env.physics_state()} | {group: obs[group] for group in self.args.groups}
+
+    def after(self, step: Step) -> dict[str, Tensor]:
+        return {NEXT + group: step.obs[group] for group in self.next_groups}

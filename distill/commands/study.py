@@ -1,0 +1,88 @@
+"""`handsight study FILE`: train, match and evaluate a matrix of teachers and students, and keep what was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from ...errors import HandsightError
+from ..study.collect import collect
+from ..study.illustrate import illustrate
+from ..study.progress import shown
+from ..study.report import write_study_report
+from ..study.results import Study
+from ..study.runner import PROGRAM, Progress, Runner
+from ..study.spec import read_study
+from ..study.work import Work
+
+RESULTS = "results"
+"""Folder in the study's own for what is small enough to be committed."""
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StudyArgs:
+    """Run a study: scenes x teachers x students x seeds, cell by cell. Started again, it goes on."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """TOML file; docs/study.md says what may stand in it."""
+    out: Path | None = None
+    """Folder of all runs and results, instead of the file's."""
+    jobs: int | None = None
+    """Cells side by side, instead of the file's."""
+    collect: bool = False
+    """Train nothing: collect the results of what is finished, also while another process trains."""
+    report: bool = True
+    """Film the policies and write report.html once teachers and students can be compared."""
+
+
+def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0) -> Study:
+    """What `handsight study` does: get the cells done, collect what was found, save it.
+
+    Raises:
+        StudyError: the file, or what lies in its folder, is not what it should be.
+        HandsightError: cells failed; the others were done, and all results are saved.
+        Interrupted: Ctrl-C; started again it goes on.
+    """
+    spec = read_study(args.file)
+    spec = replace(spec, out=args.out or spec.out, jobs=args.jobs or spec.jobs)
+    work, progress = Work(spec), None
+    if not args.collect:
+        runner = Runner(work, program=program, pause=pause)
+        with shown(work) as runner.show:
+            progress = runner.run()
+    elif not spec.out.is_dir():
+        raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
+    found = collect(work, {} if progress is None else failures(progress))
+    found.save(spec.out / RESULTS)
+    if args.report and any(comparison.gaps for comparison in found.comparisons.values()):
+        illustrate(found, spec.out / RESULTS, spec.out)
+        write_study_report(found, spec.out / RESULTS)
+    _log.info("%s\nResults: %s", account(found), spec.out / RESULTS)
+    if progress is not None and progress.failed:
+        raise HandsightError("\n\n".join(f"{task.name} failed:\n{text}" for task, text in progress.failed.items()))
+    return found
+
+
+def failures(progress: Progress) -> dict[str, str]:
+    """What went wrong, by the key of the cell."""
+    return {task.cell.key: f"{task.verb}: {text}" for task, text in progress.failed.items()}
+
+
+def account(found: Study) -> str:
+    """A line for each kind of cell of each scene."""
+    lines = []
+    for scene in dict.fromkeys(cell.scene for cell in found.cells):
+        for name in dict.fromkeys(cell.cell for cell in found.cells if cell.scene == scene):
+            cells = [cell for cell in found.cells if (cell.scene, cell.cell) == (scene, name)]
+            entries = found.of_cell(scene, name)
+            success = ", ".join(f"{entry.evaluation.success_at_end.mean():.3f}" for entry in entries)
+            done = sum(cell.state == "finished" for cell in cells)
+            lines.append(f"{scene} {name}: {done} of {len(cells)} trained; success at end {success or '-'}")
+    hours = found.cost["training_seconds"] / 3600
+    return "\n".join([*lines, f"{found.cost['trainings']} trainings, {hours:.1f} h of learning in all"])

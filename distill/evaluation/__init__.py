@@ -1,0 +1,1 @@
+"""Policies on held-out resets, and the statistics of what came out."""

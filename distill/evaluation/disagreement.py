@@ -1,0 +1,137 @@
+"""What the teacher would have done, and how sure both were, on the states that a student visits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...policies.policy import Policy
+from ...sims.env_config import EnvConfig
+from .evaluate import HELD_OUT_SEED, evaluate
+from .evaluation import Evaluation
+from .observability import mean_sigma, unexplained_variance
+from .rollout import Moment
+from .statistics import Interval
+
+
+@dataclass(frozen=True)
+class Disagreement:
+    """The teacher's and the student's decisions in E episodes of the student, by step; 0 where not valid."""
+
+    teacher: NDArray[np.float32]
+    """(T, E, A) the teacher's mean action, clipped to [-1, 1] as it is executed."""
+    student: NDArray[np.float32]
+    """(T, E, A) the student's, likewise."""
+    teacher_std: NDArray[np.float32]
+    """(T, E, A) the teacher's standard deviation."""
+    student_std: NDArray[np.float32]
+    """(T, E, A) the student's."""
+    valid: NDArray[np.bool_]
+    """(T, E) the episode was running when the action was chosen, and this step did not lose it."""
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return len(self.valid)
+
+    def chosen(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
+        """(T, E) the valid steps, or those of them in `where` (T, E) bool."""
+        return self.valid if where is None else self.valid & where
+
+    def unexplained(self, where: NDArray[np.bool_] | None = None) -> Interval:
+        """Unexplained action variance over the chosen steps."""
+        return unexplained_variance(self.teacher, self.student, self.chosen(where))
+
+    def teacher_sigma(self, where: NDArray[np.bool_] | None = None) -> Interval:
+        """The teacher's standard deviation, averaged over the chosen steps and the action's dimensions."""
+        return mean_sigma(self.teacher_std, self.chosen(where))
+
+    def student_sigma(self, where: NDArray[np.bool_] | None = None) -> Interval:
+        """The student's, likewise: how unsure it is of what its teacher would do."""
+        return mean_sigma(self.student_std, self.chosen(where))
+
+    def save(self, path: Path) -> None:
+        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    @staticmethod
+    def load(path: Path) -> Disagreement:
+        """What `save` wrote."""
+        with np.load(path) as stored:
+            return Disagreement(**{f.name: stored[f.name] for f in fields(Disagreement)})
+
+
+class Listener:
+    """Writes down both decisions while `evaluate` runs: pass it as `watch`, with the teacher as `advisor`."""
+
+    def __init__(self, episodes: int) -> None:
+        self.episodes = episodes
+        self.decisions: list[NDArray[np.float32]] = []
+        """T times (4, E, A), in the order of the fields of `Disagreement`."""
+        self.valid: list[NDArray[np.bool_]] = []
+        """T times (E,)."""
+
+    def __call__(self, moment: Moment, rows: slice) -> None:
+        if moment.advice is None or moment.advice_std is None:
+            raise ValueError("nobody is asked: give `evaluate` an advisor")
+        if moment.t == len(self.valid):
+            self.decisions.append(np.zeros((4, self.episodes, moment.mean.shape[1]), dtype=np.float32))
+            self.valid.append(np.zeros(self.episodes, dtype=bool))
+        size = rows.stop - rows.start
+        valid = (moment.running & ~moment.aborted)[:size].cpu().numpy()
+        means = torch.stack([moment.advice, moment.mean]).clamp(-1, 1)
+        all_four = torch.cat([means, torch.stack([moment.advice_std, moment.std])])[:, :size].cpu().numpy()
+        self.decisions[moment.t][:, rows] = np.where(valid[:, None], all_four, 0.0)
+        self.valid[moment.t][rows] = valid
+
+    def result(self) -> Disagreement:
+        teacher, student, teacher_std, student_std = np.stack(self.decisions, axis=1)
+        return Disagreement(teacher, student, teacher_std, student_std, np.stack(self.valid))
+
+
+def disagreement(
+    student: Policy,
+    teacher: Policy,
+    env_config: EnvConfig,
+    *,
+    episodes: int = 512,
+    seed: int = HELD_OUT_SEED,
+    num_envs: int = 256,
+    reset_kind: str | None = None,
+    device: str = "cpu",
+    advance: Callable[[int], None] | None = None,
+    driver: Policy | None = None,
+) -> tuple[Evaluation, Disagreement]:
+    """Let the student act, and ask the teacher, with its own memory, what it would do at every observation.
+
+    Args:
+        student: acts by its mean.
+        teacher: is asked; the groups that it reads are rendered from the same states.
+        env_config: where they meet.
+        episodes: as in `evaluate`, like the rest.
+        seed: of the first round of resets.
+        num_envs: worlds stepped together.
+        reset_kind: kind of reset of every episode.
+        device: the policies'; the worlds are there, too, if their engine can be.
+        advance: called with the number of episodes finished.
+        driver: acts instead of the student, which is only asked, too; the evaluation is then the driver's.
+    """
+    listener = Listener(episodes)
+    evaluation = evaluate(
+        student,
+        env_config,
+        num_envs=num_envs,
+        reset_kind=reset_kind,
+        device=device,
+        episodes=episodes,
+        seed=seed,
+        watch=listener,
+        advisor=teacher,
+        advance=advance,
+        driver=driver,
+    )
+    return evaluation, listener.result()

@@ -1,0 +1,198 @@
+"""What an evaluation found: a table of episodes, and its summary with intervals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
+from .statistics import bootstrap_mean, plain, wilson
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What happened in E episodes, numbered by the reset that they started from: row i is the same reset for every
+    policy that was evaluated with the same seed, number of worlds and environment."""
+
+    success_once: NDArray[np.bool_]
+    """(E,) the object was lifted and held at some step."""
+    success_at_end: NDArray[np.bool_]
+    """(E,) the object was lifted and held at the episode's last step."""
+    aborted: NDArray[np.bool_]
+    """(E,) the episode was lost (the world diverged, or never ended): a failure, whatever happened before."""
+    episode_return: NDArray[np.float32]
+    """(E,) undiscounted sum of rewards."""
+    length: NDArray[np.int64]
+    """(E,) steps."""
+    kind: NDArray[np.int64]
+    """(E,) object kind, an index into `object_kinds`."""
+    reset_kind: NDArray[np.int64]
+    """(E,) kind of reset, an index into `reset_kinds`."""
+    visible: NDArray[np.float32]
+    """(E, T+1) share of the left eye's pixels that show the object, at the first observation and after each step;
+    NaN after the episode's end, and everywhere if no camera was rendered."""
+    phase: NDArray[np.int8]
+    """(E, T+1) what the hand was about at the same moments, an index into `phases.PHASES`; -1 after the episode's end,
+    and everywhere if the environment does not tell."""
+    object_kinds: tuple[str, ...] = ()
+    reset_kinds: tuple[str, ...] = ()
+    seconds: float = 0.0
+    """Wall time of the rollouts, without building the environment."""
+    env_steps: int = 0
+    """Steps of all worlds in that time, finished worlds included."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """What has to be equal for two evaluations to be comparable row by row: seed, worlds, environment, ..."""
+
+    @property
+    def in_view_at_reset(self) -> NDArray[np.bool_]:
+        """(E,) the left eye saw the object in the episode's first observation."""
+        return self.visible[:, 0] > 0
+
+    @property
+    def seen(self) -> bool:
+        """Whether a camera was rendered, so that visibility is known."""
+        return bool(np.isfinite(self.visible[:, 0]).any())
+
+    @property
+    def phased(self) -> bool:
+        """Whether the environment told what phases are made of."""
+        return bool((self.phase != UNKNOWN).any())
+
+    @property
+    def in_view(self) -> NDArray[np.float32]:
+        """(E, T+1) 1 where the left eye sees the object, 0 where it does not, NaN where `visible` is."""
+        return np.where(np.isnan(self.visible), self.visible, self.visible > 0).astype(np.float32)
+
+    def summary(self) -> dict[str, Any]:
+        """Figures with 95 % intervals, JSON-able: Wilson for shares of episodes, bootstrap over episodes for means."""
+        result: dict[str, Any] = {
+            **self.outcome(np.ones(len(self.length), dtype=bool)),
+            "return": asdict(bootstrap_mean(self.episode_return)),
+            "length": asdict(bootstrap_mean(self.length)),
+            "aborted": int(self.aborted.sum()),
+            "seconds": self.seconds,
+            "steps_per_second": self.env_steps / self.seconds if self.seconds else float("nan"),
+            "by_object_kind": self.by_name(self.kind, self.object_kinds, "kind"),
+            "by_reset_kind": self.by_name(self.reset_kind, self.reset_kinds, "reset"),
+        }
+        if self.seen:
+            view = self.in_view_at_reset
+            result["by_view_at_reset"] = {"in view": self.outcome(view), "out of view": self.outcome(~view)}
+            result["visibility"] = self.visibility()
+        if self.phased:
+            result["phases"] = phase_summary(self.phase, self.success_at_end, self.aborted)
+        return result
+
+    def outcome(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+        """Number of episodes and both success rates among the chosen ones. chosen (E,) bool."""
+        return {
+            "episodes": int(chosen.sum()),
+            "success_at_end": asdict(wilson(self.success_at_end[chosen])),
+            "success_once": asdict(wilson(self.success_once[chosen])),
+        }
+
+    def by_name(self, column: NDArray[np.int64], names: tuple[str, ...], otherwise: str) -> dict[str, Any]:
+        """The outcome for each value of a column (E,) that occurs, under its name."""
+        return {
+            names[value] if value < len(names) else f"{otherwise} {value}": self.outcome(column == value)
+            for value in np.unique(column).tolist()
+        }
+
+    def visibility(self) -> dict[str, Any]:
+        """Share of steps with the object in view and mean pixel share (each first averaged within its episode), the
+        share of running episodes with the object in view at each step, and how soon it is found where it was not in
+        view at the reset."""
+        in_view, known = self.in_view, ~np.isnan(self.visible).all(axis=0)
+        return {
+            "steps_in_view": asdict(bootstrap_mean(row_means(in_view))),
+            "pixel_share": asdict(bootstrap_mean(row_means(self.visible))),
+            "in_view_by_step": np.nanmean(in_view[:, known], axis=0).tolist(),
+            "looking": looking(self.visible),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write evaluation.json (summary and settings), episodes.csv (one row per reset) and episodes.npz (all)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(plain({"settings": self.settings, "summary": self.summary()}), indent=2)
+        (folder / "evaluation.json").write_text(text + "\n")
+        with (folder / "episodes.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["reset", *(name for name, _ in self.columns())])
+            writer.writerows(zip(range(len(self.length)), *(column for _, column in self.columns()), strict=True))
+        self.save_episodes(folder)
+
+    def save_episodes(self, folder: Path) -> None:
+        """Write episodes.npz alone: all that `load` needs. It is there whole or not at all."""
+        meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ARRAYS}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        draft = folder / f".episodes.{os.getpid()}.tmp"
+        with draft.open("wb") as file:
+            np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
+        draft.replace(folder / "episodes.npz")
+
+    @staticmethod
+    def load(folder: Path) -> Evaluation:
+        """What `save` wrote. Raises FileNotFoundError if the folder holds no evaluation."""
+        with np.load(folder / "episodes.npz") as stored:
+            meta = json.loads(str(stored["meta"]))
+            meta |= {name: tuple(meta[name]) for name in ("object_kinds", "reset_kinds")}
+            arrays = {name: stored[name] for name in ARRAYS if name in stored}
+            arrays.setdefault("phase", np.full(arrays["visible"].shape, UNKNOWN, np.int8))  # older than the phases
+            return Evaluation(**arrays, **meta)
+
+    def columns(self) -> list[tuple[str, list[Any]]]:
+        """The table of episodes: (name, E entries)."""
+        names = [name for name in ARRAYS if name not in ("visible", "phase")]
+        table = [(name, getattr(self, name).tolist()) for name in names]
+        if self.seen:
+            table.append(("in_view_at_reset", self.in_view_at_reset.tolist()))
+            table.append(("steps_in_view", row_means(self.in_view).tolist()))
+            table.append(("pixel_share", row_means(self.visible).tolist()))
+        if self.phased:
+            names = [*PHASES, ""]  # UNKNOWN is the last one
+            table.append(("last_phase", [names[i] for i in last_phase(self.phase)]))
+        return table
+
+
+ARRAYS = tuple(f.name for f in fields(Evaluation) if str(f.type).startswith("NDArray"))
+
+
+def row_means(values: NDArray) -> NDArray:
+    """Mean of each row (E,) over its entries that are not NaN; NaN where a row has none. values (E, T)."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+
+
+Masks = dict[str, NDArray[np.bool_]]
+IN_VIEW, OUT_OF_VIEW = "in view", "out of view"
+
+
+def by_view(evaluation: Evaluation, steps: int) -> Masks:
+    """The object is in view of the left eye, or is not; nothing if no camera was rendered. steps: T."""
+    if not evaluation.seen:
+        return {}
+    seen = evaluation.in_view[:, :steps].T > 0
+    return {IN_VIEW: seen, OUT_OF_VIEW: ~seen}
+
+
+def by_phase(evaluation: Evaluation, steps: int) -> Masks:
+    """Reach, close, lift; nothing if the environment does not tell. steps: T."""
+    if not evaluation.phased:
+        return {}
+    phase = evaluation.phase[:, :steps].T
+    return {name: phase == i for i, name in enumerate(PHASES)}
+
+
+def at_reset(evaluation: Evaluation) -> Masks:
+    """(E,) bool: episodes that began with the object in view, and without; nothing if no camera was rendered."""
+    if not evaluation.seen:
+        return {}
+    return {IN_VIEW: evaluation.in_view_at_reset, OUT_OF_VIEW: ~evaluation.in_view_at_reset}

@@ -1,0 +1,158 @@
+"""How sure a figure is: Wilson intervals for shares, bootstrap intervals for means, t-intervals over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, is_dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+CONFIDENCE = 0.95
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure with its 95 % confidence interval; the bounds are NaN where the data cannot give one."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"))
+
+
+def wilson(successes: ArrayLike) -> Interval:
+    """Share of successes with its Wilson score interval (Wilson 1927). successes (E,) bool, one per episode."""
+    outcomes = np.asarray(successes, dtype=bool)
+    if not len(outcomes):
+        return NO_INTERVAL
+    bounds = stats.binomtest(int(outcomes.sum()), len(outcomes)).proportion_ci(CONFIDENCE, method="wilson")
+    return Interval(float(outcomes.mean()), float(bounds.low), float(bounds.high))
+
+
+def bootstrap(episodes: int, statistic: Callable[[NDArray], NDArray]) -> Interval:
+    """Percentile bootstrap (Efron 1979) over whole episodes, whose steps are not independent of each other.
+
+    `statistic` maps episode numbers (..., E) int to the figure (...,), so that paired columns are resampled together;
+    resamples in which it is undefined (NaN, e.g. no success to divide by) are left out. The draws are fixed: the same
+    data give the same interval.
+    """
+    value = float(statistic(np.arange(episodes)))
+    if episodes < 2 or not np.isfinite(value):
+        return Interval(value, float("nan"), float("nan"))
+    generator = np.random.default_rng(0)
+    batches = [statistic(generator.integers(0, episodes, (RESAMPLES // 20, episodes))) for _ in range(20)]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(np.concatenate(batches), [tail, 100 - tail])
+    return Interval(value, float(low), float(high))
+
+
+def bootstrap_mean(values: ArrayLike) -> Interval:
+    """Mean over episodes with its bootstrap interval. values (E,); NaN entries (nothing measured) are left out."""
+    column = np.asarray(values, dtype=np.float64)
+    column = column[np.isfinite(column)]
+    return bootstrap(len(column), lambda i: column[i].mean(axis=-1)) if len(column) else NO_INTERVAL
+
+
+def t_interval(values: ArrayLike) -> Interval:
+    """Mean over training seeds with Student's t-interval. values (K,), one per chain; bounds are NaN for one chain."""
+    column = np.asarray(values, dtype=np.float64)
+    mean = float(column.mean())
+    if len(column) < 2:
+        return Interval(mean, float("nan"), float("nan"))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(column) - 1) * stats.sem(column))
+    return Interval(mean, mean - half, mean + half)
+
+
+def plain(value: Any) -> Any:
+    """The same tree for JSON: intervals and other dataclasses as dicts, numbers that are not finite as null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+Figure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From sums over episodes (..., C) to the figure (...,)."""
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A figure of K chains, one for each training seed, that all met the same E resets. 95 % intervals."""
+
+    each: tuple[Interval, ...]
+    """Of each chain alone: percentile bootstrap over resets."""
+    both: Interval
+    """Mean over the chains, bootstrap over chains and resets; for one chain the same as `each[0]`."""
+    seeds: Interval
+    """Mean over the chains with Student's t over their values; the bounds are NaN for one chain."""
+
+    @property
+    def value(self) -> float:
+        """Mean over the chains."""
+        return self.both.value
+
+
+def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
+    """A figure that is a function of sums over episodes, with its intervals.
+
+    Every resample draws E resets, the same ones for all chains (they met the same, so a hard reset is hard for all of
+    them), and then K chains: both ways of the table are resampled, as in the pigeonhole bootstrap (Owen 2007, 'The
+    pigeonhole bootstrap', Ann. Appl. Stat. 1). A nested bootstrap, which draws other resets for every chain, would
+    take the E resets for K E different ones and be too sure. With a handful of chains even this one is too narrow by
+    about sqrt((K - 1) / K): hence the t-interval beside it. The draws are fixed: the same data give the same interval.
+
+    Args:
+        columns: (K, E, C) what is summed.
+        figure: from sums (..., C) to the figure (...,); NaN where it is undefined, and such resamples are left out.
+    """
+    chains, episodes, width = columns.shape
+    values = figure(columns.sum(axis=1))
+    if episodes < 2:
+        each = tuple(Interval(float(value), float("nan"), float("nan")) for value in values)
+        return Seeded(each, Interval(float(values.mean()), float("nan"), float("nan")), t_interval(values))
+    by_episode = columns.transpose(1, 0, 2).reshape(episodes, chains * width)
+    drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, chains, width))
+    picked = np.random.default_rng(1).integers(0, chains, (RESAMPLES, chains))
+    means = np.take_along_axis(drawn, picked, axis=1).mean(axis=1)
+    each = tuple(_percentiles(float(value), drawn[:, k]) for k, value in enumerate(values))
+    return Seeded(each, _percentiles(float(values.mean()), means), t_interval(values))
+
+
+def mean_of(column: NDArray[np.float64]) -> Seeded:
+    """The mean over episodes of something that each of them has. column (K, E)."""
+    return seeded(np.stack([column, np.ones_like(column)], axis=-1), lambda sums: ratio(sums[..., 0], sums[..., 1]))
+
+
+def ratio(above: NDArray, below: NDArray) -> NDArray:
+    """above / below; NaN where below is 0."""
+    above, below = np.asarray(above, dtype=np.float64), np.asarray(below, dtype=np.float64)
+    return np.divide(above, below, out=np.full(np.broadcast(above, below).shape, np.nan), where=below > 0)
+
+
+@lru_cache(maxsize=2)
+def _resamples(episodes: int) -> NDArray[np.float64]:
+    """(RESAMPLES, E) how often each reset is drawn."""
+    drawn = np.random.default_rng(0).integers(0, episodes, (RESAMPLES, episodes))
+    cells = drawn + episodes * np.arange(RESAMPLES)[:, None]
+    return np.bincount(cells.ravel(), minlength=cells.size).reshape(cells.shape).astype(np.float64)
+
+
+def _percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
+    if not np.isfinite(value):
+        return Interval(value, float("nan"), float("nan"))
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(resampled, [tail, 100 - tail])
+    return Interval(value, float(low), float(high))

@@ -1,0 +1,1 @@
+"""One comparison as tables, figures and a page."""

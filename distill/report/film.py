@@ -1,0 +1,248 @@
+"""What a policy sees while it acts: an mp4 and a contact sheet of both eyes beside the depth image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ... import sims
+from ...policies.policy import Policy
+from ...sims.env_config import EnvConfig
+from ...sims.vec_env import VecEnv
+from ..evaluation.evaluate import HELD_OUT_SEED, set_reset_kind
+from ..evaluation.rollout import play
+
+DEPTH_RANGE = (50.0, 600.0)
+"""mm shown from bright to dark; nearer and farther are clipped, so that colours mean the same in every picture."""
+CAPTION = 22
+"""Height of the line above a row of images, pixels."""
+PANELS = ("overview", "left eye", "right eye", "depth")
+MASK = "object mask"
+OUTLINE = "#ff2d95"
+"""Colour of the object's outline; nothing in the scene has it."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """E episodes side by side, T frames: the reset and each step; an episode that is over stands still."""
+
+    images: dict[str, NDArray[np.uint8]]
+    """By panel, each (T, E, H, W, 3) RGB; "overview" only where the environment offers it."""
+    success: NDArray[np.bool_]
+    """(T, E) lifted and held in this frame."""
+    over: NDArray[np.bool_]
+    """(T, E) this frame is the episode's last, or stands still after it."""
+    lost: NDArray[np.bool_]
+    """(E,) the world diverged."""
+    kinds: tuple[str, ...]
+    """E object kinds."""
+    control_dt: float
+    """Seconds between two frames."""
+    object_mask: NDArray[np.bool_] | None = None
+    """(T, E, H, W) pixels of the left eye that show the object; None where the environment does not tell."""
+
+    def caption(self, t: int, episode: int) -> str:
+        """What stands above one episode's images."""
+        if self.lost[episode] and self.over[t, episode]:
+            state = "lost"
+        elif self.over[t, episode]:
+            state = "success" if self.success[t, episode] else "failure"
+        else:
+            state = "held" if self.success[t, episode] else ""
+        parts = [f"reset {episode}", self.kinds[episode], f"step {self.step(t, episode)}", state]
+        return "   ".join(part for part in parts if part)
+
+    def step(self, t: int, episode: int) -> int:
+        """Steps since the reset, counted until the episode is over."""
+        return min(t, int(np.argmax(self.over[:, episode])) if self.over[:, episode].any() else t)
+
+
+def make_film(
+    policy: Policy,
+    env_config: EnvConfig,
+    episodes: int = 4,
+    seed: int = HELD_OUT_SEED,
+    reset_kind: str | None = None,
+    device: str = "cpu",
+    overview: bool = True,
+    world_offset: int = 0,
+) -> Film:
+    """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth; with
+    `world_offset` in those from that one on."""
+    groups, place = {*policy.obs_keys, "depth", "stereo"}, sims.worlds_device(env_config, device)
+    env = sims.make(env_config, observe=groups, num_envs=episodes, world_offset=world_offset, device=place)
+    try:
+        set_reset_kind(env, reset_kind)
+        return film_in(env, policy, seed, overview)
+    finally:
+        env.close()
+
+
+def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Film:
+    """Film in an environment that exists already and observes depth and stereo."""
+    obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
+    kind = env.measure().get("kind")
+    frames, success, over = [_look(env, obs, overview)], [nothing], [nothing]
+    lost = nothing.copy()
+    for moment in play(env, policy, obs):
+        running, step = moment.running.cpu().numpy(), moment.step
+        lost |= moment.aborted.cpu().numpy()
+        moving = running & ~lost
+        picture = _look(env, step.obs, overview)
+        frames.append(
+            {name: np.where(moving[:, None, None, None], new, frames[-1][name]) for name, new in picture.items()}
+        )
+        holding = step.log["success"].cpu().numpy() if "success" in step.log else nothing
+        success.append(np.where(moving, holding, success[-1] & ~lost))
+        over.append(over[-1] | (moment.ended | moment.aborted).cpu().numpy())
+    names: tuple[str, ...] = getattr(env, "kinds", ())
+    numbers = [-1] * env.num_envs if kind is None else kind.tolist()
+    images = {name: np.stack([frame[name] for frame in frames]) for name in frames[0]}
+    mask = images.pop(MASK, None)
+    return Film(
+        images=images,
+        success=np.stack(success),
+        over=np.stack(over),
+        lost=lost,
+        kinds=tuple(names[k] if 0 <= k < len(names) else "" for k in numbers),
+        control_dt=env.control_dt,
+        object_mask=None if mask is None else mask[..., 0],
+    )
+
+
+def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
+    """The panels of all worlds, each (E, H, W, 3) uint8, and the object's pixels, (E, H, W, 1) bool."""
+    stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
+    panels: dict[str, NDArray] = {
+        "left eye": stereo[0].copy(),
+        "right eye": stereo[1].copy(),
+        "depth": colour_depth(obs["depth"][:, 0]),
+    }
+    render = getattr(env, "render_overview", None)
+    if overview and render is not None:
+        panels["overview"] = np.stack([_square(render(world)) for world in range(env.num_envs)])
+    mask = getattr(env, "object_mask", lambda: None)()
+    if mask is not None:
+        panels[MASK] = mask.cpu().numpy()[..., None].copy()
+    return panels
+
+
+def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(S, S, 3): the middle of a picture (H, W, 3)."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[top : top + side, left : left + side]
+
+
+def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
+    """(..., H, W) int16 millimetres -> (..., H, W, 3): near is bright, no return is black."""
+    millimetres = np.asarray(depth.cpu() if isinstance(depth, torch.Tensor) else depth, dtype=np.float32)
+    near, far = DEPTH_RANGE
+    shade = np.clip((far - millimetres) / (far - near), 0.0, 1.0)
+    coloured = colormaps["viridis"](shade)[..., :3] * (millimetres > 0)[..., None]
+    return np.rint(coloured * 255).astype(np.uint8)
+
+
+def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 176) -> None:
+    """Write an mp4 (h264, yuv420p, playable in browsers).
+
+    Args:
+        path: of the file; folders above are made.
+        film: what to show, episodes in two columns.
+        title: who acts, in the line at the top.
+        speed: 1 is real time.
+        tile: width of one image, pixels; images are enlarged without smoothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pages = _pages(film, f"{title}   (played at {speed:g}x)", tile)
+    rate = max(round(speed / film.control_dt), 1)
+    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+        stream = None
+        for page in pages:
+            if stream is None:
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "slow"})
+                stream.height, stream.width, stream.pix_fmt = *page.shape[:2], "yuv420p"
+            for packet in stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")):
+                container.mux(packet)
+        if stream is not None:
+            container.mux(stream.encode())
+
+
+def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
+    """One picture per frame, even height and width; the last one is held for a second."""
+    frames, episodes = film.success.shape
+    panels, columns = [name for name in PANELS if name in film.images], min(2, episodes)
+    height, width = (film.images["depth"].shape[2] * tile) // film.images["depth"].shape[3], tile
+    rows, gap = -(-episodes // columns), 4
+    row_height, block = height + 2 * CAPTION, len(panels) * (width + gap) + 3 * gap
+    size = (columns * block // 2 * 2, (CAPTION + rows * row_height + gap) // 2 * 2)
+    font = ImageFont.load_default(14)
+    for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
+        page = Image.new("RGB", size, "white")
+        pen = ImageDraw.Draw(page)
+        pen.text((gap, 3), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
+        for episode in range(episodes):
+            x, y = episode % columns * block + gap, CAPTION + episode // columns * row_height
+            pen.text((x, y + 3), film.caption(t, episode), fill="#333333", font=font)
+            for place, name in enumerate(panels):
+                picture = Image.fromarray(film.images[name][t, episode])
+                left = x + place * (width + gap)
+                page.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, y + CAPTION))
+                pen.text((left, y + CAPTION + height + 2), name, fill="#777777", font=font)
+        yield np.asarray(page)
+
+
+def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
+    """One episode as a grid: a row per panel (left eye, right eye, depth), a column per moment from reset to end."""
+    last = film.step(len(film.success) - 1, episode)
+    times = np.unique(np.linspace(0, last, moments).round().astype(int))
+    panels = [name for name in PANELS if name in film.images]
+    figure = Figure(figsize=(1.25 * len(times) + 0.7, 1.25 * len(panels) + 0.35), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
+    axes = figure.subplots(len(panels), len(times), squeeze=False)
+    for row, name in enumerate(panels):
+        axes[row, 0].set_ylabel(name, fontsize=9)
+        for column, t in enumerate(times):
+            axis = axes[row, column]
+            show(axis, film, name, t, episode)
+            if row == 0:
+                axis.set_title(f"step {t}" + ("  held" if film.success[t, episode] else ""), fontsize=9)
+    return figure
+
+
+def show(axis: Axes, film: Film, panel: str, t: int, episode: int) -> None:
+    """One picture; the object is outlined where it is seen from the left eye's place, if its pixels are known."""
+    axis.imshow(film.images[panel][t, episode], interpolation="nearest")
+    if film.object_mask is not None and panel in ("left eye", "depth"):
+        outline(axis, film.object_mask[t, episode])
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+def outline(axis: Axes, mask: NDArray[np.bool_]) -> None:
+    """Draw the edges between pixels that are in the mask (H, W) and those that are not, or the picture's border."""
+    inside = np.pad(mask, 1).astype(int)
+    down, across = np.diff(inside, axis=0)[:, 1:-1], np.diff(inside, axis=1)[1:-1]
+    segments = [((x - 0.5, y - 0.5), (x + 0.5, y - 0.5)) for y, x in np.argwhere(down)]
+    segments += [((x - 0.5, y - 0.5), (x - 0.5, y + 0.5)) for y, x in np.argwhere(across)]
+    axis.add_collection(LineCollection(segments, colors=OUTLINE, linewidths=1.0, capstyle="projecting"))
+
+
+def file_name(role: str) -> str:
+    """A role or name as a file name: "depth → stereo (seed 1)" is depth-to-stereo-seed-1."""
+    return "-".join(re.findall(r"\w+", role.replace("→", "to")))

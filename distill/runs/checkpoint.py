@@ -1,0 +1,350 @@
+"""Checkpoints that are whole or not there: a folder `NAME.ckpt/` of
+
+    tensors.safetensors   every array, under the path at which it stood in the tree
+    tree.json             everything else, typed (integer keys, tuples and dtypes come back as they were)
+    manifest.json         format version, size and sha256 of the two files, and a digest of itself
+
+It is written beside its final place, flushed to disk and renamed, so a name that ends in `.ckpt` is never half-written.
+Nothing in it can execute code when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import socket
+import struct
+import time
+import uuid
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from ...errors import HandsightError
+from .tree import Blob, pack, unpack
+
+FORMAT = "handsight-checkpoint"
+VERSION = 1
+SUFFIX = ".ckpt"
+TENSORS, TREE, MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
+_CHUNK = 1 << 22
+
+
+class CheckpointError(HandsightError):
+    """A checkpoint that is missing, incomplete, altered or of another format."""
+
+
+def save(path: Path | str, tree: Mapping[str, Any]) -> None:
+    """Write the tree to the folder `path`, replacing an older checkpoint of that name.
+
+    Args:
+        path: the folder; its name ends in `.ckpt`.
+        tree: nested dicts (any plain keys), lists, tuples, None, bool, int, float, str, bytes, Path, numpy and torch
+            arrays, scalars and dtypes; they come back with the same types (a dict subclass comes back as a dict,
+            a tensor on the CPU).
+
+    Raises:
+        CheckpointError: the name or a value cannot be saved; nothing was written.
+    """
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise CheckpointError(f"checkpoint {path}: expected a name that ends in {SUFFIX}, e.g. {path.name}{SUFFIX}")
+    try:
+        body, blobs = pack(tree)
+    except TypeError as error:
+        raise CheckpointError(f"checkpoint {path} cannot be saved: {error}") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
+    draft = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    draft.mkdir()
+    try:
+        files = {
+            TENSORS: _write(draft / TENSORS, _safetensors(blobs)),
+            TREE: _write(draft / TREE, [json.dumps(body).encode()]),
+        }
+        _write(draft / MANIFEST, [_manifest_text(files, time.time_ns())])
+        _flush_folder(draft)
+        _put_in_place(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
+def load(path: Path | str) -> dict[str, Any]:
+    """Read a checkpoint back after checking every byte of it.
+
+    Raises:
+        CheckpointError: names the file, what was expected, what was found, and the folder's other complete checkpoints.
+    """
+    path = Path(path)
+    for _ in range(10):
+        folder = _readable(path)
+        inode = folder.stat().st_ino if folder.is_dir() else None
+        try:
+            return _read(folder)
+        except CheckpointError as error:
+            again = _readable(path)
+            if not again.is_dir() or again.stat().st_ino == inode:
+                others = [other.name for other in complete(path.parent) if other != path]
+                raise CheckpointError(
+                    f"{error}; other complete checkpoints in {path.parent}: {', '.join(others) or 'none'}"
+                ) from error
+            # Replaced by its writer while we read it (best.ckpt of a run that still trains): read the new one.
+    raise CheckpointError(f"checkpoint {path} was replaced again and again while it was read")
+
+
+def verify(path: Path | str) -> None:
+    """Check every byte of a checkpoint without building its tree.
+
+    Raises:
+        CheckpointError: names the file, what was expected and what was found.
+    """
+    folder = _readable(Path(path))
+    manifest = _manifest(folder)
+    for name, facts in manifest["files"].items():
+        _check_file(folder / name, facts)
+
+
+def digest(path: Path | str) -> str:
+    """sha256 of a checkpoint's manifest, which holds the sums of all its files: equal for equal bytes only."""
+    return hashlib.sha256((_readable(Path(path)) / MANIFEST).read_bytes()).hexdigest()
+
+
+def complete(folder: Path | str, pattern: str = f"*{SUFFIX}") -> list[Path]:
+    """Checkpoints in the folder whose every byte is as it was written, oldest first."""
+    return [path for path in _dated(Path(folder), pattern) if _is_complete(path)]
+
+
+def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
+    """The newest complete checkpoint in the folder by its time of saving; damaged ones are passed over with a warning.
+
+    Args:
+        folder: where the checkpoints lie.
+        pattern: which of them may be taken, e.g. "iteration_*.ckpt" to leave out best.ckpt.
+
+    Raises:
+        CheckpointError: there is none; the message says what there is instead.
+    """
+    folder = Path(folder)
+    damaged = []
+    for path in reversed(_dated(folder, pattern)):
+        try:
+            verify(path)
+        except CheckpointError as error:
+            damaged.append(str(error))
+            warnings.warn(f"passed over a damaged checkpoint: {error}", stacklevel=2)
+            continue
+        return path
+    there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
+    found = "no such folder" if there is None else f"the folder holds: {', '.join(there) or 'nothing'}"
+    raise CheckpointError("; ".join([f"no complete checkpoint {pattern} in {folder}", found, *damaged]))
+
+
+def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}") -> list[Path]:
+    """Remove the oldest checkpoints that match until `count` complete ones are left; returns what was removed.
+
+    Damaged ones do not count and are left for their owner to look at; the newest complete one is never removed.
+    """
+    whole = complete(folder, pattern)
+    removed = whole[: max(0, len(whole) - max(1, count))]
+    for path in removed:
+        remove(path)
+    return removed
+
+
+def remove(path: Path | str) -> None:
+    """Delete a checkpoint: it stops being one in a single rename, then its files go. None there is no error."""
+    path = Path(path)
+    grave = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    shutil.rmtree(_previous(path), ignore_errors=True)
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every global random stream: torch on the CPU and on each GPU, numpy and Python."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": np.random.get_state(legacy=False),
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: Mapping[str, Any]) -> None:
+    """Put the global random streams back to what `rng_state` returned. GPUs that are not here are left out."""
+    torch.set_rng_state(state["torch"])
+    for index, stream in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(stream, index)
+    np.random.set_state(state["numpy"])
+    random.setstate(state["python"])
+
+
+def _safetensors(blobs: Mapping[str, Blob]) -> list[Any]:
+    """The pieces of a .safetensors file: header length, header, arrays (widest elements first, so all are aligned).
+
+    Written here rather than by the library so that the bytes are hashed on their way to the disk, without a copy.
+    """
+    order = sorted(blobs, key=lambda name: -_itemsize(blobs[name]))
+    header, offset = {}, 0
+    for name in order:
+        blob, end = blobs[name], offset + blobs[name].data.nbytes
+        header[name] = {"dtype": blob.dtype, "shape": list(blob.shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    return [struct.pack("<Q", len(text)), text, *(blobs[name].data for name in order)]
+
+
+def _itemsize(blob: Blob) -> int:
+    return 1 if blob.dtype == "BOOL" else int(blob.dtype.lstrip("BFIU")) // 8
+
+
+def _write(path: Path, pieces: list[Any]) -> dict[str, Any]:
+    """Write the pieces through to the disk; returns the file's size and digest."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("wb") as file:
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), _CHUNK):
+                chunk = view[start : start + _CHUNK]
+                digest.update(chunk)
+                file.write(chunk)
+            size += len(view)
+        file.flush()
+        os.fsync(file.fileno())
+    return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def _manifest_text(files: dict[str, Any], saved_ns: int) -> bytes:
+    facts = {"format": FORMAT, "version": VERSION, "saved_ns": saved_ns, "files": files}
+    seal = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**facts, "seal": seal}, indent=1).encode()
+
+
+def _flush_folder(folder: Path) -> None:
+    """A rename is only on the disk once its folder is."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _previous(path: Path) -> Path:
+    """Where an older checkpoint of the same name waits while its successor takes its place."""
+    return path.parent / f".{path.name}.previous"
+
+
+def _put_in_place(draft: Path, path: Path) -> None:
+    previous = _previous(path)
+    if path.exists():
+        shutil.rmtree(previous, ignore_errors=True)
+        path.rename(previous)
+    draft.rename(path)  # killed just before this line, `previous` is still found under the name of `path`
+    _flush_folder(path.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _readable(path: Path) -> Path:
+    """The folder to read for this name: the older checkpoint where a writer was killed between its two renames."""
+    return _previous(path) if not path.exists() and _previous(path).is_dir() else path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed writers of this machine left behind."""
+    for draft in folder.glob(f".*{SUFFIX}.{socket.gethostname()}-*.tmp"):
+        pid = draft.name.removesuffix(".tmp").split("-")[-2]
+        if pid.isdigit() and not _alive(int(pid)):
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _dated(folder: Path, pattern: str) -> list[Path]:
+    """Checkpoints by name, oldest first; those whose manifest cannot be read come first, as if the oldest."""
+    names = {path.name for path in folder.glob(pattern)}
+    names |= {path.name[1:].removesuffix(".previous") for path in folder.glob(f".{pattern}.previous")}
+    return sorted((folder / name for name in names), key=lambda path: (_saved_ns(path), path.name))
+
+
+def _saved_ns(path: Path) -> int:
+    try:
+        return _manifest(_readable(path))["saved_ns"]
+    except CheckpointError:
+        return -1
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        verify(path)
+    except CheckpointError:
+        return False
+    return True
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    manifest = _manifest(folder)
+    for name, facts in manifest["files"].items():
+        _check_file(folder / name, facts)
+    mapped = safetensors.torch.load_file(folder / TENSORS)  # read-only views of the file, which may be pruned any time
+    tensors = {name: tensor.clone() for name, tensor in mapped.items()}
+    return unpack(json.loads((folder / TREE).read_text()), tensors)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise CheckpointError(f"checkpoint {folder}: expected a folder with {MANIFEST}, found {found}")
+    if not path.is_file():
+        there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "an empty folder"
+        raise CheckpointError(f"{path} is missing: expected {TENSORS}, {TREE} and {MANIFEST}, found {there}")
+    raw = path.read_bytes()
+    try:
+        facts = json.loads(raw)
+        form, version = facts["format"], facts["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: expected a JSON manifest, found {len(raw)} bytes that are none") from error
+    if form != FORMAT or version != VERSION:
+        raise CheckpointError(f"{path}: expected format {FORMAT} version {VERSION}, found {form} version {version}")
+    try:
+        sealed = _manifest_text(facts["files"], facts["saved_ns"])
+    except KeyError:
+        sealed = b""
+    if raw != sealed:
+        raise CheckpointError(f"{path} was altered: expected the seal {facts.get('seal')} to fit its content")
+    return facts
+
+
+def _check_file(path: Path, facts: Mapping[str, Any]) -> None:
+    if not path.is_file():
+        there = ", ".join(sorted(entry.name for entry in path.parent.iterdir()))
+        raise CheckpointError(f"{path} is missing: expected {facts['bytes']:,} bytes, found only {there}")
+    size = path.stat().st_size
+    if size != facts["bytes"]:
+        raise CheckpointError(f"{path} was cut or extended: expected {facts['bytes']:,} bytes, found {size:,}")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != facts["sha256"]:
+        raise CheckpointError(f"{path} was altered: expected sha256 {facts['sha256']}, found {found}")

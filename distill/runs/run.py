@@ -1,0 +1,201 @@
+"""A run is a folder: `runs/<name>/<YYYY-MM-DD_HH-MM-SS>/` with
+
+config.json    the frozen dataclass that started it, and its type
+meta.json      git commit, package versions, hardware, seed, command line
+metrics.csv    every logged metric by step (and events.* for TensorBoard)
+checkpoints/   see checkpoint.py
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lightning.pytorch.loggers import Logger
+from pydantic import TypeAdapter, ValidationError
+
+from ...errors import HandsightError
+from . import metrics as metrics_file
+from .metrics import MetricsFile
+from .provenance import provenance
+
+CONFIG, META, METRICS = "config.json", "meta.json", "metrics.csv"
+Config = TypeVar("Config")
+_log = logging.getLogger(__name__)
+
+
+class RunError(HandsightError):
+    """A run folder that does not exist or does not hold what was asked for."""
+
+
+class Run:
+    """One run folder; made by `Run.create` or `Run.open`."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._loggers: list[Logger] = []
+        self._purge_step: int | None = None
+
+    @classmethod
+    def create(cls, name: str, config: Any, root: Path | str = Path("runs")) -> Run:
+        """Make a new run folder.
+
+        Args:
+            name: what kind of run, e.g. "teacher-state": the folder above the date.
+            config: the frozen dataclass that the run is made from; `seed` is read from it if it has one.
+            root: where runs lie.
+        """
+        if not name or any(sign in name for sign in "/\\") or name.startswith("."):
+            raise RunError(f"run name {name!r}: expected one folder name, e.g. teacher-state")
+        facts = {"type": type(config).__qualname__, "config": _as_json(config)}
+        run = cls(_new_folder(Path(root) / name))
+        run.checkpoints.mkdir()
+        meta = {"name": name, "seed": getattr(config, "seed", None), **provenance(), "resumed": []}
+        _write_json(run.path / META, meta)
+        _write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
+        _log.info("run folder: %s", run.path)
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """The run at a run folder, or the one that a checkpoint (or any file) inside it belongs to.
+
+        Raises:
+            RunError: no run there; lists those that are nearby.
+        """
+        path = Path(path)
+        for folder in (path, *path.parents[:2]):
+            if (folder / CONFIG).is_file():
+                return cls(folder)
+        root = next((folder for folder in (path, *path.parents[:-1]) if folder.is_dir()), Path("runs"))
+        known = "\n  ".join(str(run) for run in runs_under(root) or runs_under(Path("runs"))) or "none"
+        what = "is no run folder" if path.exists() else "does not exist"
+        raise RunError(f"run {path} {what}: expected a folder with {CONFIG}; available runs:\n  {known}")
+
+    @property
+    def name(self) -> str:
+        """What kind of run, e.g. "teacher-state"."""
+        return self.meta["name"]
+
+    @property
+    def config_type(self) -> str:
+        """Name of the dataclass in config.json."""
+        return self._read(CONFIG)["type"]
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Git commit, package versions, hardware, seed, command line."""
+        return self._read(META)
+
+    def config(self, config_class: type[Config]) -> Config:
+        """The configuration, rebuilt with its types.
+
+        Raises:
+            RunError: it is of another type, or has fields or values that this version does not know.
+        """
+        facts = self._read(CONFIG)
+        where = self.path / CONFIG
+        if facts["type"] != config_class.__qualname__:
+            raise RunError(f"{where}: expected a {config_class.__qualname__}, found a {facts['type']}")
+        try:
+            config = TypeAdapter(config_class).validate_python(facts["config"])
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
+            raise RunError("\n  ".join([f"{where} does not fit {facts['type']}:", *lines])) from error
+        unknown = _unknown_fields(facts["config"], _as_json(config))
+        if unknown:
+            raise RunError(f"{where}: {facts['type']} has no field {', '.join(unknown)} in this version")
+        return config
+
+    @property
+    def loggers(self) -> list[Logger]:
+        """Lightning loggers that write into this folder (TensorBoard, metrics.csv): for a Trainer, and behind `log`."""
+        if not self._loggers:
+            from lightning.pytorch.loggers import TensorBoardLogger  # seconds to import, and readers need none
+
+            from .lightning_logger import MetricsLogger
+
+            board = TensorBoardLogger(
+                self.path, name="", version="", default_hp_metric=False, purge_step=self._purge_step
+            )
+            self._loggers = [board, MetricsLogger(self.path / METRICS)]
+        return self._loggers
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Write one row of metrics. `step` grows with the run and is what its curves are drawn over."""
+        for logger in self.loggers:
+            logger.log_metrics(dict(metrics), step)
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What was logged: one dict per row, with "step" and the metrics logged then."""
+        return metrics_file.read(self.path / METRICS)
+
+    def rewind(self, step: int) -> None:
+        """Continue after `step`: later rows are dropped, TensorBoard hides later points, meta.json notes the resume."""
+        self.close()
+        MetricsFile(self.path / METRICS).rewind(step)
+        self._purge_step = step + 1
+        meta = self.meta
+        meta["resumed"] = [*meta.get("resumed", []), {"step": step, **provenance()}]
+        _write_json(self.path / META, meta)
+        _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
+
+    def close(self) -> None:
+        """Flush and close the loggers. May be called twice; a later `log` opens them again."""
+        for logger in self._loggers:
+            logger.finalize("success")
+        self._loggers = []
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path}: expected a JSON file, found {error}") from error
+
+
+def runs_under(root: Path | str) -> list[Path]:
+    """Run folders in `root`, at most two levels down, oldest first within a name."""
+    return sorted(path.parent for pattern in ("*", "*/*") for path in Path(root).glob(f"{pattern}/{CONFIG}"))
+
+
+def _new_folder(parent: Path) -> Path:
+    parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+    for count in range(1, 10_000):
+        folder = parent / (stamp if count == 1 else f"{stamp}_{count}")
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another run began in this second
+            continue
+        return folder
+    raise RunError(f"no free name for a run in {parent}")
+
+
+def _as_json(config: Any) -> Any:
+    if not is_dataclass(config) or isinstance(config, type):
+        raise RunError(f"a run is made from a dataclass instance, found {config!r}")
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+def _unknown_fields(stored: Any, rebuilt: Any, path: str = "") -> list[str]:
+    """Keys of the stored configuration that did not survive being read."""
+    if not isinstance(stored, dict) or not isinstance(rebuilt, dict):
+        return []
+    names = [f"{path}{key}" for key in stored if key not in rebuilt]
+    return names + [
+        n for key in stored if key in rebuilt for n in _unknown_fields(stored[key], rebuilt[key], f"{path}{key}.")
+    ]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(content, indent=2) + "\n")
+    draft.replace(path)

@@ -1,0 +1,1 @@
+"""Many trainings: a matrix of teachers and students, unattended."""

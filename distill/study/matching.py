@@ -1,0 +1,68 @@
+"""Teachers of equal success: unequal ones are the obvious objection to any comparison of their students."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..runs.policy_io import BEST
+from .cells import StudyError
+from .spec import StudyMatchingConfig
+
+
+@dataclass(frozen=True)
+class Match:
+    """Which checkpoint of the stronger teacher of a seed is as good as the best one of the weaker teacher.
+
+    Chosen by success on resets of its own (`resets_seed`), never on those of the final evaluation.
+    """
+
+    scene: str
+    seed: int
+    stronger: str
+    """Kind of cell: "state-teacher" or "depth-teacher"."""
+    weaker: str
+    stronger_success: float
+    """success_at_end of the stronger teacher's best.ckpt."""
+    weaker_success: float
+    """success_at_end of the weaker teacher's best.ckpt."""
+    candidates: dict[str, float]
+    """success_at_end of each periodic checkpoint of the stronger teacher, by name."""
+    chosen: str
+    """The one whose success is nearest to the weaker's; of equals the latest."""
+    episodes: int
+    resets_seed: int
+
+    @property
+    def difference(self) -> float:
+        """Success of the chosen checkpoint minus the weaker teacher's."""
+        return self.candidates[self.chosen] - self.weaker_success
+
+
+def choose(scene: str, seed: int, successes: Mapping[str, Mapping[str, float]], asked: StudyMatchingConfig) -> Match:
+    """Match two teachers.
+
+    Args:
+        scene: of both.
+        seed: of both.
+        successes: by kind of cell: success_at_end of best.ckpt and of each periodic checkpoint, by name.
+        asked: on which resets.
+    """
+    weaker, stronger = sorted(successes, key=lambda name: successes[name][BEST])
+    wanted = successes[weaker][BEST]
+    candidates = {name: success for name, success in successes[stronger].items() if name != BEST}
+    if not candidates:
+        raise StudyError(f"{scene}/seed{seed}/{stronger}: no periodic checkpoint is left; keep_checkpoints keeps more")
+    chosen = min(sorted(candidates, reverse=True), key=lambda name: abs(candidates[name] - wanted))
+    return Match(
+        scene=scene,
+        seed=seed,
+        stronger=stronger,
+        weaker=weaker,
+        stronger_success=successes[stronger][BEST],
+        weaker_success=wanted,
+        candidates=candidates,
+        chosen=chosen,
+        episodes=asked.episodes,
+        resets_seed=asked.seed,
+    )

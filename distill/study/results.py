@@ -1,0 +1,232 @@
+"""What a study found: a comparison for each scene, what became of every cell, how teachers were matched, its cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+from scipy import stats
+
+from ...errors import HandsightError
+from ..evaluation.observability import gap_differences
+from ..evaluation.statistics import CONFIDENCE, Interval, plain
+from ..report.comparison import Comparison, ExtraLoss
+from ..report.policies import WARM, role_of_cell
+from ..report.results import Entry
+from ..report.store import load_comparison, save_comparison, stored
+from .matching import Match
+
+STUDY = "study.json"
+STUDENT_CURVE, TEACHER_CURVE = "success_at_end", "validation/success_at_end"
+"""Metrics by which a training's flatness is judged."""
+
+
+@dataclass(frozen=True)
+class Flatness:
+    """Whether a training had ended when its budget did."""
+
+    metric: str
+    """Name in metrics.csv."""
+    iterations: int
+    """Iterations in the last third, over which the line was fitted."""
+    gain: Interval
+    """Slope of the least-squares line over the last third, times its length: what another third would bring if it went
+    on like this. The interval is Student's t for the slope, rows taken as independent."""
+    final: float
+    """Mean of the metric over the last third."""
+
+    @property
+    def flat(self) -> bool:
+        """The last third does not show that it was still rising."""
+        return not self.gain.low > 0
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One training of the matrix and what became of it."""
+
+    scene: str
+    seed: int
+    cell: str
+    """Kind of cell, e.g. "state-teacher", "depth-to-stereo": the name of its folder."""
+    state: Literal["finished", "begun", "failed", "waiting"]
+    """"waiting": not begun, e.g. because its teacher failed."""
+    entry: str | None = None
+    """Name of its entry in the scene's comparison; None if it is not finished."""
+    teacher: str | None = None
+    """Kind of cell that its teacher is from; None for a teacher, and for a warm start the state teacher's."""
+    iterations: int = 0
+    """Rollouts that were learnt from."""
+    steps: int = 0
+    """Environment steps that were learnt from."""
+    seconds: float = 0.0
+    """Wall time of collecting and learning, without validations and start-up."""
+    cores: int | None = None
+    """Processor cores that its process could use."""
+    flatness: Flatness | None = None
+    error: str | None = None
+    """Last lines of the traceback of a cell that failed."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Everything that a report of a study needs; `load` reads it without checkpoints or simulator."""
+
+    comparisons: dict[str, Comparison]
+    """By scene. Entries of a kind share a role: see `distill/cells.py` for the names."""
+    spec: dict[str, Any]
+    """What was asked for: the study's configuration with all defaults."""
+    cells: tuple[CellResult, ...]
+    matches: tuple[Match, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """Of the process that collected the results; each entry's origin has that of its training."""
+    notes: tuple[str, ...] = ()
+    """What a reader has to know beside the figures: cells that are missing, trainings of other commits, ..."""
+
+    @cached_property
+    def cost(self) -> dict[str, Any]:
+        """What it took, JSON-able: {"trainings", "training_seconds", "training_steps", "evaluations",
+        "evaluation_seconds", "evaluation_steps", "by_cell": {cell: the first three}}. Seconds are wall time of one
+        process each; several ran side by side, so the whole took less."""
+        found = [e for c in self.comparisons.values() for entry in c.entries for e in _evaluations(entry)]
+        kinds = dict.fromkeys(cell.cell for cell in self.cells)
+        return {
+            **_training_cost(self.cells),
+            "evaluations": len(found),
+            "evaluation_seconds": sum(evaluation.seconds for evaluation in found),
+            "evaluation_steps": sum(evaluation.env_steps for evaluation in found),
+            "by_cell": {kind: _training_cost([c for c in self.cells if c.cell == kind]) for kind in kinds},
+        }
+
+    def of_cell(self, scene: str, cell: str) -> list[Entry]:
+        """Entries of one kind of cell in the order of their seeds, finished ones only."""
+        found = [c for c in self.cells if (c.scene, c.cell) == (scene, cell) and c.entry]
+        return [self.comparisons[scene].entry(c.entry) for c in sorted(found, key=lambda c: c.seed) if c.entry]
+
+    def matched_extra_loss(self, scene: str, chosen: NDArray[np.bool_] | None = None) -> ExtraLoss | None:
+        """`Comparison.extra_losses` once more at equal teacher success: in each seed the chain of the weaker teacher
+        against that of the stronger one's matched checkpoint. None without a seed that has both stereo students.
+
+        chosen (E,) bool: resets to look at.
+        """
+        pairs = []
+        for match in (match for match in self.matches if match.scene == scene):
+            state, depth = (
+                self._chain(scene, match.seed, f"{sight}{'-matched' * (match.stronger == teacher)}-to-stereo")
+                for sight, teacher in (("state", "state-teacher"), ("depth", "depth-teacher"))
+            )
+            pairs += [(state, depth)] if state and depth else []
+        if not pairs:
+            return None
+        first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*pairs, strict=True))
+        names = tuple((state[1].name, depth[1].name) for state, depth in pairs)
+        return ExtraLoss(role_of_cell(f"depth{WARM}", "stereo"), names, gap_differences(first, second, chosen))
+
+    def _chain(self, scene: str, seed: int, cell: str) -> tuple[Entry, Entry] | None:
+        """(teacher, student) of a cell, if it is finished."""
+        comparison = self.comparisons.get(scene)
+        found = [c.entry for c in self.cells if (c.scene, c.seed, c.cell) == (scene, seed, cell) and c.entry]
+        if comparison is None or not found:
+            return None
+        student = comparison.entry(found[0])
+        return (comparison.entry(student.teacher), student) if student.teacher else None
+
+    def save(self, folder: Path) -> None:
+        """Write study.json and, in a folder for each scene, its comparison with all arrays."""
+        for scene, comparison in self.comparisons.items():
+            save_comparison(comparison, folder / scene)
+        facts = {
+            "scenes": list(self.comparisons),
+            "spec": self.spec,
+            "cells": self.cells,
+            "matches": self.matches,
+            "extra_loss_at_equal_success": {scene: self.matched_extra_loss(scene) for scene in self.comparisons},
+            "cost": self.cost,
+            "provenance": self.provenance,
+            "notes": self.notes,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STUDY).write_text(json.dumps(plain(facts), indent=2) + "\n")
+
+    @staticmethod
+    def load(folder: Path) -> Study:
+        """What `save` wrote.
+
+        Raises:
+            HandsightError: there is no study.
+        """
+        path = Path(folder) / STUDY
+        if not path.is_file():
+            raise HandsightError(f"study results {folder}: expected a folder with {STUDY}, found none")
+        facts = json.loads(path.read_text())
+        return Study(
+            comparisons={scene: load_comparison(Path(folder) / scene) for scene in facts["scenes"]},
+            spec=facts["spec"],
+            cells=tuple(_cell(row) for row in facts["cells"]),
+            matches=tuple(TypeAdapter(Match).validate_python(row) for row in facts["matches"]),
+            provenance=facts["provenance"],
+            notes=tuple(facts["notes"]),
+        )
+
+
+def as_stored(comparison: Comparison) -> Comparison:
+    """The comparison with curves and decisions as `Study.save` keeps them: what is reported is what is committed."""
+    return Comparison(tuple(stored(entry) for entry in comparison.entries), comparison.settings, comparison.notes)
+
+
+def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
+    """How flat the last third of a curve is; None if it has fewer than three points there.
+
+    rows: as in metrics.csv; the thirds are of the last row's "iteration" or, in its absence, of "step".
+    """
+    axis = "iteration" if any("iteration" in row for row in rows) else "step"
+    rows = _with_axis(rows, axis)
+    points = np.array([(row[axis], row[metric]) for row in rows if metric in row], dtype=np.float64)
+    if not len(points):
+        return None
+    end = rows[-1][axis]
+    late = points[points[:, 0] > end * 2 / 3]
+    if len(late) < 3 or len(np.unique(late[:, 0])) < 3:
+        return None
+    line: Any = stats.linregress(late[:, 0], late[:, 1])
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(late) - 2)) * line.stderr
+    third = end / 3
+    gain = Interval(*(float(slope * third) for slope in (line.slope, line.slope - half, line.slope + half)))
+    return Flatness(metric, round(third), gain, float(late[:, 1].mean()))
+
+
+def _with_axis(rows: Sequence[dict[str, float]], axis: str) -> list[dict[str, float]]:
+    """Rows of a validation belong to the iteration before them."""
+    filled, last = [], 0.0
+    for row in rows:
+        last = row.get(axis, last)
+        filled.append({**row, axis: last})
+    return filled
+
+
+def _cell(row: dict[str, Any]) -> CellResult:
+    flat = row.get("flatness")
+    if flat:
+        gain = {key: float("nan") if value is None else value for key, value in flat["gain"].items()}
+        row = {**row, "flatness": {**flat, "gain": gain}}
+    return TypeAdapter(CellResult).validate_python(row)
+
+
+def _evaluations(entry: Entry) -> list[Any]:
+    return [entry.evaluation, *entry.ablations.values()]
+
+
+def _training_cost(cells: Sequence[CellResult]) -> dict[str, float]:
+    begun = [cell for cell in cells if cell.steps]
+    return {
+        "trainings": len(begun),
+        "training_seconds": sum(cell.seconds for cell in begun),
+        "training_steps": sum(cell.steps for cell in begun),
+    }

@@ -1,0 +1,215 @@
+"""What a study is to train and compare: a TOML file, read into frozen dataclasses."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from ...errors import HandsightError, unknown
+from ...sims.env_config import EnvConfig
+from ...sims.scenes import scene
+from ..evaluation.evaluate import HELD_OUT_SEED
+from ..training.student_config import StudentRunConfig
+from ..training.teacher_config import TeacherConfig
+from .cells import Cell, StudyError, cells_of
+
+Config = TypeVar("Config")
+MATCHING_SEED = 600_000
+"""Of the resets on which teachers are matched: not those that chose best.ckpt, nor those of the final evaluation."""
+
+
+@dataclass(frozen=True)
+class StudySceneConfig:
+    """One scene of a study."""
+
+    cells: dict[str, int | tuple[int, ...]]
+    """Seeds of each kind of cell: a number N for 0..N-1, or a list. The teachers that they need are added."""
+    env: dict[str, Any] = field(default_factory=dict)
+    """Changes to the scene's `EnvConfig`."""
+
+
+@dataclass(frozen=True)
+class StudyEvaluationConfig:
+    """The held-out resets on which every cell is evaluated."""
+
+    episodes: int = 512
+    """One for each reset."""
+    seed: int = HELD_OUT_SEED
+    """Of the resets."""
+    num_envs: int = 256
+    """Worlds stepped together."""
+    reset_kind: str = "wide"
+    """Of every reset."""
+    ablations: bool = True
+    """Evaluate students with their images changed, too."""
+
+
+@dataclass(frozen=True)
+class StudyMatchingConfig:
+    """The resets on which a checkpoint of the stronger teacher is chosen."""
+
+    episodes: int = 512
+    """One for each reset."""
+    seed: int = MATCHING_SEED
+    """Of the resets; never those of the evaluation."""
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A matrix of trainings: scenes x teachers x students x seeds. Tables hold changes to what the commands do without
+    options: `student.iterations = 40` is `train-student --iterations 40` in every student's cell."""
+
+    scenes: dict[str, StudySceneConfig]
+    """By name."""
+    out: Path = Path("runs/study")
+    """Folder of all runs and results."""
+    jobs: int = 1
+    """Cells that are trained side by side, each on cores of its own."""
+    state_teacher: dict[str, Any] = field(default_factory=dict)
+    """Changes to `TeacherConfig.state()`."""
+    depth_teacher: dict[str, Any] = field(default_factory=dict)
+    """Changes to `TeacherConfig.warm_started(...)`."""
+    depth_teacher_scratch: dict[str, Any] = field(default_factory=dict)
+    """Changes to `TeacherConfig.depth()`."""
+    student: dict[str, Any] = field(default_factory=dict)
+    """Changes to `StudentRunConfig(...)`, for all students."""
+    evaluation: StudyEvaluationConfig = field(default_factory=StudyEvaluationConfig)
+    """How every cell is evaluated."""
+    matching: StudyMatchingConfig = field(default_factory=StudyMatchingConfig)
+    """How teachers are matched."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1 or not self.scenes:
+            raise StudyError(f"study: expected jobs >= 1 and at least one scene, found jobs={self.jobs}")
+        if self.evaluation.seed == self.matching.seed:
+            raise StudyError("study: matching.seed and evaluation.seed must differ: matched on what is then evaluated")
+        _ = self.cells
+        for place in self.scenes:  # whatever is wrong is said before hours have gone by
+            self.env(place)
+            for name in dict.fromkeys(cell.name for cell in self.cells if cell.scene == place):
+                self.config(Cell(place, 0, name), Path("teacher"), Path("driver"))
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All trainings, by scene, then seed, each after what it needs."""
+        return tuple(cell for name, place in self.scenes.items() for cell in cells_of(name, place.cells))
+
+    def env(self, name: str) -> EnvConfig:
+        """The worlds of a scene."""
+        return changed(scene(name), self.scenes[name].env, f"scenes.{name}.env")
+
+    def config(
+        self, cell: Cell, teacher: Path | None = None, driver: Path | None = None
+    ) -> TeacherConfig | StudentRunConfig:
+        """What the cell trains.
+
+        Args:
+            cell: of this study.
+            teacher: checkpoint of the teacher that a student or a warm start learns from.
+            driver: checkpoint of the student that drives while a control student learns.
+        """
+        if cell.is_teacher:
+            base, table = {
+                "state-teacher": (TeacherConfig.state(), self.state_teacher),
+                "depth-teacher": (TeacherConfig.warm_started(teacher or Path()), self.depth_teacher),
+                "depth-teacher-scratch": (TeacherConfig.depth(), self.depth_teacher_scratch),
+            }[cell.name]
+            base = replace(base.with_worlds(self.env(cell.scene)), seed=cell.seed)
+            return changed(base, table, cell.name, fixed=("env", "seed", "sight", "warm_start"))
+        control = cell.sight == "control"
+        base = StudentRunConfig(teacher or Path("teacher"), seed=cell.seed, control=control)
+        base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "driver", "data"))
+        base = replace(base, driver=driver if control else None)
+        sight: Any = base.student.sight if base.control else cell.sight
+        return replace(base, student=replace(base.student, sight=sight))
+
+
+def read_study(path: Path) -> StudyConfig:
+    """The study in a TOML file.
+
+    Raises:
+        StudyError: not TOML, or a name or value that means nothing; names the nearest known one.
+    """
+    try:
+        tree = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise StudyError(f"study {path}: expected a TOML file, found {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise StudyError(f"study {path} is not TOML: {error}") from error
+    try:
+        return build(StudyConfig, tree)
+    except HandsightError as error:
+        raise StudyError(f"study {path}: {error}") from error
+
+
+def build(config_class: type[Config], tree: Mapping[str, Any], where: str = "") -> Config:
+    """A frozen dataclass from a tree in which names may have dashes, e.g. of TOML.
+
+    Raises:
+        StudyError: an unknown name, with the nearest known one; or a value of the wrong kind.
+    """
+    return _validated(config_class, _known(config_class, tree, where), where)
+
+
+def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collection[str] = ()) -> Config:
+    """The dataclass with changes from a nested tree.
+
+    Args:
+        base: a frozen dataclass instance.
+        changes: new values by field, as deep as need be.
+        where: name of the table, for messages.
+        fixed: fields that the study itself sets.
+    """
+    known = _known(type(base), changes, where)
+    taken = [name for name in known if name in fixed]
+    if taken:
+        raise StudyError(f"{where}.{taken[0]} is set by the study itself; it cannot be changed here")
+    return _validated(type(base), _merged(base, known), where)
+
+
+def _known(config_class: Any, tree: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The tree by the names of fields, unknown ones refused."""
+    hints, result = get_type_hints(config_class), {}
+    names = [one.name for one in fields(config_class)]
+    for key, value in tree.items():
+        name, place = key.replace("-", "_"), f"{where}.{key}".strip(".")
+        if name not in names:
+            raise StudyError(f"{place}: {unknown('name', key, names)}")
+        inner = _inner(hints[name])
+        if inner is not None and isinstance(value, Mapping):
+            value = _known(inner, value, place)
+        elif get_origin(hints[name]) is dict and isinstance(value, Mapping):
+            each = get_args(hints[name])[1]
+            value = {k: _known(each, v, f"{place}.{k}") if is_dataclass(each) else v for k, v in value.items()}
+        result[name] = value
+    return result
+
+
+def _inner(hint: Any) -> Any:
+    """The dataclass that a field holds, if it holds one (or None)."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind) and get_origin(hint) is not dict), None)
+
+
+def _merged(base: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the dataclass with changes; those that are dataclasses are changed in part, all others replaced."""
+    values = {one.name: getattr(base, one.name) for one in fields(base)}
+    nested = {
+        k: _merged(values[k], v) for k, v in changes.items() if is_dataclass(values[k]) and isinstance(v, Mapping)
+    }
+    return values | dict(changes) | nested
+
+
+def _validated(config_class: type[Config], values: dict[str, Any], where: str) -> Config:
+    try:
+        return TypeAdapter(config_class).validate_python(values)
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(filter(None, [where, *map(str, e['loc'])]))}: {e['msg']}, found {e['input']!r}"
+            for e in error.errors()
+        ]
+        raise StudyError("\n  ".join(lines)) from error

@@ -1,0 +1,131 @@
+"""`TeacherConfig`: a teacher's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ...errors import HandsightError
+from ...sims.env_config import EnvConfig
+from ...sims.remote.worker import RemoteConfig
+from ...teachers import ActorCriticConfig, AdaptiveRate, PPOConfig
+from .curriculum import CurriculumConfig
+from .warm_start import WarmStartConfig
+
+DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
+DEPTH_RATE = AdaptiveRate(
+    raise_below=0.85, lower_above=1.4, up=1.3, down=1.3, minimum=3e-4, maximum=1.5e-3, every="update"
+)
+DEPTH_PPO = PPOConfig(epochs=3, value_clip=None, aux_warmup_iterations=6, rate=DEPTH_RATE)
+SCRATCH_PPO = replace(DEPTH_PPO, clip_critic_apart=True, rate=replace(DEPTH_RATE, minimum=1e-4))
+EASY_TO_WIDE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 0.8}, low=0.3, high=0.8)
+NEAR_TO_WIDE = CurriculumConfig(
+    start={"near": 0.5, "easy": 0.5, "wide": 0.0}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7}
+)
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Train a teacher. `TeacherConfig.state()` and `TeacherConfig.depth()` are the two that have been tuned."""
+
+    sight: Literal["state", "depth"] = "state"
+    """What the teacher's actor sees beside proprioception."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The worlds."""
+    policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    """Actor and critic."""
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    """The update."""
+    curriculum: CurriculumConfig = EASY_TO_WIDE
+    """Kinds of reset over time."""
+    warm_start: Path | None = None
+    """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
+    warm-started."""
+    warm: WarmStartConfig = field(default_factory=WarmStartConfig)
+    """That imitation; without effect if there is no `warm_start`."""
+    num_envs: int = 256
+    """Worlds."""
+    rollout_steps: int = 16
+    """Steps of each world between two updates."""
+    iterations: int = 240
+    """Rollouts in all, those of the warm start included."""
+    seed: int = 0
+    """Of weights, actions and worlds."""
+    checkpoint_every: int = 25
+    """Iterations between two checkpoints."""
+    keep_checkpoints: int = 2
+    """Periodic checkpoints that are kept."""
+    validate_every: int = 25
+    """Iterations between two validations, by which best.ckpt is chosen; 0 for none."""
+    validation_episodes: int = 128
+    """Episodes of a validation, one per held-out reset."""
+    validation_kind: str = "wide"
+    """Kind of reset of the validation."""
+    memory_budget_gib: float = 4.0
+    """Most memory for rollouts, GiB."""
+    device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = "cpu"
+    """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are there, too, if
+    their engine can be."""
+    sims: str = ""
+    """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
+    empty: the worlds live in the learner's process."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """How the learner deals with these simulators."""
+    lag: bool = False
+    """Collect the next rollout while learning from the last: every row is one update old, results do not repeat bit for
+    bit, and a resumed run collects the rollout that it had under way anew."""
+    ranks: int = 1
+    """Data parallelism: processes, on as many devices from `device` on, that each simulate a share of the worlds and
+    average their gradients."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Lightning Fabric's precision."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.sight not in self.policy.actor_keys:
+            raise HandsightError(
+                f"teacher: sight {self.sight!r} needs it among policy.actor_keys, found {self.policy.actor_keys}; "
+                f"start from TeacherConfig.{self.sight}()"
+            )
+
+    @classmethod
+    def state(cls) -> TeacherConfig:
+        """The state teacher."""
+        return cls()
+
+    @classmethod
+    def depth(cls) -> TeacherConfig:
+        """The depth teacher, end to end from scratch."""
+        return cls(sight="depth", policy=DEPTH_POLICY, ppo=SCRATCH_PPO, curriculum=NEAR_TO_WIDE, iterations=800)
+
+    @classmethod
+    def warm_started(cls, state_teacher: Path) -> TeacherConfig:
+        """The depth teacher of the demo, which imitates a state teacher first."""
+        return replace(cls.depth(), warm_start=state_teacher, ppo=DEPTH_PPO, iterations=110)
+
+    def with_worlds(self, env: EnvConfig) -> TeacherConfig:
+        """The same training in other worlds: how far the policy sees follows their cameras."""
+        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max))
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run: it tells a warm-started teacher from an end-to-end one."""
+        return f"teacher-{self.sight}" + ("-warm-started" if self.warm_start else "")
+
+
+def check(config: TeacherConfig) -> None:
+    """Whether the configuration can be run on several ranks.
+
+    Raises:
+        HandsightError: it cannot.
+    """
+    if config.ranks < 1 or config.num_envs % config.ranks:
+        raise HandsightError(
+            f"teacher: num_envs={config.num_envs} cannot be shared by ranks={config.ranks}: expected a divisor"
+        )
+    found = [name for name in ("lag", "warm_start") if getattr(config, name)]
+    if config.ranks > 1 and found:
+        raise HandsightError(f"teacher: ranks={config.ranks} goes without {', '.join(found)}")

@@ -1,0 +1,215 @@
+"""The GPU engine: mujoco_warp's physics and its ray-traced cameras on one device, thousands of worlds side by side.
+
+State, actions and images are torch tensors in Warp's own memory. A control step is one CUDA graph; resets are masked
+writes over all worlds; nothing waits for the device. The same code runs on Warp's CPU back end (`device="cpu"`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import mujoco_warp as mjw
+import numpy as np
+import torch
+import warp as wp
+from torch import Tensor
+
+from ..scene import SceneConfig, build_model, scene_ids
+from ..world_params import WorldParams
+from .contact_buffers import ContactBuffers
+from .engine import TOO_FAST, BodyState, Engine
+from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
+from .recorded import Recorded
+from .warp_config import WarpConfig
+from .world_fields import EXPANDED, LOOKS, WorldFields
+
+STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")
+"""All that a physics step depends on, besides the model."""
+READ = ("xpos", "xmat", "site_xpos", "xanchor", "xaxis", "sensordata")
+"""What the task is told of, besides the state."""
+
+
+class WarpEngine(Engine):
+    """mujoco_warp under the engine's contract. What `read` and `render` return are views that the next step or
+    rendering overwrites."""
+
+    def __init__(
+        self,
+        config: SceneConfig,
+        num_worlds: int,
+        groups: Collection[str],
+        warp: WarpConfig | None = None,
+        device: str = "cpu",
+    ) -> None:
+        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives.
+
+        Raises:
+            HandsightError: the device, its memory or the model will not do; nothing has been allocated.
+        """
+        self.model, self._config, self._warp = build_model(config), config, warp or WarpConfig()
+        self.num_worlds, self.device = num_worlds, torch.device(device)
+        self._ids = scene_ids(self.model)
+        self._drawn = WorldFields(self.model, self._ids, self.device, torch.float32)
+        wp.init()
+        with wp.ScopedDevice(wp.device_from_torch(self.device)):
+            self._put(groups)
+        self._record()
+        self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
+        self._stale = True
+
+    def _put(self, groups: Collection[str]) -> None:
+        """Allocate everything on the current Warp device."""
+        n = self.num_worlds
+        self._m = mjw.put_model(self.model, batch_sizes=dict.fromkeys(EXPANDED, n))
+        self._m.opt.warn_overflow = 0  # the buffers are watched below
+        if self.device.type == "cuda":
+            self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
+            self._m.opt.deterministic = self._warp.deterministic
+        self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
+        self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
+        self._context = camera_context(self.model, self._config.rig, n, "stereo" in groups) if groups else None
+        if self._context:
+            self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
+        self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
+        self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
+        index = lambda values: torch.tensor(values, device=self.device)  # noqa: E731
+        self._touch, self._tips = index(self._ids.touch), index(self._ids.tip_sites)
+
+    def _record(self) -> None:
+        begin = {name: self._data[name].clone() for name in STATE}
+        record = lambda launch: Recorded(launch, self.device, self._warp.graphs)  # noqa: E731
+        self._substeps, self._derive = record(self._launch_substeps), record(self._launch_derive)
+        self._set_const = record(lambda: mjw.set_const(self._m, self._d, groups=mjw.SetConstGroup.FIXED, restore=False))
+        self._draw = record(self._launch_render) if self._context else None
+        for name, values in begin.items():  # recording moved the worlds
+            self._data[name].copy_(values)
+        self._buffers.forget()
+
+    def _launch_substeps(self) -> None:
+        for _ in range(self._config.substeps):
+            mjw.step(self._m, self._d)
+            self._buffers.keep_peaks()
+
+    def _launch_derive(self) -> None:
+        """Poses and touch of the present state: what of `mjw.forward` an observation needs."""
+        mjw.fwd_kinematics(self._m, self._d)
+        mjw.collision(self._m, self._d)
+        self._d.sensordata.zero_()
+        mjw.sensor_pos(self._m, self._d)
+
+    def _launch_render(self) -> None:
+        mjw.refit_bvh(self._m, self._d, self._context)
+        mjw.render(self._m, self._d, self._context)
+
+    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+        """As `Engine.step`; worlds that wait for their reset are moved with the others, and lose it in their reset."""
+        self._data["ctrl"].copy_(joint_target)
+        self._substeps()
+        self._stale = True
+        self._buffers.check()
+        sane = (self._data["qvel"].abs() < TOO_FAST).all(1) & self._data["qpos"].isfinite().all(1)
+        return active & ~sane
+
+    def reset(
+        self, mask: Tensor, joint_pos: Tensor, object_pos: Tensor, object_quat: Tensor, params: WorldParams
+    ) -> None:
+        for name, place, values in self._drawn.of(params):
+            _write(self._fields[name][(slice(None), *place)], values, mask)
+        self._follow(mask, params)
+        rest = torch.zeros_like(self._data["qvel"])
+        state = {
+            "qpos": torch.cat([joint_pos, object_pos, object_quat], 1), "qvel": rest, "ctrl": joint_pos,
+            "time": rest[:, 0], "qacc_warmstart": rest,
+        }  # fmt: skip
+        for name, values in state.items():
+            _write(self._data[name], values, mask)
+        self._stale = True
+
+    def _follow(self, mask: Tensor, params: WorldParams) -> None:
+        """Bring `DERIVED` up to date, as `mjw.set_const` would at two hundred times the number of launches: only the
+        object's inertia differs between worlds, and it moves freely, so that its inverse inertia has a closed form.
+
+        MuJoCo defines both inverse weights as the mean of the diagonal of J M^-1 J^T at qpos0 (mjModel.body_invweight0,
+        dof_invweight0). With J at the centre of mass that is 1 / m and 1 / I; at the body's origin, c away from it,
+        the translational block is 1 / m - [c] I^-1 [c].
+        """
+        i, f = self._ids, self._fields
+        light, turn = 1.0 / params.mass, 1.0 / params.inertia
+        square = params.com**2
+        lever = (turn * (square.sum(1, keepdim=True) - square)).sum(1)
+        move, spin = light + lever / 3.0, turn.mean(1)
+        _write(f["body_invweight0"][:, i.object], torch.stack([light, spin], 1), mask)
+        _write(f["dof_invweight0"][:, i.object_qvel : i.object_qvel + 3], move[:, None], mask)
+        _write(f["dof_invweight0"][:, i.object_qvel + 3 : i.object_qvel + 6], spin[:, None], mask)
+        self._set_const()
+
+    def _refresh(self) -> None:
+        if self._stale:
+            self._derive()
+            self._stale = False
+
+    def read(self) -> BodyState:
+        self._refresh()
+        d, i, n = self._data, self._ids, self.num_worlds
+        return BodyState(
+            joint_pos=d["qpos"][:, : i.robot_dofs],
+            joint_vel=d["qvel"][:, : i.robot_dofs],
+            joint_anchor=d["xanchor"][:, :7],
+            joint_axis=d["xaxis"][:, :7],
+            palm_pos=d["xpos"][:, i.palm],
+            palm_rot=d["xmat"][:, i.palm].reshape(n, 3, 3),
+            grasp_pos=d["site_xpos"][:, i.grasp_site],
+            tip_pos=d["site_xpos"][:, self._tips],
+            object_pos=d["xpos"][:, i.object],
+            object_rot=d["xmat"][:, i.object].reshape(n, 3, 3),
+            object_linvel=d["qvel"][:, i.object_qvel : i.object_qvel + 3],
+            object_angvel=d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6],
+            touch=d["sensordata"][:, self._touch] > 0,
+        )
+
+    def peaks(self) -> dict[str, Tensor]:
+        """Most room that was needed so far: see `ContactBuffers.peaks`. Waits for the device."""
+        return self._buffers.peaks()
+
+    def physics_state(self) -> Tensor:
+        d = self._data
+        return torch.cat([d["time"][:, None], d["qpos"], d["qvel"]], 1).double()
+
+    def render(self, groups: Collection[str]) -> dict[str, Tensor]:
+        if self._draw is None:
+            raise RuntimeError(f"this engine was made without cameras; asked to render {sorted(groups)}")
+        self._refresh()
+        self._draw()
+        return self._images.read(groups)
+
+    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+        """(height, width, 3) uint8: one world from the outside, the upper arm included."""
+        self._refresh()
+        if self._overview is None or self._overview[0] != (height, width):
+            self._overview = (height, width), OverviewCamera(self.model, height, width)
+        row = lambda array: wp.to_torch(array)[world].cpu().numpy()  # noqa: E731
+        poses = {name: row(getattr(self._d, name)) for name in POSES}
+        looks = {name: self._fields[name][world].cpu().numpy() for name in LOOKS if name != "light_dir"}
+        return self._overview[1].render(poses, looks)
+
+    def state_dict(self) -> dict[str, Any]:
+        self._buffers.check(wait=True)
+        return {
+            "state": {name: self._data[name].clone() for name in STATE},
+            "fields": {name: values.clone() for name, values in self._fields.items()},
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for kept, saved in ((self._fields, state["fields"]), (self._data, state["state"])):
+            for name, values in saved.items():
+                kept[name].copy_(values)
+        self._stale = True
+
+    def close(self) -> None:
+        """Nothing to stop; the memory goes with the engine."""
+
+
+def _write(old: Tensor, new: Tensor, mask: Tensor) -> None:
+    """Put the masked rows of `new` (N, ...), broadcast, into the view `old` (N, ...)."""
+    old.copy_(torch.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old))

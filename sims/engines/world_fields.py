@@ -1,0 +1,80 @@
+"""Which model fields the drawn parameters of a world set, for every engine that simulates the MuJoCo model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import mujoco
+import torch
+from torch import Tensor
+
+from ..rotation import quat_multiply
+from ..scene import SceneIds
+from ..world_params import WorldParams
+
+PHYSICS = (
+    "body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_friction", "actuator_gainprm",
+    "actuator_biasprm", "cam_pos", "cam_quat",
+)  # fmt: skip
+"""Fields with a value per world that physics and kinematics read."""
+LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse", "light_dir")
+"""Fields with a value per world that rendering reads."""
+Place = tuple[Any, ...]
+"""Where in a field, behind its axis of worlds: `field[:, *place]`."""
+
+
+class WorldFields:
+    """The model's own values, and what the draws make of them."""
+
+    def __init__(
+        self, model: mujoco.MjModel, ids: SceneIds, device: torch.device, dtype: torch.dtype = torch.float64
+    ) -> None:
+        """dtype: of the fields that hold numbers; MuJoCo's float64, or a GPU engine's float32."""
+        self._ids = ids
+        tensor = lambda values: torch.as_tensor(values, dtype=dtype, device=device)  # noqa: E731
+        self._gain, self._bias = tensor(model.actuator_gainprm[:, 0]), tensor(model.actuator_biasprm[:, 1:3])
+        self._cam_pos, self._cam_quat = tensor(model.cam_pos), tensor(model.cam_quat)
+        self._materials = torch.tensor(ids.table_materials, dtype=torch.int32, device=device)
+
+    def of(self, params: WorldParams) -> Iterator[tuple[str, Place, Tensor]]:
+        """(field, place, values (N, ...) in MuJoCo's layout) for everything that parameters (N, ...) decide."""
+        i, p = self._ids, params
+        geoms = slice(i.object_geoms[0], i.object_geoms[-1] + 1)
+        yield "body_mass", (i.object,), p.mass
+        yield "body_inertia", (i.object,), p.inertia
+        yield "body_ipos", (i.object,), p.com
+        yield "geom_size", (geoms,), p.geom_size
+        yield "geom_pos", (geoms,), p.geom_pos
+        yield "geom_friction", (geoms, 0), p.friction[:, None]
+        gain = torch.cat([p.arm_gain[:, None].expand(-1, 7), p.hand_gain[:, None].expand(-1, 16)], 1)
+        yield "actuator_gainprm", (slice(None), 0), self._gain * gain
+        yield "actuator_biasprm", (slice(None), slice(1, 3)), self._bias * gain[..., None]
+        yield from self._cameras(p)
+        yield "geom_rgba", (geoms, slice(0, 3)), p.object_rgb[:, None]
+        yield "geom_rgba", (i.table_geom, slice(0, 3)), p.table_rgb
+        yield "geom_matid", (i.table_geom,), self._materials[p.table_texture]
+        yield "light_diffuse", (i.light,), p.light_diffuse[:, None]
+        yield "light_dir", (i.light,), p.light_dir
+
+    def _cameras(self, p: WorldParams) -> Iterator[tuple[str, Place, Tensor]]:
+        """The pair is moved and turned as one, then each eye on its own."""
+        pair = _small_turn(p.camera_turn, self._cam_quat.dtype)
+        for eye, camera in enumerate(self._ids.cameras):
+            yield "cam_pos", (camera,), self._cam_pos[camera] + p.camera_shift + p.eye_shift[:, eye]
+            turned = quat_multiply(self._cam_quat[camera], pair)
+            yield "cam_quat", (camera,), quat_multiply(turned, _small_turn(p.eye_turn[:, eye], pair.dtype))
+
+
+def _small_turn(turn: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, 3) rad -> (N, 4): the quaternion (1, turn / 2), normalised."""
+    x, y, z = (turn / 2).to(dtype).unbind(-1)
+    one = torch.ones_like(x)
+    norm = (one + x * x + y * y + z * z).sqrt()
+    return torch.stack([one, x, y, z], -1) / norm[:, None]
+
+
+DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb", "geom_rbound")
+"""Constants that follow from the fields of `PHYSICS`; physics is wrong where they do not."""
+EXPANDED = tuple(sorted({*PHYSICS, *LOOKS, *DERIVED}))
+"""Model fields with a value per world."""

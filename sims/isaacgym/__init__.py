@@ -1,0 +1,1 @@
+"""The closed simulator Isaac Gym, behind its own interpreter."""

@@ -1,0 +1,240 @@
+"""What the Isaac Gym worker is told: names, shared arrays, and the description of the worlds that it builds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+import mujoco
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from ..cameras import CameraRig
+from ..objects.primitives import TINY
+from ..robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT, VELOCITY_LIMIT
+from ..scene import OBJECT_GEOMS, TABLE_CENTRE, SceneConfig, scene_ids
+from ..world_params import WorldParams
+
+JOINTS = (*ARM_JOINTS, *HAND_JOINTS)
+HAND_LINKS = (*(f"{digit}_{i}" for digit in DIGITS for i in range(4)), "palm")
+LINKS = (*ARM_JOINTS, *HAND_LINKS)
+"""Links that the worker reports, in this order; the others do not move or are not asked for."""
+SPACING = 3.0
+"""m between neighbouring worlds."""
+ISAAC_CAMERA = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
+"""Axes of Isaac Gym's camera (x forward, y left, z up) as columns in MuJoCo's (x right, y up, z back)."""
+
+
+def shared_arrays(
+    n: int, rig: CameraRig, model: mujoco.MjModel, groups: Collection[str]
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """{name: (shape, dtype)}. Angles rad, lengths m, quaternions w x y z, world frame.
+
+    To the worker: targets (N, 23); reset (N,) which worlds to set, with reset_joints (N, 23, 2) position and velocity
+    and reset_object (N, 13) pose, linear and angular velocity; textures.
+    From it: joints and object as above; links (N, L, 7) poses; force (N, L) N, net contact force; images.
+    """
+    joints, links = len(JOINTS), len(LINKS)
+    arrays: dict[str, tuple[tuple[int, ...], str]] = {
+        "targets": ((n, joints), "float32"), "reset": ((n,), "uint8"),
+        "reset_joints": ((n, joints, 2), "float32"), "reset_object": ((n, 13), "float32"),
+        "joints": ((n, joints, 2), "float32"), "links": ((n, links, 7), "float32"),
+        "object": ((n, 13), "float32"), "force": ((n, links), "float32"),
+    }  # fmt: skip
+    if groups:
+        arrays["object_pixels"] = ((n,), "int32")
+        arrays["textures"] = ((model.ntex, int(model.tex_height[0]), int(model.tex_width[0]), 4), "uint8")
+    if "depth" in groups:
+        arrays["depth"] = ((n, 1, rig.height, rig.width), "float32")
+    if "stereo" in groups:
+        arrays["stereo"] = ((n, 2, 3, rig.height, rig.width), "uint8")
+    return arrays
+
+
+def build_spec(
+    config: SceneConfig, model: mujoco.MjModel, params: WorldParams, groups: Collection[str]
+) -> dict[str, Any]:
+    """Arguments of the worker's command `build`, JSON: a robot, and for each world its object, servos and looks."""
+    p = {name: value.cpu().numpy() for name, value in vars(params).items()}
+    shapes = zip(p["mass"], p["com"], p["inertia"], p["geom_size"], p["geom_pos"], strict=True)
+    top = model.geom("table")
+    return {
+        "timestep": config.timestep,
+        "spacing": SPACING,
+        "joints": JOINTS,
+        "links": LINKS,
+        "robot": robot_urdf(model),
+        "objects": [object_urdf(float(shape[0]), *shape[1:]) for shape in shapes],
+        "table": {"size": (2 * top.size).tolist(), "position": [*TABLE_CENTRE, float(top.pos[2])]},
+        "drives": _drives(model, p),
+        "friction": _friction(model, p),
+        "render": list(groups),
+        "rig": _rig(config.rig),
+        "cameras": _camera_poses(config.rig, model, p) if groups else [[]] * len(p["mass"]),
+        "looks": _looks(model, p),
+    }
+
+
+def _drives(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
+    """PhysX's drive damps the joint with what MuJoCo splits into the servo's kv and the joint's own damping."""
+    joints = len(JOINTS)
+    gain = np.concatenate([np.repeat(p["arm_gain"][:, None], 7, 1), np.repeat(p["hand_gain"][:, None], 16, 1)], 1)
+    stiffness, damping = model.actuator_gainprm[:joints, 0] * gain, -model.actuator_biasprm[:joints, 2] * gain
+    return {
+        "stiffness": stiffness.tolist(),
+        "damping": (damping + model.dof_damping[:joints]).tolist(),
+        "armature": model.dof_armature[:joints].tolist(),
+        "effort": list(TORQUE_LIMIT),
+        "velocity": list(VELOCITY_LIMIT),
+    }
+
+
+def _friction(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Sliding friction of every link's shape, of the table and of each object. PhysX takes the mean of two, MuJoCo the
+    larger one."""
+    robot = {}
+    for name in HAND_LINKS:
+        body = model.body(name)
+        if body.geomnum[0]:
+            robot[name] = float(model.geom_friction[int(body.geomadr[0]), 0])
+    return {"robot": robot, "table": float(model.geom("floor").friction[0]), "objects": p["friction"].tolist()}
+
+
+def _rig(rig: CameraRig) -> dict[str, Any]:
+    wide = 2 * math.atan(math.tan(math.radians(rig.fov_y) / 2) * rig.width / rig.height)
+    return {"mount": rig.mount, "height": rig.height, "width": rig.width, "horizontal_fov": math.degrees(wide)}
+
+
+def _camera_poses(rig: CameraRig, model: mujoco.MjModel, p: dict[str, np.ndarray]) -> list[list[list[float]]]:
+    """For each world and eye: position, then quaternion x y z w, of Isaac Gym's camera in the mount's frame."""
+    poses = []
+    columns = (p[name] for name in ("camera_shift", "camera_turn", "eye_shift", "eye_turn"))
+    for shift, turn, eye_shifts, eye_turns in zip(*columns, strict=True):
+        pair = []
+        for eye, camera in enumerate(scene_ids(model).cameras):
+            own = Rotation.from_quat(model.cam_quat[camera], scalar_first=True) * Rotation.from_rotvec(turn)
+            quat = (own * Rotation.from_rotvec(eye_turns[eye]) * Rotation.from_matrix(ISAAC_CAMERA)).as_quat()
+            pair.append([*(model.cam_pos[camera] + shift + eye_shifts[eye]).tolist(), *quat.tolist()])
+        poses.append(pair)
+    return poses
+
+
+def _looks(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Isaac Gym has one light for all worlds: the mean of theirs."""
+    ambient = float(model.vis.headlight.ambient[0] + model.light("lamp").ambient[0])
+    return {
+        "object": p["object_rgb"].tolist(),
+        "table": p["table_rgb"].tolist(),
+        "texture": p["table_texture"].tolist(),
+        "light": {
+            "intensity": [float(p["light_diffuse"].mean())] * 3,
+            "ambient": [ambient] * 3,
+            "direction": p["light_dir"].mean(0).tolist(),
+        },
+    }
+
+
+BOX, CAPSULE, CYLINDER = (int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for name in ("BOX", "CAPSULE", "CYLINDER"))
+UPRIGHT = (1.0, 0.0, 0.0, 0.0)
+
+
+def robot_urdf(model: mujoco.MjModel) -> str:
+    """Arm and hand with every link and joint under its own name; fixed at the link `base`. Lengths m, masses kg."""
+    robot = Element("robot", name="handsight")
+    for body in range(model.body("base").id, model.body("object").id):
+        link = _add_link(robot, model.body(body).name, model.body_mass[body], model.body_ipos[body],
+                         model.body_iquat[body], model.body_inertia[body])  # fmt: skip
+        for geom in range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]):
+            collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
+            shape = int(model.geom_type[geom]), model.geom_size[geom]
+            _add_shape(link, shape, model.geom_pos[geom], model.geom_quat[geom], model.geom_rgba[geom], collides)
+        if model.body(body).name != "base":
+            _add_joint(robot, model, body)
+    return _text(robot)
+
+
+def object_urdf(mass: float, com: np.ndarray, inertia: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> str:
+    """One world's object.
+
+    Args:
+        mass: kg.
+        com: (3,) m, centre of mass in the object's frame.
+        inertia: (3,) kg m^2, principal moments about it.
+        sizes: (G, 3) m, of the geoms in `OBJECT_GEOMS`, MuJoCo's convention; those of `TINY` are left out.
+        places: (G, 3) m.
+    """
+    robot = Element("robot", name="object")
+    link = _add_link(robot, "object", mass, com, UPRIGHT, inertia)
+    for name, size, place in zip(OBJECT_GEOMS, sizes, places, strict=True):
+        if size[0] > TINY:
+            shape = CYLINDER if name.endswith("cylinder") else BOX
+            _add_shape(link, (shape, size), place, UPRIGHT, (1, 1, 1, 1), collides=True)
+    return _text(robot)
+
+
+def _add_link(
+    robot: Element, name: str, mass: float, com: np.ndarray, quat: Iterable[float], inertia: np.ndarray
+) -> Element:
+    link = SubElement(robot, "link", name=name)
+    inertial = SubElement(link, "inertial")
+    _add_origin(inertial, com, quat)
+    SubElement(inertial, "mass", value=_numbers([mass]))
+    moments = dict(zip(("ixx", "iyy", "izz"), (_numbers([value]) for value in inertia), strict=True))
+    SubElement(inertial, "inertia", moments | {"ixy": "0", "ixz": "0", "iyz": "0"})
+    return link
+
+
+def _add_shape(
+    link: Element, shape: tuple[int, np.ndarray], place: np.ndarray, quat: Iterable[float], rgba: Iterable[float],
+    collides: bool,
+) -> None:  # fmt: skip
+    """What is seen, and the same again for what collides; a capsule is seen with its two round ends."""
+    kind, size = shape
+    radius, length = _numbers(size[:1]), _numbers([2 * size[1]])
+    body: tuple[str, dict[str, str]] = ("cylinder", {"radius": radius, "length": length})
+    if kind == BOX:
+        body = ("box", {"size": _numbers(2 * size)})
+    parts = [("visual", place, body)] + [("collision", place, body)] * collides
+    if kind == CAPSULE:
+        axis = Rotation.from_quat(np.array(quat), scalar_first=True).apply([0.0, 0.0, size[1]])
+        parts += [("visual", place + end, ("sphere", {"radius": radius})) for end in (axis, -axis)]
+    for role, where, (tag, attributes) in parts:
+        element = SubElement(link, role)
+        _add_origin(element, where, quat)
+        SubElement(SubElement(element, "geometry"), tag, attributes)
+        if role == "visual":
+            name = "_".join(f"{round(255 * part):02x}" for part in rgba)
+            SubElement(SubElement(element, "material", name=name), "color", rgba=_numbers(rgba))
+
+
+def _add_joint(robot: Element, model: mujoco.MjModel, body: int) -> None:
+    moves = model.body_jntnum[body] == 1
+    name = model.body(body).name
+    joint = SubElement(robot, "joint", name=name, type="revolute" if moves else "fixed")
+    _add_origin(joint, model.body_pos[body], model.body_quat[body])
+    SubElement(joint, "parent", link=model.body(model.body_parentid[body]).name)
+    SubElement(joint, "child", link=name)
+    if moves:
+        index = int(model.body_jntadr[body])
+        low, high = model.jnt_range[index]
+        SubElement(joint, "axis", xyz=_numbers(model.jnt_axis[index]))
+        limits = {"lower": low, "upper": high, "effort": TORQUE_LIMIT[index], "velocity": VELOCITY_LIMIT[index]}
+        SubElement(joint, "limit", {key: _numbers([value]) for key, value in limits.items()})
+
+
+def _add_origin(element: Element, place: Iterable[float], quat: Iterable[float]) -> None:
+    """URDF turns by fixed-axis roll, pitch and yaw. quat: w x y z."""
+    turn = Rotation.from_quat(np.array(quat), scalar_first=True).as_euler("xyz", suppress_warnings=True)
+    SubElement(element, "origin", xyz=_numbers(place), rpy=_numbers(turn))
+
+
+def _numbers(values: Iterable[float]) -> str:
+    return " ".join(f"{float(value):.9g}" for value in values)
+
+
+def _text(robot: Element) -> str:
+    ElementTree.indent(robot)
+    return ElementTree.tostring(robot, encoding="unicode")

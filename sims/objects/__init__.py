@@ -1,0 +1,1 @@
+"""What is grasped: what a set of objects is, and those that are ours."""

@@ -1,0 +1,155 @@
+"""`Simulator`: what runs in a process of its own, beside the worlds that it owns."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tensordict import TensorDict
+from torch import Tensor
+
+from ..vec_env import ArraySpec, Step, VecEnv
+
+Maker = Callable[..., VecEnv]
+"""maker(num_envs=, world_offset=, device=) makes the worlds; it is sent to the simulator's process."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
+FLAGS = ("reward", "terminated", "truncated", "first", "valid")
+
+
+class Description(NamedTuple):
+    """What the learner must know of a simulator."""
+
+    pid: int
+    action_dim: int
+    control_dt: float
+    episode_steps: int
+    reset_kinds: tuple[str, ...]
+    kinds: tuple[str, ...]
+    obs_spec: dict[str, ArraySpec]
+    signature: dict[str, Any]
+
+
+class Packet(NamedTuple):
+    """One step of a simulator's n worlds on its way to the learner; arrays as in `Step`, images in their integers."""
+
+    obs: dict[str, Any]
+    """Arrays on the host or, where Ray carries tensors from device to device, tensors."""
+    flags: dict[str, NDArray]
+    """`FLAGS`, each (n,); empty for an observation that no step led to."""
+    log: dict[str, NDArray]
+    seconds: float
+    """That the simulator worked for it."""
+
+
+class Simulator:
+    """Its methods are called through Ray."""
+
+    def __init__(self) -> None:
+        _end_with_parent()
+        self._env: VecEnv | None = None
+        self._broken: Exception | None = None
+
+    @property
+    def env(self) -> VecEnv:
+        """The worlds, once they are built."""
+        if self._env is None:
+            raise self._broken or RuntimeError("build() comes first")
+        return self._env
+
+    def build(self, maker: Maker, num_envs: int, world_offset: int, device: str) -> Description:
+        """Make the worlds, apart from the constructor, so that what goes wrong arrives as it was raised."""
+        torch.set_num_threads(1)
+        try:
+            env = self._env = maker(num_envs=num_envs, world_offset=world_offset, device=device)
+        except Exception as error:
+            self._broken = error  # whatever is asked of it next fails for the same reason
+            raise
+        kinds = tuple(getattr(env, "kinds", ()))
+        return Description(
+            os.getpid(), env.action_dim, env.control_dt, env.episode_steps, tuple(env.reset_kinds), kinds,
+            dict(env.obs_spec), env.signature,
+        )  # fmt: skip
+
+    def warm_up(self, maker: Maker) -> None:
+        """Import all that worlds need, by making one."""
+        with suppress(Exception):  # an engine that has no worlds on the CPU: its imports are done all the same
+            maker(num_envs=1, world_offset=0, device="cpu").close()
+
+    def connect(self, transport: str, pair: str, timeout: float, patience: float) -> None:
+        """Join the learner in a process group of two."""
+        from .transports import join
+
+        join(transport, pair, timeout, patience)
+
+    def release(self) -> None:
+        """Drop the worlds."""
+        if self._env is not None:
+            self._env.close()
+        self._env = self._broken = None
+
+    def begin(self, seed: int, mix: Mapping[str, float] | None, stagger: bool) -> Packet:
+        """Open the first episodes."""
+        start = time.perf_counter()
+        if mix is not None:
+            self.env.set_reset_mix(mix)
+        obs = self.env.reset(seed)
+        if stagger:
+            self.env.stagger()
+        return self._packet(obs, None, start)
+
+    def step(self, action: NDArray[np.float32]) -> Packet:
+        """One control step. action (n, A)."""
+        start = time.perf_counter()
+        step = self.env.step(torch.from_numpy(action.copy()).to(self.env.device))
+        return self._packet(step.obs, step, start)
+
+    def step_direct(self, action: NDArray[np.float32]) -> Packet:
+        """The same, with the observations left as tensors where they are."""
+        start = time.perf_counter()
+        step = self.env.step(torch.from_numpy(action.copy()).to(self.env.device))
+        obs = {key: step.obs[key].contiguous() for key in self.env.obs_spec}
+        return self._packet({}, step, start)._replace(obs=obs)
+
+    def stagger(self) -> None:
+        """As `VecEnv.stagger`."""
+        self.env.stagger()
+
+    def set_reset_mix(self, mix: Mapping[str, float]) -> None:
+        """As `VecEnv.set_reset_mix`."""
+        self.env.set_reset_mix(mix)
+
+    def measure(self) -> dict[str, NDArray]:
+        """As `VecEnv.measure`."""
+        return _arrays(self.env.measure())
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `VecEnv.state_dict`."""
+        return self.env.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> Packet:
+        """As `VecEnv.load_state_dict`."""
+        return self._packet(self.env.load_state_dict(state), None, time.perf_counter())
+
+    def _packet(self, obs: Mapping[str, Tensor] | TensorDict, step: Step | None, start: float) -> Packet:
+        groups = _arrays({key: obs[key] for key in self.env.obs_spec if key in obs.keys()})  # noqa: SIM118
+        flags = {} if step is None else _arrays({name: getattr(step, name) for name in FLAGS})
+        log = {} if step is None else _arrays(step.log)
+        return Packet(groups, flags, log, time.perf_counter() - start)
+
+
+def _end_with_parent() -> None:
+    """When the learner dies, Ray does, and by this its simulators: at once, where an orderly end can take a minute."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray]:
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()}

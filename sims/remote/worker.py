@@ -1,0 +1,194 @@
+"""`Worker`: the learner's hold on one simulator; it notices death, silence and errors, and starts a successor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from numpy.typing import NDArray
+
+from ...errors import HandsightError
+from . import spares
+from .placement import Slot
+from .simulator import Description, Maker, Packet
+
+PAIRED = ("nccl", "gloo")
+"""Transports by `pair_transport`."""
+NEW_SEED = 1 << 40
+"""Added to the seed for each successor: it must not live through the same episodes again."""
+
+
+@dataclass(frozen=True)
+class RemoteConfig:
+    """How the learner deals with its simulators."""
+
+    address: str | None = None
+    """Of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
+    transport: Literal["object-store", "cuda-ipc", "nccl", "gloo"] = spares.OBJECT_STORE
+    """How observations travel: "object-store", through the hosts' shared memory; or by Ray Direct Transport from device
+    to device: "cuda-ipc" between GPUs of one host, "nccl" between GPUs of several, "gloo" between hosts without."""
+    double_buffer: bool = False
+    """Step the simulators in two halves, so that one simulates while the policy decides for the other."""
+    step_timeout: float = 4.0
+    """Seconds without an answer after which a simulator counts as hung; never less than five times its slowest step."""
+    build_timeout: float = 120.0
+    """Seconds for a process to start and build its worlds, in which kernels may have to be compiled."""
+    spares: int = 1
+    """Processes on this machine that wait, with nothing but their imports in memory, to take over from a failed one."""
+    max_failures: int = 5
+    """Failures in a row of one simulator, without a step between them, that stop the run."""
+
+    @property
+    def direct(self) -> bool:
+        """Whether Ray carries tensors from device to device."""
+        return self.transport != spares.OBJECT_STORE
+
+
+class SimulatorError(HandsightError):
+    """A simulator failed again and again; the message ends with its last traceback."""
+
+
+class Worker:
+    """One simulator, and the one that is on its way if it failed."""
+
+    def __init__(self, maker: Maker, slot: Slot, worlds: slice, world_offset: int, config: RemoteConfig) -> None:
+        """worlds: which rows of the learner's batch are this simulator's; world_offset: global index of row 0."""
+        self.maker, self.slot, self.worlds, self.config = maker, slot, worlds, config
+        self.num_envs, self.world_offset = worlds.stop - worlds.start, world_offset + worlds.start
+        self.failures, self.successors = 0, 0
+        self.slowest: float | None = None
+        """s: of what this incarnation has done; None before its first observation."""
+        self.description: Description | None = None
+        self.pending: Any = None
+        """Reference to the answer that is awaited: of a step, or of a successor's beginning."""
+        self.lost_at: float | None = None
+        """When the simulator failed whose successor is on its way; None if one is at work."""
+        self.asked_at = 0.0
+        self.pair: str | None = None
+        """Name of its process group with the learner, where the transport needs one."""
+        self._transport = transport_name(config.transport)
+        self._launch()
+
+    def _launch(self) -> None:
+        self.actor = spares.take(self.slot, self.config.transport)
+        self.built = self.actor.build.remote(self.maker, self.num_envs, self.world_offset, self.slot.device)
+        self.description, self.slowest = None, None
+
+    @property
+    def lost(self) -> bool:
+        """Whether a successor is on its way."""
+        return self.lost_at is not None
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a step."""
+        if self.slowest is None:
+            return self.config.build_timeout
+        return max(self.config.step_timeout, 5 * self.slowest)
+
+    def describe(self) -> Description:
+        """What it is, waiting for its worlds to be built."""
+        import ray
+        from ray.exceptions import GetTimeoutError
+
+        if self.description is None:
+            try:
+                self.description = ray.get(self.built, timeout=self.config.build_timeout)
+            except GetTimeoutError as late:
+                raise SimulatorError(
+                    f"the simulator on {self.slot} had no worlds after {self.config.build_timeout:.0f} s; asked for "
+                    f"{dict(self.slot.resources) or 'no resources'}, and Ray has {ray.available_resources()}"
+                ) from late
+            if self.config.transport in PAIRED:
+                from . import transports as pair_transport
+
+                timeout, patience = self.config.build_timeout, self.config.step_timeout
+                timeout = patience if self.lost else timeout  # the others wait for a successor
+                self.pair = pair_transport.connect(self.actor, self.config.transport, timeout, patience)
+        assert self.description is not None
+        return self.description
+
+    def ask_step(self, action: NDArray) -> None:
+        """Send actions (n, A)."""
+        self.asked_at = time.monotonic()
+        if self.config.direct:
+            self.pending = self.actor.step_direct.options(tensor_transport=self._transport).remote(action)
+        else:
+            self.pending = self.actor.step.remote(action)
+
+    def take(self, packet: Packet) -> None:
+        """It has answered."""
+        self.slowest = max(self.slowest or 0.0, packet.seconds)
+        if packet.flags:
+            self.failures = 0
+
+    def replace(self, error: BaseException, seed: int, mix: Mapping[str, float] | None, stagger: bool) -> None:
+        """Kill what is left of the simulator and begin a successor in other episodes, without waiting for it.
+
+        Raises:
+            SimulatorError: the last of too many failures in a row.
+        """
+        self.kill()
+        self.failures += 1
+        self.successors += 1
+        self.lost_at = self.lost_at or time.monotonic()
+        if self.failures >= self.config.max_failures:
+            where = f"{self.slot.device}, worlds {self.world_offset} to {self.world_offset + self.num_envs - 1}"
+            raise SimulatorError(
+                f"the simulator on {where} failed {self.failures} times in a row; the last time:\n{error}"
+            ) from error
+        self._launch()
+        spares.prepare(self.config.spares, self.maker, self.config.transport)
+        self.asked_at = time.monotonic()
+        self.pending = self.actor.begin.remote(self.seed(seed), mix, stagger)
+
+    def seed(self, seed: int) -> int:
+        """The run's seed, changed for successors."""
+        return seed + self.successors * NEW_SEED
+
+    def begun(self) -> None:
+        """The successor has taken over."""
+        self.describe()
+        self.lost_at = None
+
+    def retire(self) -> None:
+        """It is not needed any more."""
+        if self.lost or self.description is None:
+            self.kill()
+        else:
+            spares.give_back(self.slot, self.config.transport, self.actor)
+            self._part()
+
+    def kill(self) -> None:
+        """End the process, though it be stopped."""
+        spares.dismiss(self.actor)
+        if self.description and not self.slot.resources and not self.config.address:
+            with suppress(ProcessLookupError):
+                os.kill(self.description.pid, signal.SIGKILL)
+        self._part()
+
+    def _part(self) -> None:
+        if self.pair:
+            from . import transports as pair_transport
+
+            pair_transport.forget(self.pair)
+            self.pair = None
+
+
+def transport_name(transport: str) -> str:
+    """What Ray calls it; ours are made known to it."""
+    if transport == "cuda-ipc":
+        from . import cuda_ipc
+
+        cuda_ipc.register()
+        return cuda_ipc.NAME
+    if transport in PAIRED:
+        from . import transports as pair_transport
+
+        return pair_transport.register(transport)
+    return transport

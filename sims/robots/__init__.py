@@ -1,0 +1,1 @@
+"""The robots: what a robot is, and those that are ours."""

@@ -1,0 +1,1 @@
+"""What is to be done, and how it is observed, controlled, reset and rewarded."""

@@ -1,0 +1,104 @@
+"""The vectors that policies see: privileged `state`, and `proprio`, what the robot can feel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..cameras import CameraRig
+from ..engines.engine import BodyState
+from ..objects.primitives import KINDS
+from ..rotation import rotate_back
+from ..vec_env import ArraySpec
+from ..world_params import WorldParams
+from .control import ActionSpace, Controller
+
+PALM_CENTRE = (0.62, 0.0, 0.2)
+"""m: middle of the palm's workspace; positions are given relative to it."""
+
+
+def group_spec(group: str, space: ActionSpace, rig: CameraRig) -> ArraySpec:
+    """Shape, dtype and named parts of an observation group."""
+    match group:
+        case "state":
+            parts = {
+                "object_from_palm": 3, "object_from_grasp": 3, "object_rotation": 6, "object_velocity": 3,
+                "object_spin": 3, "object_size": 3, "object_kind": len(KINDS), "object_mass": 1,
+                "object_friction": 1, "object_lift": 1, "touch": 5, "tip_from_object": 12,
+            }  # fmt: skip
+        case "proprio":
+            parts = {
+                "joint_position": 23, "joint_velocity": 23, "palm_position": 3, "palm_rotation": 6,
+                "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": len(space.synergies),
+                "last_action": space.dim,
+            }  # fmt: skip
+        case "calibration":
+            parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
+        case "depth":
+            return ArraySpec((1, rig.height, rig.width), torch.int16)
+        case _:
+            return ArraySpec((2, 3, rig.height, rig.width), torch.uint8)
+    return ArraySpec((sum(parts.values()),), torch.float32, parts)
+
+
+class Observer:
+    """Builds the flat observation groups. Frames: positions in the palm frame unless said, so that what the hand should
+    do about an object looks the same wherever it stands."""
+
+    def __init__(self, controller: Controller, joint_range: Tensor, rig: CameraRig) -> None:
+        """joint_range (23, 2) rad."""
+        self._controller, self._rig = controller, rig
+        self._centre = torch.tensor(PALM_CENTRE, device=joint_range.device)
+        self._kinds = torch.arange(len(KINDS), device=joint_range.device)
+        self._right = torch.tensor(rig.right, device=joint_range.device)
+        self._middle = joint_range.mean(1)
+        self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
+
+    def state(self, body: BodyState, params: WorldParams) -> Tensor:
+        """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
+        away = body.object_pos - body.palm_pos
+        relative = rotate_back(body.palm_rot, body.object_rot.transpose(1, 2)).transpose(1, 2)
+        kinds = (params.kind[:, None] == self._kinds).float()
+        tips = rotate_back(body.palm_rot, body.tip_pos - body.object_pos[:, None])
+        return torch.cat(
+            [
+                rotate_back(body.palm_rot, away),
+                rotate_back(body.palm_rot, body.object_pos - body.grasp_pos),
+                relative[:, :, :2].transpose(1, 2).flatten(1),
+                rotate_back(body.palm_rot, body.object_linvel),
+                body.object_angvel,
+                params.size,
+                kinds,
+                params.mass[:, None] * 10.0,
+                params.friction[:, None],
+                (body.object_pos[:, 2] - params.size[:, 2])[:, None],
+                body.touch.float(),
+                tips.flatten(1),
+            ],
+            1,
+        )
+
+    def calibration(self, params: WorldParams) -> Tensor:
+        """(N, 13) float32: by how much this world's cameras differ from the rig's drawing, as a calibration would tell:
+        m in the mount's frame, rad in the camera's, m, rad of the left and the right eye."""
+        apart = ((params.eye_shift[:, 1] - params.eye_shift[:, 0]) * self._right).sum(1, keepdim=True)
+        return torch.cat([params.camera_shift, params.camera_turn, apart, params.eye_turn.flatten(1)], dim=1)
+
+    def proprio(self, body: BodyState, action: Tensor) -> Tensor:
+        """(N, P) float32, parts as in its spec: joints scaled to [-1, 1] by their range, rad/s, m in the world frame
+        relative to `PALM_CENTRE`, m in the palm frame (fingertips), rad (servo error of the fingers: touch)."""
+        tips = rotate_back(body.palm_rot, body.tip_pos - body.palm_pos[:, None])
+        return torch.cat(
+            [
+                (body.joint_pos - self._middle) / self._half_range,
+                body.joint_vel,
+                body.palm_pos - self._centre,
+                body.palm_rot[:, :, :2].transpose(1, 2).flatten(1),
+                self._controller.palm_target - body.palm_pos,
+                tips.flatten(1),
+                self._controller.hand_target - body.joint_pos[:, 7:],
+                self._controller.synergy,
+                action,
+            ],
+            1,
+        )

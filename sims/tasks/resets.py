@@ -1,0 +1,139 @@
+"""Where episodes begin: kinds of reset, and arm postures solved once for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..draws import Draws
+from ..robots.kuka_allegro import GRASP_SITE, HOME, OPEN_HAND
+
+TILT = 0.8
+"""rad: how far the fingers point below the horizontal when an episode begins, the palm facing the table."""
+CENTRE = (0.62, 0.0)
+"""m: middle of the region in which objects stand."""
+OBJECT_HEIGHT = 0.04
+"""m: height of the objects' middle that palm heights in `RESETS` are meant for."""
+
+
+@dataclass(frozen=True)
+class ResetKind:
+    """One way of beginning an episode."""
+
+    object_xy: tuple[float, float]
+    """m: largest offset of the object from `CENTRE`, or from under the grasp site when `beside_hand`."""
+    palm_xy: tuple[float, float]
+    """m: largest offset of the grasp site from `CENTRE`."""
+    palm_z: tuple[float, float]
+    """m: range of the palm's height."""
+    beside_hand: bool = False
+    """Whether the object stands below the hand rather than anywhere."""
+
+
+RESETS = {
+    "near": ResetKind((0.035, 0.04), (0.06, 0.12), (0.14, 0.20), beside_hand=True),
+    "easy": ResetKind((0.10, 0.15), (0.03, 0.05), (0.23, 0.29)),
+    "wide": ResetKind((0.10, 0.18), (0.08, 0.15), (0.15, 0.29)),
+}
+POSTURES = 256
+"""Arm postures solved per kind of reset; drawing one costs nothing."""
+
+
+class PostureBank:
+    """Solved arm postures for every kind of reset, the same in every process."""
+
+    def __init__(self, model: mujoco.MjModel, device: torch.device) -> None:
+        rng = np.random.default_rng(0)
+        arms, grasps = [], []
+        for kind in RESETS.values():
+            palm = _palm_targets(kind, rng)
+            arms.append(_solve_arm(model, palm))
+            grasps.append(palm + _grasp_offset())
+        self.joint_pos = torch.tensor(np.stack(arms), dtype=torch.float32, device=device)
+        """(K, POSTURES, 7) rad."""
+        self.grasp_xy = torch.tensor(np.stack(grasps)[..., :2], dtype=torch.float32, device=device)
+        """(K, POSTURES, 2) m: the grasp site of each posture."""
+        kinds = list(RESETS.values())
+        self._spread = torch.tensor([kind.object_xy for kind in kinds], device=device)
+        self._beside = torch.tensor([kind.beside_hand for kind in kinds], device=device)
+        self._hand = torch.tensor(OPEN_HAND, device=device)
+        self._centre = torch.tensor(CENTRE, device=device)
+
+    def draw(self, draws: Draws, kind: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One beginning for each world.
+
+        Args:
+            draws: the episode's random numbers.
+            kind: (N,) int64, index into `RESETS`.
+            half_height: (N,) m, of the object.
+
+        Returns:
+            joint_pos (N, 23) rad, object_pos (N, 3) m, object_quat (N, 4).
+        """
+        posture = draws.integer("posture", POSTURES)
+        joint_pos = torch.cat([self.joint_pos[kind, posture], self._hand.expand(len(kind), 16)], 1)
+        around = torch.where(self._beside[kind, None], self.grasp_xy[kind, posture], self._centre)
+        xy = around + draws.uniform("object_xy", 2, -1.0, 1.0) * self._spread[kind]
+        yaw = draws.uniform("object_yaw", 1, -torch.pi, torch.pi)
+        zero = torch.zeros_like(yaw)
+        quat = torch.cat([torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], 1)
+        return joint_pos, torch.cat([xy, half_height[:, None] + 0.0005], 1), quat
+
+
+def _palm_rotation() -> np.ndarray:
+    """Palm frame to world when an episode begins: fingers forward and down by `TILT`, palm facing the table."""
+    c, s = np.cos(TILT), np.sin(TILT)
+    return np.array([[-s, 0, c], [0, 1, 0], [-c, 0, -s]])
+
+
+def _grasp_offset() -> np.ndarray:
+    return _palm_rotation() @ np.array(GRASP_SITE)
+
+
+def _palm_targets(kind: ResetKind, rng: np.random.Generator) -> np.ndarray:
+    xy = np.array(CENTRE) + rng.uniform(-1, 1, (POSTURES, 2)) * kind.palm_xy
+    return np.concatenate([xy - _grasp_offset()[:2], rng.uniform(*kind.palm_z, (POSTURES, 1))], 1)
+
+
+def _solve_arm(model: mujoco.MjModel, palm: np.ndarray) -> np.ndarray:
+    """Arm postures (P, 7) whose palm reaches the positions (P, 3) with the palm rotation, by damped least squares.
+
+    Raises:
+        RuntimeError: a posture misses by more than 5 mm or 0.02 rad: the reset region leaves the arm's reach.
+    """
+    data, body = mujoco.MjData(model), model.body("palm").id
+    goal, found = np.zeros(4), np.empty((len(palm), 7))
+    mujoco.mju_mat2Quat(goal, _palm_rotation().ravel())
+    for i, target in enumerate(palm):
+        data.qpos[:7] = HOME
+        for _ in range(60):
+            error = _reach_error(model, data, body, target, goal)
+            if np.abs(error).max() < 1e-4:
+                break
+            jacobian = np.zeros((6, model.nv))
+            mujoco.mj_jacBody(model, data, jacobian[:3], jacobian[3:], body)
+            arm = jacobian[:, :7]
+            pull = 0.1 * (np.array(HOME) - data.qpos[:7])
+            step = pull + arm.T @ np.linalg.solve(arm @ arm.T + 1e-4 * np.eye(6), error - arm @ pull)
+            limit = model.jnt_range[:7]
+            data.qpos[:7] = np.clip(data.qpos[:7] + np.clip(step, -0.4, 0.4), limit[:, 0], limit[:, 1])
+        if np.abs(error[:3]).max() > 5e-3 or np.abs(error[3:]).max() > 0.02:
+            raise RuntimeError(f"no arm posture for the palm at {target.round(3)} m (error {error.round(4)})")
+        found[i] = data.qpos[:7]
+    return found
+
+
+def _reach_error(
+    model: mujoco.MjModel, data: mujoco.MjData, body: int, target: np.ndarray, goal: np.ndarray
+) -> np.ndarray:
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_comPos(model, data)
+    inverse, difference, turn = np.zeros(4), np.zeros(4), np.zeros(3)
+    mujoco.mju_negQuat(inverse, data.xquat[body])
+    mujoco.mju_mulQuat(difference, goal, inverse)
+    mujoco.mju_quat2Vel(turn, difference, 1.0)
+    return np.concatenate([target - data.xpos[body], turn])

@@ -1,0 +1,51 @@
+"""What the draws of one episode decide about each world."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass
+class WorldParams:
+    """What the draws of one episode decide about each world. All (N, ...) float32 unless said."""
+
+    kind: Tensor
+    """(N,) int64: kind of object."""
+    size: Tensor
+    """(N, 3): half extents of the object's bounding box, m."""
+    geom_size: Tensor
+    """(N, G, 3): sizes of the object's geoms, MuJoCo's convention, m."""
+    geom_pos: Tensor
+    """(N, G, 3): their places in the object's frame, m."""
+    mass: Tensor
+    """(N,) kg."""
+    com: Tensor
+    """(N, 3): centre of mass in the object's frame, m."""
+    inertia: Tensor
+    """(N, 3): principal moments about the centre of mass along the object's axes, kg m^2."""
+    friction: Tensor
+    """(N,) sliding friction of the object."""
+    arm_gain: Tensor
+    """(N,) factor on arm kp and kv."""
+    hand_gain: Tensor
+    """(N,) factor on finger kp and kv."""
+    object_rgb: Tensor
+    """(N, 3) 0..1."""
+    table_rgb: Tensor
+    """(N, 3) 0..1."""
+    table_texture: Tensor
+    """(N,) int64."""
+    light_dir: Tensor
+    """(N, 3) unit vector, world frame."""
+    light_diffuse: Tensor
+    """(N,) 0..1."""
+    camera_shift: Tensor
+    """(N, 3) m, the pair moves as one."""
+    camera_turn: Tensor
+    """(N, 3) rad, small rotation vector of the pair in the camera frame."""
+    eye_shift: Tensor
+    """(N, 2, 3) m in the mount's frame, of each eye beside the pair's."""
+    eye_turn: Tensor
+    """(N, 2, 3) rad, small rotation vector of each eye in its own frame, after the pair's."""

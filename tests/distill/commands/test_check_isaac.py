@@ -1,0 +1,50 @@
+"""The report for owners of Isaac Gym: what it says of the stand-in, and that it finds what is wrong."""
+
+import numpy as np
+import pytest
+
+from handsight.distill.commands.check_isaac import check_isaac
+from handsight.distill.commands.cli import main
+from handsight.sims import CameraRig, EnvConfig, GraspConfig
+from handsight.sims.checker import ContractError
+from handsight.sims.isaacgym import model as isaac_spec
+from handsight.sims.isaacgym.engine import IsaacConfig
+from handsight.sims.scene import SceneConfig
+
+SMALL = ("--num-envs", "4", "--env.task.episode-steps", "4")
+
+
+def test_check_env_passes_under_python_38_and_says_that_it_was_the_stand_in(python38, capsys):
+    words = ["check-env", "--engine", "isaacgym", "--stand-in", "--isaac-python", python38, *SMALL]
+    assert main(words) == 0
+    report = capsys.readouterr().out
+    assert "STAND-IN: no Isaac Gym, no PhysX and no GPU took part" in report
+    assert "worker: python 3.8." in report
+    rows = [line.split(" | ") for line in report.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 15 and {row[1] for row in rows} == {"holds", "measured"}
+
+
+def config():
+    scene, task = SceneConfig(rig=CameraRig(height=16, width=16)), GraspConfig(episode_steps=2)
+    return EnvConfig(engine="isaacgym", scene=scene, task=task, isaac=IsaacConfig(stand_in=True))
+
+
+ELBOW_FIRST = ("arm_1", "arm_4", "arm_3", "arm_2", *isaac_spec.JOINTS[4:])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "broken"),
+    [("ISAAC_CAMERA", np.eye(3), "depth images"), ("JOINTS", ELBOW_FIRST, "positions of joints")],
+    ids=["camera frame", "joint order"],
+)
+def test_wrong_frames_and_orders_are_found(name, value, broken, monkeypatch, capsys):
+    monkeypatch.setattr(isaac_spec, name, value)
+    with pytest.raises(ContractError, match=f"checks are broken: .*{broken}"):
+        check_isaac(config(), ("state", "depth"), 2)
+    assert f"| {broken}" in capsys.readouterr().out
+
+
+def test_without_the_binary_the_check_says_what_is_missing(capsys, monkeypatch):
+    monkeypatch.delenv("HANDSIGHT_ISAAC_PYTHON", raising=False)
+    assert main(["check-env", "--engine=isaacgym"]) == 2
+    assert "engine 'isaacgym' needs the Python 3.8 that has isaacgym" in capsys.readouterr().err

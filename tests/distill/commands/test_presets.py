@@ -1,0 +1,206 @@
+"""A preset is a configuration: what it is, who chooses it, and that every option still changes it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from handsight.distill.commands import cli, demo, options, presets
+from handsight.distill.commands import options as words
+from handsight.distill.commands.options import WordError
+from handsight.distill.runs import checkpoint
+from handsight.distill.runs.policy_io import policy_tree, saved_worlds
+from handsight.distill.runs.run import Run
+from handsight.distill.training.student_config import StudentRunConfig
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.sims import EnvConfig
+from handsight.sims.vec_env import ArraySpec
+from handsight.teachers import ActorCritic, ActorCriticConfig
+
+PARTS = {"object_from_palm": 3, "object_size": 3}
+SPECS = {
+    "state": ArraySpec((6,), torch.float32, PARTS),
+    "proprio": ArraySpec((2,), torch.float32),
+    "depth": ArraySpec((1, 64, 64), torch.int16),
+}
+
+
+@pytest.fixture(params=["state", "depth"])
+def teacher(request, tmp_path):
+    """(sight, run folder) of a teacher with random weights, whose depth is 64 x 64."""
+    sight = request.param
+    config = ActorCriticConfig(actor_keys=(sight, "proprio"), hidden=(8,), depth_channels=(2,), depth_features=4)
+    policy = ActorCritic(config, SPECS, 3)
+    env = presets.teacher(sight, "gpu").env
+    described = {
+        name: {"shape": list(spec.shape), "dtype": str(spec.dtype)[6:], "parts": dict(spec.parts)}
+        for name, spec in SPECS.items()
+    }
+    run = Run.create(f"teacher-{sight}", EnvConfig(), tmp_path)
+    tree = policy_tree(policy, config, 3, {"task": "grasp", "obs": described}, env, policy.train_keys)
+    checkpoint.save(run.checkpoints / "best.ckpt", tree)
+    return sight, run.path
+
+
+def test_the_cpu_preset_is_what_it_was():
+    assert presets.teacher("state") == TeacherConfig.state()
+    assert presets.teacher("depth") == TeacherConfig.depth()
+
+
+def test_the_gpu_preset_has_the_promised_sizes():
+    state, depth = presets.teacher("state", "gpu"), presets.teacher("depth", "gpu")
+    assert (state.num_envs, state.precision, depth.precision) == (4096, "32-true", "bf16-mixed")
+    assert depth.num_envs >= 1024
+    assert (depth.env.scene.rig.height, depth.env.scene.rig.width) == (64, 64)
+    for config in (state, depth):
+        assert (config.env.engine, config.device) == ("mujoco_warp", "cuda:0")
+        assert config.policy.actor_keys == (config.sight, "proprio")
+
+
+def test_a_scene_keeps_the_presets_image_and_sees_as_far_as_its_cameras():
+    config = presets.teacher("depth", "gpu", {"--scene": "open"})
+    rig = config.env.scene.rig
+    assert (rig.mount, rig.width, rig.height) == ("world", 64, 64)
+    assert config.policy.depth_max_m == rig.depth_max == 1.1
+    assert config.env.engine == "mujoco_warp"
+
+
+def test_a_warm_started_teacher_has_defaults_of_its_own():
+    path = Path("zoo:state")
+    assert presets.teacher("depth", "cpu", warm_start=path) == TeacherConfig.warm_started(path)
+    default, _ = cli._default("depth", ["--warm-start", "zoo:state", "--preset", "cpu"])
+    assert default == TeacherConfig.warm_started(path)
+
+
+def test_larger_images_have_a_deeper_encoder():
+    wide = presets.teacher("depth", "gpu", {"--image": "160x120"})
+    assert (wide.env.scene.rig.width, wide.env.scene.rig.height) == (160, 120)
+    assert len(wide.policy.depth_channels) == 4
+    policy = ActorCritic(wide.policy, SPECS | {"depth": ArraySpec((1, 120, 160), torch.int16)}, 6)
+    last = policy.depth.project[0].in_features  # 120 x 160 halved four times: 8 x 10, of 32 channels
+    assert last == 32 * 8 * 10
+    assert presets.teacher("state", "gpu", {"--image": "160x120"}).policy == TeacherConfig.state().policy
+
+
+@pytest.mark.parametrize(
+    ("named", "device", "cuda", "found"),
+    [
+        ("cpu", "cuda:0", True, "cpu"),
+        ("gpu", "cpu", False, "gpu"),
+        (None, "cuda:1", False, "gpu"),
+        (None, "cpu", True, "cpu"),
+        (None, None, True, "gpu"),
+        (None, None, False, "cpu"),
+    ],
+)
+def test_the_device_decides_where_no_preset_is_named(monkeypatch, named, device, cuda, found):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    assert presets.choose(named, device) == found
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(WordError, match=r"unknown preset 'gpus' \(did you mean gpu\?\); available: cpu, gpu"):
+        presets.choose("gpus", None)
+
+
+def test_a_student_on_the_gpu_sees_sharply_unless_its_teacher_looks(teacher):
+    sight, path = teacher
+    config = presets.student("gpu", path)
+    rig = config.env.scene.rig
+    assert (rig.width, rig.height) == ((160, 120) if sight == "state" else (64, 64))
+    assert (config.student.backbone.name, config.env.engine) == ("resnet18", "mujoco_warp")
+    assert config.precision == "bf16-mixed"
+
+
+def test_on_a_cpu_a_student_lives_in_its_teachers_worlds(teacher):
+    _, path = teacher
+    assert presets.student("cpu", path) == StudentRunConfig(teacher=path)
+    changed = presets.student("cpu", path, chosen={"--image": "32x24"}).env.scene.rig
+    assert (changed.width, changed.height) == (32, 24)
+
+
+def test_options_change_what_the_preset_says(tmp_path):
+    line = ["--num-envs", "64", "--preset", "gpu", "--device", "cpu", "--ppo.epochs", "2", "--image", "32x32"]
+    default, rest = cli._default("depth", line)
+    config = options.parse_training(TeacherConfig, rest, "train-teacher depth", default).config
+    expected = presets.teacher("depth", "gpu", {"--image": "32x32"})
+    assert config == replace(expected, num_envs=64, device="cpu", ppo=replace(expected.ppo, epochs=2))
+
+
+def test_a_students_words_come_from_the_command_line(teacher):
+    _, path = teacher
+    default, rest = cli._default(None, ["--teacher", str(path), "--preset", "gpu", "--iterations", "3"])
+    config = options.parse_training(StudentRunConfig, rest, "train-student", default).config
+    assert config == replace(presets.student("gpu", path), iterations=3)
+
+
+def test_options_change_parts_of_the_teachers_worlds(teacher):
+    _, path = teacher
+    line = ["--teacher", str(path), "--env.task.randomization.baseline", "0.006", "--env.threads", "1"]
+    default, rest = cli._default(None, line)
+    env = options.parse_training(StudentRunConfig, rest, "train-student", default).config.env
+    worlds, _ = saved_worlds(path)
+    task = replace(worlds.task, randomization=replace(worlds.task.randomization, baseline=0.006))
+    assert env == replace(worlds, task=task, threads=1) != worlds
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_the_gpu_preset_without_a_gpu_says_what_to_do(capsys, tmp_path):
+    assert cli.main(["train-teacher", "state", "--preset", "gpu", "--runs", str(tmp_path)]) == 2
+    assert "device 'cuda:0' cannot be used here; available: cpu (preset `gpu` asks for" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_preset_is_one_message(capsys):
+    assert cli.main(["train-teacher", "state", "--preset", "tpu"]) == 2
+    assert "unknown preset 'tpu' (did you mean gpu?); available: cpu, gpu" in capsys.readouterr().err
+
+
+def test_words_are_taken_out_wherever_they_stand():
+    line = ["--num-envs", "8", "--preset", "gpu", "--seed", "1", "--image=64x48"]
+    assert words.take(line, ("--preset", "--image")) == (
+        {"--preset": "gpu", "--image": "64x48"},
+        ["--num-envs", "8", "--seed", "1"],
+    )
+
+
+@pytest.mark.parametrize("line", [["--preset"], ["--preset="], ["--preset", "--seed", "1"]])
+def test_a_word_needs_its_value(line):
+    with pytest.raises(WordError, match="--preset: expected a value"):
+        words.take(line, ("--preset",))
+
+
+def test_an_option_is_read_without_being_taken():
+    line = ["--learner=cuda:1", "--teacher", "runs/a"]
+    assert words.value_of(line, "--device", "--learner") == "cuda:1"
+    assert words.value_of(line, "--teacher") == "runs/a"
+    assert words.value_of(line, "--data") is None
+
+
+def test_an_image_is_width_by_height():
+    rig = words.change(EnvConfig(), {"--image": "160x120"}).scene.rig
+    assert (rig.height, rig.width) == (120, 160)
+
+
+@pytest.mark.parametrize("size", ["160", "160x", "x120", "axb", "64x64x3"])
+def test_a_size_that_is_none_is_refused(size):
+    with pytest.raises(WordError, match="expected WIDTHxHEIGHT in pixels"):
+        words.change(EnvConfig(), {"--image": size})
+
+
+def test_the_demo_on_two_cores_is_what_it_was():
+    config = demo.DemoConfig(seed=3)
+    state, depth = demo._state(config), demo._depth(config, Path("s"))
+    assert state == replace(TeacherConfig.state(), seed=3, iterations=160)
+    assert depth == replace(TeacherConfig.warm_started(Path("s")), seed=3)
+    assert demo._student(config, Path("d")) == StudentRunConfig(Path("d"), seed=3)
+
+
+def test_the_demo_on_a_gpu_lets_all_four_see_the_same(teacher):
+    _, path = teacher
+    config = demo.DemoConfig(preset="gpu", device="cpu", num_envs=8)
+    depth, student = demo._depth(config, path), demo._student(config, path)
+    assert depth.env.scene.rig == student.env.scene.rig
+    assert (depth.num_envs, student.num_envs, depth.device, student.device) == (8, 4, "cpu", "cpu")
+    assert demo._depth(demo.DemoConfig(preset="gpu"), path).num_envs == presets.teacher("depth", "gpu").num_envs

@@ -1,0 +1,124 @@
+"""Films: what the eyes saw, frozen after an episode's end, written as a video that plays."""
+
+import av
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from handsight.distill.report.film import (
+    DEPTH_RANGE,
+    colour_depth,
+    contact_sheet,
+    film_in,
+    make_film,
+    outline,
+    write_video,
+)
+
+from ..toy_env import Scripted, ToyConfig, ToyEnv
+
+EVERYTHING = ("state", "proprio", "depth", "stereo")
+
+
+def test_depth_colours_have_a_fixed_range_and_black_for_no_return():
+    near, far = (int(limit) for limit in DEPTH_RANGE)
+    colours = colour_depth(torch.tensor([[0, near, far, far + 500, near // 2]], dtype=torch.int16))[0].astype(int)
+    assert colours.shape == (5, 3)
+    assert (colours[0] == 0).all()
+    assert (colours[3] == colours[2]).all()
+    assert (colours[4] == colours[1]).all()
+    assert colours[1].sum() > colours[2].sum() > 0
+
+
+def test_film_shows_what_the_policy_was_given(toy_sims):
+    film = make_film(Scripted("state"), ToyConfig(), episodes=3, seed=7, reset_kind="near")
+    env = ToyEnv(EVERYTHING, 3)
+    env.set_reset_mix({"near": 1.0})
+    stereo = env.reset(7)["stereo"].numpy()
+    np.testing.assert_array_equal(film.images["left eye"][0], stereo[:, 0].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(film.images["right eye"][0], stereo[:, 1].transpose(0, 2, 3, 1))
+    assert film.success.shape == (ToyEnv.episode_steps + 1, 3)
+    assert film.over[-1].all()
+    assert film.success[-1].all()
+    assert film.caption(ToyEnv.episode_steps, 0) == f"reset 0   {film.kinds[0]}   step 8   success"
+
+
+def test_lost_world_stands_still():
+    film = film_in(ToyEnv(EVERYTHING, 2, diverge={(1, 3)}), Scripted("state"), seed=0)
+    assert film.lost.tolist() == [False, True]
+    assert film.over[:, 1].tolist() == [False] * 3 + [True] * 6
+    for pictures in film.images.values():
+        assert (pictures[2:, 1] == pictures[2, 1]).all()
+    assert film.caption(8, 1).endswith("step 3   lost")
+    assert not film.success[3:, 1].any()
+
+
+def test_episode_that_ended_early_stands_still():
+    film = film_in(ToyEnv(EVERYTHING, 8, end_on_success=True), Scripted("state"), seed=1)
+    ends = film.over.argmax(axis=0)
+    assert ends.min() < ends.max()
+    early = int(ends.argmin())
+    pictures = film.images["left eye"]
+    assert (pictures[ends[early] :, early] == pictures[ends[early], early]).all()
+    assert film.caption(len(film.over) - 1, early).endswith(f"step {ends[early]}   success")
+
+
+def test_overview_is_cut_square_and_shown_where_there_is_one(monkeypatch):
+    env = ToyEnv(EVERYTHING, 2)
+    assert "overview" not in film_in(env, Scripted("state"), seed=1).images
+    picture = np.arange(20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
+    monkeypatch.setattr(ToyEnv, "render_overview", lambda self, world: picture, raising=False)
+    film = film_in(env, Scripted("state"), seed=1)
+    assert film.images["overview"].shape == (9, 2, 20, 20, 3)
+    np.testing.assert_array_equal(film.images["overview"][0, 0], picture[:, 5:25])
+    assert "overview" not in film_in(env, Scripted("state"), seed=1, overview=False).images
+
+
+def test_video_plays_in_a_browser(tmp_path):
+    film = film_in(ToyEnv(EVERYTHING, 3), Scripted("stereo"), seed=1)
+    path = tmp_path / "videos" / "film.mp4"
+    write_video(path, film, title="toy student", tile=64)
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert stream.codec_context.name == "h264"
+    assert stream.codec_context.pix_fmt == "yuv420p"
+    assert len(pictures) == 9 + 5
+    assert pictures[0].shape[0] % 2 == pictures[0].shape[1] % 2 == 0
+    assert np.abs(pictures[0].astype(int) - pictures[8]).max() > 50
+
+
+def test_contact_sheet_goes_from_reset_to_the_end():
+    film = film_in(ToyEnv(EVERYTHING, 2), Scripted("state"), seed=1)
+    titles = [axis.get_title() for axis in contact_sheet(film, episode=1, moments=4).axes]
+    assert titles[0] == "step 0"
+    assert titles[3].startswith("step 8")
+
+
+def test_film_knows_the_objects_pixels():
+    env = ToyEnv(EVERYTHING, 2)
+    film = film_in(env, Scripted("state"), seed=1)
+    red = film.images["left eye"][..., 0] > 150
+    assert film.object_mask is not None and film.object_mask.any()
+    np.testing.assert_array_equal(film.object_mask, red)
+
+
+def test_film_of_one_world_is_the_one_among_many(toy_sims):
+    many = make_film(Scripted("state"), ToyConfig(), episodes=4, seed=7)
+    one = make_film(Scripted("state"), ToyConfig(), episodes=1, seed=7, world_offset=3)
+    np.testing.assert_array_equal(one.images["depth"][:, 0], many.images["depth"][:, 3])
+
+
+def test_outline_runs_around_the_object_and_along_the_border():
+    mask = np.zeros((3, 3), dtype=bool)
+    mask[0, 1] = True
+    axis = Figure().subplots()
+    outline(axis, mask)
+    (lines,) = axis.collections
+    ends = {tuple(sorted(map(tuple, segment.tolist()))) for segment in lines.get_segments()}
+    assert ends == {
+        ((0.5, -0.5), (1.5, -0.5)),
+        ((0.5, 0.5), (1.5, 0.5)),
+        ((0.5, -0.5), (0.5, 0.5)),
+        ((1.5, -0.5), (1.5, 0.5)),
+    }

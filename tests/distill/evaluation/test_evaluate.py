@@ -1,0 +1,243 @@
+"""Evaluation: exactly one episode per reset, paired between policies, lost episodes are failures."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from handsight.distill.commands.evaluate import summary_table
+from handsight.distill.evaluation.evaluate import evaluate, evaluate_in
+from handsight.distill.evaluation.evaluation import ARRAYS, Evaluation, row_means
+from handsight.distill.evaluation.phases import UNKNOWN
+from handsight.distill.evaluation.statistics import bootstrap, bootstrap_mean, t_interval, wilson
+from handsight.errors import HandsightError
+
+from ..toy_env import Counting, Scripted, ToyConfig, ToyEnv
+
+
+def toy(num_envs: int = 8, observe=("state", "proprio", "depth"), **options) -> ToyEnv:
+    return ToyEnv(observe, num_envs, **options)
+
+
+def test_each_reset_gives_exactly_one_episode_and_they_differ_between_rounds():
+    result = evaluate_in(toy(num_envs=8), Scripted("state"), episodes=20, seed=3)
+    assert len(result.length) == 20
+    assert (result.length == ToyEnv.episode_steps).all()
+    assert not np.array_equal(result.visible[:4, 0], result.visible[8:12, 0])
+
+
+def test_same_resets_for_every_policy():
+    seeing = evaluate_in(toy(observe=("proprio", "depth", "stereo")), Scripted("stereo"), episodes=24, seed=5)
+    knowing = evaluate_in(toy(), Scripted("state"), episodes=24, seed=5)
+    other = evaluate_in(toy(), Scripted("state"), episodes=24, seed=6)
+    np.testing.assert_array_equal(seeing.visible[:, 0], knowing.visible[:, 0])
+    np.testing.assert_array_equal(seeing.kind, knowing.kind)
+    assert not np.array_equal(other.visible[:, 0], knowing.visible[:, 0])
+    assert knowing.success_at_end.all()
+    assert seeing.success_at_end[seeing.in_view_at_reset].all()
+    assert not seeing.success_at_end.all()
+
+
+def test_lost_episode_is_a_failure_even_after_a_success():
+    whole = evaluate_in(toy(), Scripted("state"), episodes=8, seed=0)
+    lost = evaluate_in(toy(diverge={(2, ToyEnv.episode_steps)}), Scripted("state"), episodes=8, seed=0)
+    assert whole.success_once[2]
+    assert lost.aborted.tolist() == [i == 2 for i in range(8)]
+    assert not lost.success_once[2]
+    assert not lost.success_at_end[2]
+    assert lost.length[2] == ToyEnv.episode_steps - 1
+    assert np.isnan(lost.visible[2, ToyEnv.episode_steps])
+    others = [i != 2 for i in range(8)]
+    np.testing.assert_array_equal(lost.episode_return[others], whole.episode_return[others])
+
+
+def test_episode_that_never_ends_is_lost():
+    class Endless(ToyEnv):
+        def step(self, action):
+            step = super().step(action)
+            if int(self.clock[1]) == self.episode_steps:
+                step.truncated[1] = self.over[1] = False
+            return step
+
+    result = evaluate_in(Endless(("state", "proprio", "depth"), 4), Scripted("state"), episodes=4)
+    assert result.aborted.tolist() == [False, True, False, False]
+    assert not result.success_once[1]
+
+
+def test_second_episode_of_a_world_is_not_counted():
+    result = evaluate_in(toy(end_on_success=True), Scripted("state"), episodes=8, seed=1)
+    again = evaluate_in(toy(num_envs=8), Scripted("state"), episodes=8, seed=1)
+    first_success = result.length
+    assert result.success_at_end.all()
+    assert len(set(first_success.tolist())) > 1
+    assert np.isnan(result.visible[np.arange(8), first_success + 1][first_success < 8]).all()
+    assert (result.episode_return <= again.episode_return + 1e-6).all()
+
+
+def test_memory_is_zero_at_the_start_of_every_round():
+    policy = Counting()
+    evaluate_in(toy(num_envs=4), policy, episodes=8, seed=0)
+    steps = ToyEnv.episode_steps
+    assert len(policy.seen) == 2 * steps
+    for t, counts in enumerate(policy.seen):
+        assert (counts == t % steps).all()
+
+
+def test_policy_sees_only_what_it_reads_and_keeps_its_training_mode():
+    class Nosy(Scripted):
+        def forward(self, obs, hidden):
+            assert set(obs.keys()) == {"state", "proprio"}
+            assert not self.training
+            return super().forward(obs, hidden)
+
+    policy = Nosy("state").train()
+    evaluate_in(toy(), policy, episodes=8, seed=0)
+    assert policy.training
+
+
+def test_missing_group_is_named():
+    with pytest.raises(HandsightError, match=r"Scripted reads stereo, proprio.*available: state"):
+        evaluate_in(toy(observe=("state",)), Scripted("stereo"), episodes=8)
+
+
+def test_sampled_actions_differ_from_the_mean_but_repeat_with_the_seed():
+    runs = [
+        evaluate_in(toy(), Scripted("state", std=0.5), episodes=8, seed=2, deterministic=d)
+        for d in (True, False, False)
+    ]
+    assert not np.array_equal(runs[0].episode_return, runs[1].episode_return)
+    np.testing.assert_array_equal(runs[1].episode_return, runs[2].episode_return)
+
+
+def table(**changes) -> Evaluation:
+    nan = float("nan")
+    columns = {
+        "success_once": np.array([True, True, False, True]),
+        "success_at_end": np.array([True, False, False, True]),
+        "aborted": np.array([False, False, True, False]),
+        "episode_return": np.array([1.0, 2.0, 3.0, 6.0], np.float32),
+        "length": np.array([2, 2, 1, 2]),
+        "kind": np.array([0, 1, 1, 0]),
+        "reset_kind": np.array([0, 0, 0, 0]),
+        "visible": np.array([[0.1, 0.0, 0.2], [0.0, 0.0, 0.3], [0.0, 0.2, nan], [0.4, 0.4, 0.4]], np.float32),
+        "phase": np.full((4, 3), UNKNOWN, np.int8),
+    }
+    return Evaluation(**(columns | changes), object_kinds=("box", "cylinder"), reset_kinds=("wide",))
+
+
+def test_a_view_that_no_reset_has_is_a_dash_in_the_table():
+    shown = summary_table({"toy": table(visible=np.ones((4, 3), np.float32))})
+    in_view, out_of_view = (next(iter(shown.columns[i].cells)) for i in (2, 3))
+    assert in_view.startswith("0.500") and out_of_view == "-"
+
+
+def test_summary_agrees_with_hand_counts():
+    summary = table().summary()
+    assert summary["success_at_end"]["value"] == 0.5
+    assert summary["success_once"]["value"] == 0.75
+    assert summary["return"]["value"] == pytest.approx(3.0)
+    assert summary["aborted"] == 1
+    assert summary["by_object_kind"]["box"]["success_at_end"]["value"] == 1.0
+    assert summary["by_object_kind"]["cylinder"]["success_at_end"]["value"] == 0.0
+    assert summary["by_view_at_reset"]["in view"]["episodes"] == 2
+    assert summary["by_view_at_reset"]["out of view"]["success_once"]["value"] == 0.5
+    visibility = summary["visibility"]
+    assert visibility["steps_in_view"]["value"] == pytest.approx((2 / 3 + 1 / 3 + 1 / 2 + 1) / 4)
+    assert visibility["pixel_share"]["value"] == pytest.approx((0.1 + 0.1 + 0.1 + 0.4) / 4)
+    assert visibility["in_view_by_step"] == pytest.approx([2 / 4, 2 / 4, 3 / 3])
+    json.dumps(summary)
+
+
+def test_no_camera_means_no_visibility():
+    blind = table(visible=np.full((4, 3), np.nan, np.float32))
+    assert "visibility" not in blind.summary()
+    assert "by_view_at_reset" not in blind.summary()
+
+
+def test_saved_evaluation_comes_back(tmp_path):
+    saved = evaluate_in(toy(), Scripted("state"), episodes=8, seed=0)
+    saved.save(tmp_path)
+    loaded = Evaluation.load(tmp_path)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(saved, name))
+    assert loaded.settings == saved.settings
+    assert loaded.object_kinds == ("box", "cylinder")
+    lines = (tmp_path / "episodes.csv").read_text().splitlines()
+    assert len(lines) == 9
+    assert lines[0].startswith("reset,success_once,success_at_end,aborted")
+    assert json.loads((tmp_path / "evaluation.json").read_text())["summary"]["episodes"] == 8
+
+
+def test_evaluate_adds_a_camera_for_visibility_and_sets_the_reset_kind(toy_sims):
+    result = evaluate(Scripted("state"), ToyConfig(), episodes=8, num_envs=4, reset_kind="wide")
+    assert set(toy_sims[0].obs_spec) == {"state", "proprio", "depth"}
+    assert result.seen
+    assert (result.reset_kind == 1).all()
+    assert result.settings["env"] == {"task": "toy"}
+    assert result.settings["reset_kind"] == "wide"
+    assert summary_table({"toy": result}).row_count == 1
+
+
+def test_wilson_interval_of_eight_of_ten():
+    # Wilson 1927 with z = 1.96: centre (0.8 + z^2/20) / (1 + z^2/10), half-width z/(1 + z^2/10) sqrt(.016 + z^2/400).
+    interval = wilson([True] * 8 + [False] * 2)
+    assert interval.value == 0.8
+    assert interval.low == pytest.approx(0.4902, abs=1e-4)
+    assert interval.high == pytest.approx(0.9433, abs=1e-4)
+    assert wilson([True] * 5).high == 1.0
+
+
+def test_bootstrap_interval_of_a_mean_is_near_the_normal_one():
+    values = np.random.default_rng(1).normal(2.0, 1.0, 400)
+    interval = bootstrap_mean(values)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+    assert bootstrap_mean(values) == interval
+
+
+def test_bootstrap_resamples_paired_columns_together():
+    a = np.arange(50.0)
+    interval = bootstrap(50, lambda i: (a[i] + 1.0 - a[i]).mean(axis=-1))
+    assert (interval.low, interval.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "half"),
+    [
+        ([1.0, 2.0, 3.0], 2.0, 4.30265 / np.sqrt(3)),  # standard error 1/sqrt(3), t(0.975, 2) = 4.30265
+        ([1.0, 2.0], 1.5, 12.7062 / 2),  # standard error 1/2, t(0.975, 1) = 12.7062
+    ],
+)
+def test_t_interval_over_seeds(values, mean, half):
+    interval = t_interval(values)
+    assert interval.value == mean
+    assert (interval.low, interval.high) == pytest.approx((mean - half, mean + half), abs=1e-4)
+
+
+def test_one_seed_has_no_t_interval():
+    assert np.isnan(t_interval([1.0]).low)
+    assert np.isnan(t_interval([1.0]).high)
+
+
+def test_two_episodes_have_a_bootstrap_interval_and_one_has_none():
+    assert str(bootstrap_mean([0.0, 1.0])) == "0.500 [0.000, 1.000]"
+    assert str(bootstrap_mean([1.0])) == "1.000 [nan, nan]"
+
+
+def test_row_means_leave_out_what_was_not_measured():
+    values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
+    means = row_means(values)
+    assert means[0] == 2.0
+    assert np.isnan(means[1])
+    assert torch.tensor(means).shape == (2,)
+
+
+def test_mistakes_are_named(toy_sims):
+    with pytest.raises(HandsightError, match=r"unknown reset_kind 'steep'; available: near, wide"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=4, reset_kind="steep")
+    with pytest.raises(HandsightError, match="at least one episode, found episodes=0"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=0, num_envs=4)
+    with pytest.raises(HandsightError, match="at least one world, found num_envs=0"):
+        evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=0)

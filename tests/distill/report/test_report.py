@@ -1,0 +1,122 @@
+"""The report: complete, self-contained, honest about what it does not show."""
+
+import re
+
+import matplotlib
+import pytest
+
+from handsight.distill.evaluation.statistics import Interval
+from handsight.distill.report import report
+from handsight.distill.report.comparison import Comparison
+from handsight.distill.report.figures import COLOURS, colour, drawn, success_figure
+from handsight.distill.report.findings import headline, limits
+from handsight.distill.report.report import write_report
+
+from .. import synthetic
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    write_report(synthetic.comparison(), path)
+    names = {file.name for file in (path.parent / "figures").iterdir()}
+    assert names == {f"{name}.svg" for name in ("success", "kinds", "unexplained", "learning", "visibility")}
+    return path.read_text()
+
+
+def test_page_asks_nobody_for_anything(page):
+    sources = re.findall(r'(?:src|href|srcset)\s*=\s*"([^"]{0,40})', page) + re.findall(r"url\(([^)]{0,40})", page)
+    assert sources
+    assert all(source.startswith("data:") for source in sources)
+    assert "<script" not in page
+    assert "@import" not in page
+
+
+def test_page_shows_every_policy_figure_and_gap(page):
+    for role in synthetic.SUCCESS:
+        assert role in page
+    assert page.count("data:image/svg+xml") == 5
+    for heading in ("The observability gap", "Learning", "Who looks", "What this does not show", "What was run"):
+        assert heading in page
+    assert "Over training seeds" not in page
+
+
+@pytest.fixture
+def words_only(monkeypatch):
+    """Drawing takes seconds, and some tests are about the text."""
+    monkeypatch.setattr(report, "draw", lambda comparison, films: {})
+
+
+def test_several_seeds_have_a_table_of_their_own(tmp_path, words_only):
+    text = write_report(synthetic.comparison(seeds=3), tmp_path / "report.html").read_text()
+    assert "Over training seeds" in text
+    assert "state → stereo (seed 2)" in text
+
+
+def test_page_of_teachers_alone_has_no_gap(tmp_path, words_only):
+    whole = synthetic.comparison()
+    teachers = Comparison(tuple(e for e in whole.entries if "teacher" in e.role), whole.settings)
+    text = write_report(teachers, tmp_path / "report.html").read_text()
+    assert "The observability gap" not in text
+    assert "state teacher policy succeeds in" in text
+
+
+def test_names_are_escaped(tmp_path, words_only):
+    whole = synthetic.comparison()
+    odd = Comparison(whole.entries, whole.settings, notes=("<script>alert(1)</script>",))
+    assert "<script>" not in write_report(odd, tmp_path / "report.html").read_text()
+
+
+def test_warm_start_is_named_and_called_no_end_to_end_result():
+    said = " ".join(limits(synthetic.comparison()))
+    assert "depth teacher did not learn from scratch" in said
+    assert "no end-to-end result" in said
+    several = " ".join(limits(synthetic.comparison(seeds=3)))
+    assert several.count("did not learn from scratch") == 1
+    assert "The 3 depth teachers with a warm start" in several
+
+
+def test_limits_name_seeds_pixels_simulation_and_missing_control():
+    said = " ".join(limits(synthetic.comparison()))
+    for words in ("one seed", "32 x 32 pixels", "simulation", "boxes and cylinders", "No control student", "invented"):
+        assert words in said
+    assert "3 training seeds" in " ".join(limits(synthetic.comparison(seeds=3)))
+
+
+def test_difference_within_its_interval_is_not_claimed(monkeypatch):
+    comparison = synthetic.comparison()
+    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(0.02, -0.01, 0.05))
+    assert "do not tell the two chains apart" in headline(comparison)[-1]
+    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(-0.05, -0.08, -0.02))
+    assert "The depth teacher's student loses 5.0 points [2.0, 8.0] more" in headline(comparison)[-1]
+
+
+def test_several_seeds_add_what_their_spread_says():
+    said = headline(synthetic.comparison(seeds=3))[-1]
+    assert re.search(
+        r"Over 3 training seeds Student's t gives [\d.-]+ points \[.*\], which (excludes|holds) zero\.", said
+    )
+    assert "Student's t" not in headline(synthetic.comparison())[-1]
+
+
+def test_headline_gives_each_students_success_and_loss():
+    comparison = synthetic.comparison()
+    first = headline(comparison)[0]
+    success = comparison.entry("state → stereo").evaluation.success_at_end.mean()
+    assert f"{100 * success:.1f}" in first
+    assert "loses" in first
+
+
+def test_role_has_one_colour_whatever_else_is_compared():
+    whole = synthetic.comparison()
+    some = Comparison(whole.entries[2:], whole.settings)
+    role = "depth → stereo, warm start"
+    assert colour(whole, role) == colour(some, role) == COLOURS[role]
+    assert colour(whole, "depth → stereo") == COLOURS["depth → stereo"] != COLOURS[role]
+    assert len(set(COLOURS.values())) == len(COLOURS)
+
+
+def test_drawing_leaves_matplotlib_as_it_was():
+    before = dict(matplotlib.rcParams)
+    drawn(lambda: success_figure(synthetic.comparison()))
+    assert dict(matplotlib.rcParams) == before

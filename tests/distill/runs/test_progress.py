@@ -1,0 +1,53 @@
+"""Progress: a bar for people, lines for logs."""
+
+import io
+import re
+
+from rich.console import Console
+
+from handsight.distill.runs import progress
+from handsight.distill.runs.progress import stage
+
+
+def test_log_gets_plain_lines_with_rate_and_time_left(monkeypatch):
+    clock = iter([0.0, 0.0, 4.0, 20.0, 20.0, 30.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with stage("depth teacher", 1000, console=Console(file=out, width=40)) as work:
+        work.advance(100)  # after 4 s: too early for a line
+        work.advance(300, success=0.5)  # after 20 s: 400 done, 20/s, 600 left
+    assert out.getvalue().splitlines() == [
+        "depth teacher: 0/1,000 steps",
+        "depth teacher: 400/1,000 steps, 20/s, 0:30 left, success 0.5",
+        "depth teacher: 400/1,000 steps, 13/s, 0:45 left, success 0.5",
+    ]
+
+
+def test_what_happened_stays_in_the_log_and_above_the_bar():
+    for terminal in (False, True):
+        out = io.StringIO()
+        with stage("teacher", 10, console=Console(file=out, force_terminal=terminal, width=160)) as work:
+            work.say("1 of the simulators failed")
+        lines = [line for line in out.getvalue().splitlines() if "1 of the simulators failed" in line]
+        assert len(lines) == 1
+
+
+def test_resumed_stage_counts_its_own_rate(monkeypatch):
+    clock = iter([0.0, 0.0, 10.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    out = io.StringIO()
+    with stage("student", 100, unit="batches", done=90, console=Console(file=out)) as work:
+        work._done += 5  # five in ten seconds
+    assert out.getvalue().splitlines()[-1] == "student: 95/100 batches, 0.50/s, 0:10 left"
+
+
+def test_terminal_gets_a_bar_with_figures_and_stages_may_nest():
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=160)
+    with stage("outer", 2, console=console) as outer, stage("inner", 10, unit="episodes") as inner:
+        inner.advance(10, success=0.875)
+        outer.advance(1)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", out.getvalue())
+    assert "outer" in text and "1/2" in text
+    assert "10/10" in text and "episodes/s" in text and "success 0.875" in text
+    assert progress._screen is None

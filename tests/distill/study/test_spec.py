@@ -1,0 +1,118 @@
+"""A study's file: what it means, what is refused, and with which words."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from handsight.distill.study.cells import Cell, cells_of
+from handsight.distill.study.spec import StudyConfig, StudyError, build, read_study
+from handsight.distill.training.student_config import StudentRunConfig
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.sims.scenes import SCENES
+
+STUDY = Path(__file__).resolve().parents[3] / "benchmarks" / "study" / "study.toml"
+BEST = Path("best.ckpt")
+WANTED = {
+    "wrist": {"state-to-stereo": 5, "depth-to-stereo": 5, "depth-teacher-scratch": 2},
+    "open": {"state-to-stereo": 2, "depth-to-stereo": 2},
+}
+"""The least that the study is to hold: cells and numbers of seeds."""
+
+
+def spec(**more) -> StudyConfig:
+    return build(StudyConfig, {"scenes": {"wrist": {"cells": {"state-to-stereo": 1}}}, **more})
+
+
+def test_cells_come_by_seed_after_what_they_need_and_those_from_scratch_last():
+    cells = cells_of("wrist", {"depth-scratch-to-stereo": 1, "depth-to-stereo": [3, 1], "matched-to-left": [1]})
+    assert [(cell.seed, cell.name) for cell in cells] == [
+        (1, "state-teacher"), (1, "depth-teacher"), (1, "depth-to-stereo"), (1, "matched-to-left"),
+        (3, "state-teacher"), (3, "depth-teacher"), (3, "depth-to-stereo"),
+        (0, "depth-teacher-scratch"), (0, "depth-scratch-to-stereo"),
+    ]  # fmt: skip
+
+
+def test_what_a_cell_is_made_of():
+    cell = Cell("wrist", 2, "depth-scratch-to-left")
+    assert (cell.teacher, cell.sight, cell.matched, cell.seen) == ("depth-teacher-scratch", "left", False, "left eye")
+    assert cell.key == "wrist/seed2/depth-scratch-to-left" and Cell.of(cell.key) == cell
+    matched = Cell("wrist", 2, "matched-to-stereo").settled("depth-teacher")
+    assert (matched.name, matched.teacher, matched.matched) == ("depth-matched-to-stereo", "depth-teacher", True)
+    assert Cell("wrist", 0, "state-to-control").seen == "state"
+
+
+def test_cells_train_what_the_commands_do_without_options():
+    study = spec()
+    configs = {name: study.config(Cell("wrist", 3, name), BEST) for name in ("state-teacher", "depth-teacher")}
+    assert configs["state-teacher"] == replace(TeacherConfig.state(), seed=3)
+    assert configs["depth-teacher"] == replace(TeacherConfig.warm_started(BEST), seed=3)
+    scratch = study.config(Cell("wrist", 3, "depth-teacher-scratch"))
+    assert scratch == replace(TeacherConfig.depth(), seed=3)
+    assert study.config(Cell("wrist", 3, "state-to-stereo"), BEST) == StudentRunConfig(BEST, seed=3)
+    control = study.config(Cell("wrist", 3, "state-to-control"), BEST, Path("driver"))
+    assert control == StudentRunConfig(BEST, seed=3, control=True, driver=Path("driver"))
+    stereo = study.config(Cell("wrist", 3, "state-to-stereo"), BEST, Path("driver"))
+    assert isinstance(stereo, StudentRunConfig) and stereo.driver is None
+    left = study.config(Cell("wrist", 3, "state-to-left"), BEST)
+    assert isinstance(left, StudentRunConfig) and left.student.sight == "left" and not left.control
+
+
+def test_tables_change_some_fields_and_leave_the_others():
+    changes = {"iterations": 7, "ppo": {"rate": {"minimum": 1e-5}}, "curriculum": {"start": {"near": 1.0}}}
+    config = spec(**{"state-teacher": changes}).config(Cell("wrist", 0, "state-teacher"))
+    base = TeacherConfig.state()
+    assert isinstance(config, TeacherConfig) and config.iterations == 7
+    assert config.ppo == replace(base.ppo, rate=replace(base.ppo.rate, minimum=1e-5))
+    assert config.curriculum == replace(base.curriculum, start={"near": 1.0})  # a mix is replaced as a whole
+
+
+def test_worlds_are_the_scenes_with_changes():
+    scenes = {"open": {"cells": {"state-teacher": 1}, "env": {"scene": {"rig": {"height": 16}}}}}
+    study = build(StudyConfig, {"scenes": scenes})
+    rig = SCENES["open"].scene.rig
+    assert study.env("open").scene.rig == replace(rig, height=16)
+    config = study.config(Cell("open", 0, "state-teacher"))
+    assert isinstance(config, TeacherConfig) and config.env == study.env("open")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("studnt = {}", r"studnt: unknown name 'studnt' \(did you mean student\?\)"),
+        ("student.dagger.gradient-stps = 3", r"student.dagger.gradient-stps: .*did you mean gradient_steps\?"),
+        ('student.iterations = "many"', r"student.iterations: Input should be a valid integer.*found 'many'"),
+        ("student.seed = 3", "student.seed is set by the study itself"),
+        ("student.iterations = 0", "expected iterations >= 1"),
+        ("jobs = 0", "expected jobs >= 1"),
+        ("evaluation.seed = 600_000", "matching.seed and evaluation.seed must differ"),
+        (
+            "scenes.wrist.cells.state-to-setreo = 1",
+            r"unknown cell 'state-to-setreo' \(did you mean state-to-stereo\?\)",
+        ),
+        ("scenes.wrist.cells.depth-to-stereo = -1", "expected a number of seeds or a list"),
+        ("scenes.wrst.cells.depth-to-stereo = 1", r"unknown scene 'wrst' \(did you mean wrist\?\)"),
+        ("scenes.wrist.cels = {}", r"scenes.wrist.cels: .*did you mean cells\?"),
+        ("jobs = ", "is not TOML"),
+    ],
+)
+def test_mistake_is_named_with_the_nearest_known_name(tmp_path, text, message):
+    path = tmp_path / "study.toml"
+    path.write_text(f"scenes.wrist.cells.state-to-stereo = 1\n{text}\n")
+    with pytest.raises(StudyError, match=rf"(?s)study .*study.toml.*{message}"):
+        read_study(path)
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"nowhere.toml: expected a TOML file"):
+        read_study(tmp_path / "nowhere.toml")
+
+
+def test_committed_study_is_the_one_that_was_asked_for():
+    study = read_study(STUDY)
+    asked = {scene: {name: [] for name in WANTED[scene]} for scene in WANTED}
+    for cell in study.cells:
+        if cell.name in asked.get(cell.scene, {}):
+            asked[cell.scene][cell.name].append(cell.seed)
+    assert {scene: {name: len(seeds) for name, seeds in names.items()} for scene, names in asked.items()} == WANTED
+    assert study.config(Cell("wrist", 1, "state-to-stereo"), BEST).iterations == 40

@@ -1,0 +1,235 @@
+"""The rules of DAgger: who drives, what is labelled, what the loss measures."""
+
+import math
+
+import pytest
+import torch
+
+from handsight.distill.evaluation.rollout import play
+from handsight.distill.training.dagger import (
+    DaggerConfig,
+    DistillModule,
+    TeacherShare,
+    collect,
+    divergence,
+    executed_error,
+)
+from handsight.students import AugmentConfig, StereoStudent, StudentConfig
+
+from ..toy_env import Counting, Scripted, ToyEnv
+
+WORLDS = 6
+
+
+class Recording(ToyEnv):
+    """Keeps the actions that it was given."""
+
+    def reset(self, seed):
+        self.actions = []
+        return super().reset(seed)
+
+    def step(self, action):
+        self.actions.append(action.clone())
+        return super().step(action)
+
+
+def scene(worlds: int = WORLDS, **changes) -> tuple[Recording, Scripted, StereoStudent]:
+    torch.manual_seed(0)
+    env = Recording(("state", "proprio", "stereo"), worlds, **changes)
+    return env, Scripted("state"), StereoStudent(StudentConfig(memory_size=16), env.obs_spec, env.action_dim)
+
+
+def beta(value: float) -> DaggerConfig:
+    return DaggerConfig(beta_start=value)
+
+
+def replayed(student: StereoStudent, columns: dict[str, torch.Tensor]) -> torch.Tensor:
+    obs = {key: columns[key] for key in student.obs_keys}
+    everything = torch.ones_like(columns["valid"])
+    return student.eval().sequence(obs, columns["first"], everything).mean.detach()
+
+
+def test_at_beta_one_the_worlds_feel_the_teacher_only():
+    env, teacher, student = scene()
+    columns, metrics = collect(env, teacher, student, beta(1.0), 0, seed=3)
+    assert torch.equal(torch.stack(env.actions), columns["mean"])
+    assert metrics["beta"] == 1 and "success_at_end" not in metrics and "imitation_error" not in metrics
+
+
+def test_at_beta_zero_the_worlds_feel_the_student_only():
+    env, teacher, student = scene()
+    columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)
+    torch.testing.assert_close(torch.stack(env.actions), replayed(student, columns), atol=1e-5, rtol=1e-4)
+    assert metrics["beta"] == 0 and 0 <= metrics["success_at_end"] <= 1
+
+
+def test_a_driver_drives_every_episode_with_its_own_memory_and_the_teacher_labels_it():
+    env, teacher, student = scene()
+    driver = Counting()
+    columns, metrics = collect(env, teacher, student, beta(1.0), 0, seed=3, driver=driver)
+    alone = Recording(("state", "proprio", "stereo"), WORLDS)
+    list(play(alone, Counting(), alone.reset(3)))
+    assert torch.equal(torch.stack(env.actions), torch.stack(alone.actions))
+    assert [int(seen[0]) for seen in driver.seen] == [*range(env.episode_steps)]
+    assert metrics["beta"] == 0 and not columns["by_teacher"].any()
+    own, labels = replayed(student, columns).clamp(-1, 1), columns["mean"].clamp(-1, 1)
+    missed, spread = (own - labels).square().sum(), (labels - labels.mean((0, 1))).square().sum()
+    assert metrics["imitation_error"] == pytest.approx(float(missed / spread), rel=1e-3)  # not the driver's
+
+
+def test_between_each_episode_has_one_driver_and_the_share_is_right():
+    share = TeacherShare(0.3, 4000, torch.Generator().manual_seed(0))
+    nobody, everybody = torch.zeros(4000, dtype=torch.bool), torch.ones(4000, dtype=torch.bool)
+    drives = share.next(everybody)
+    assert float(drives.float().mean()) == pytest.approx(0.3, abs=0.03)
+    assert torch.equal(share.next(nobody), drives)
+    some = torch.arange(4000) < 2000
+    again = share.next(some)
+    assert torch.equal(again[2000:], drives[2000:]) and not torch.equal(again[:2000], drives[:2000])
+
+
+def test_a_mixture_is_the_teacher_here_and_the_student_there():
+    env, teacher, student = scene(16)
+    columns, _ = collect(env, teacher, student, beta(0.5), 0, seed=1)
+    actions, own = torch.stack(env.actions), replayed(student, columns)
+    of_teacher = (actions == columns["mean"]).all(dim=2)
+    of_student = torch.isclose(actions, own, atol=1e-5).all(dim=2)
+    assert (of_teacher.all(dim=0) ^ of_student.all(dim=0)).all()
+    assert 0 < int(of_teacher[0].sum()) < 16
+
+
+def test_the_share_falls_to_zero_on_schedule():
+    config = DaggerConfig(beta_start=0.8, beta_iterations=4)
+    assert [config.beta(i) for i in range(6)] == pytest.approx([0.8, 0.6, 0.4, 0.2, 0.0, 0.0])
+    assert DaggerConfig(beta_iterations=0).beta(0) == 1.0 and DaggerConfig(beta_iterations=0).beta(1) == 0.0
+
+
+def test_every_visited_state_carries_the_teachers_answer_to_it():
+    env, teacher, student = scene()
+    columns, _ = collect(env, teacher, student, beta(0.0), 0, seed=3)
+    assert (
+        columns["stereo"].shape == (env.episode_steps, WORLDS, 2, 3, 16, 16) and columns["stereo"].dtype == torch.uint8
+    )
+    offset = columns["object"]
+    expected = torch.cat([(offset[..., :2] / 0.2).clamp(-1, 1), torch.ones_like(offset[..., :1])], dim=2)
+    torch.testing.assert_close(columns["mean"], expected)
+    assert (columns["std"] == 0.1).all() and columns["first"][0].all() and not columns["first"][1:].any()
+
+
+def test_both_memories_are_zeroed_where_an_episode_opens_and_rows_of_a_reset_do_not_count():
+    env, _, student = scene(end_on_success=True, diverge=[(0, 2)])
+    counting = Counting()
+    columns, metrics = collect(env, counting, student, beta(1.0), 0, seed=3)
+    counted, first, valid = torch.stack(counting.seen), columns["first"], columns["valid"]
+    assert first[1:].any() and metrics["diverged"] == 0  # of what the student drove
+    assert (counted[first] == 0).all() and (counted[~first] > 0).all()
+    assert torch.equal(valid[:-1], ~first[1:])  # the action of a row that does not count is followed by a new episode
+
+
+def test_an_aborted_episode_is_a_failure():
+    env, teacher, student = scene(1, diverge=[(0, 2)])
+    _, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)
+    assert metrics["diverged"] == 1 and metrics["success_at_end"] <= 0.5
+
+
+def test_imitation_error_is_the_unexplained_share_of_executed_actions():
+    env, teacher, student = scene(64)
+    columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)
+    label, own = columns["mean"].flatten(0, 1), replayed(student, columns).clamp(-1, 1).flatten(0, 1)
+    expected = (own - label).square().sum() / (label.var(dim=0, correction=0) * len(label)).sum()
+    assert metrics["imitation_error"] == pytest.approx(float(expected), rel=1e-3)
+
+
+def test_sampled_actions_are_spread_as_the_student_says():
+    env, teacher, student = scene(256)
+    config = DaggerConfig(beta_start=0.0, act="sample")
+    columns, _ = collect(env, teacher, student, config, 0, seed=3)
+    noise = torch.stack(env.actions) - replayed(student, columns)
+    assert noise.std() == pytest.approx(student.config.initial_std, rel=0.05)
+
+
+def test_a_rollout_depends_on_its_seed_alone():
+    one, again, other = (collect(*scene(), beta(0.5), 0, seed=seed)[0] for seed in (3, 3, 4))
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert not torch.equal(one["stereo"], other["stereo"])
+
+
+# mean, label, error: inside; label beyond the range; both beyond the same end; only the student beyond; opposite ends
+EXECUTED = [(0.5, 0.2, 0.3), (0.5, 1.7, -0.5), (1.4, 1.7, 0.0), (-3.0, -1.0, 0.0), (1.4, 0.9, 0.5), (1.4, -2.0, 2.4)]
+
+
+@pytest.mark.parametrize(("mean", "label", "error"), EXECUTED)
+def test_error_is_that_of_executed_actions_and_leads_back_into_the_range(mean, label, error):
+    value = torch.tensor([mean], requires_grad=True)
+    found = executed_error(value, torch.tensor([label]))
+    assert found.item() == pytest.approx(error)
+    found.sum().backward()
+    assert value.grad.item() == (0.0 if error == 0 else 1.0)
+
+
+def test_divergence_is_that_of_torch():
+    mean, label, std, label_std = (torch.rand(5, 3) + 0.1 for _ in range(4))
+    ours = divergence(mean - label, label_std, std)
+    normal = torch.distributions.Normal
+    theirs = torch.distributions.kl_divergence(normal(label, label_std), normal(mean, std)).sum(-1)
+    torch.testing.assert_close(ours, theirs)
+
+
+def batch_of(env, teacher, student) -> dict[str, torch.Tensor]:
+    return collect(env, teacher, student, beta(0.0), 0, seed=3)[0]
+
+
+def test_losses_by_hand():
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    output = student.sequence(batch, batch["first"], batch["valid"])
+    error = executed_error(output.mean, batch["mean"])
+    expected = {"sigma": (error / 0.1).square().mean(), "plain": error.square().mean()}
+    expected["nll"] = (math.log(0.3 / 0.1) + (0.01 + error.square()) / (2 * 0.09) - 0.5).sum(-1).mean()
+    for name, value in expected.items():
+        parts = DistillModule(student, DaggerConfig(loss=name), 1).losses(batch)
+        torch.testing.assert_close(parts["action"], value, rtol=1e-4, atol=1e-5)
+        missed = (output.object_position - batch["object"]) / 0.1
+        torch.testing.assert_close(parts["object"], missed.square().mean(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["sigma", "plain", "nll"])
+def test_what_does_not_count_changes_neither_loss_nor_gradient(loss):
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    batch["valid"][2, 1], batch["first"][3, 1] = False, True
+
+    def gradients() -> list[torch.Tensor]:
+        student.zero_grad()
+        sum(DistillModule(student.train(), DaggerConfig(loss=loss), 1).losses(batch).values()).backward()
+        return [p.grad.clone() for p in student.parameters() if p.grad is not None]
+
+    before = gradients()
+    for name in ("mean", "std", "object", "proprio"):
+        batch[name][2, 1] = torch.nan
+    batch["stereo"][2, 1] = 255 - batch["stereo"][2, 1]
+    assert all(torch.equal(one, other) for one, other in zip(before, gradients(), strict=True))
+    batch["mean"][1, 1] += 0.1
+    assert not all(torch.equal(one, other) for one, other in zip(before, gradients(), strict=True))
+
+
+@pytest.mark.parametrize("loss", ["sigma", "plain", "nll"])
+def test_the_spread_is_learnt_whatever_the_loss(loss):
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    sum(DistillModule(student, DaggerConfig(loss=loss), 1).losses(batch).values()).backward()
+    assert student.head.log_std.grad.abs().min() > 0
+
+
+def test_augmentation_reaches_the_student_in_training_only():
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    seen = []
+    student.backbone.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float()))
+    DistillModule(student, DaggerConfig(augment=AugmentConfig(noise=5.0)), 1).losses(batch)
+    DistillModule(student, DaggerConfig(), 1).losses(batch)
+    student({key: value[0] for key, value in batch.items()}, student.initial_hidden(WORLDS))
+    images = batch["stereo"].flatten(0, 2).float()
+    assert (
+        not torch.equal(seen[0], images) and torch.equal(seen[1], images) and torch.equal(seen[2], images[: 2 * WORLDS])
+    )

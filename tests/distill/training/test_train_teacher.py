@@ -1,0 +1,229 @@
+import dataclasses
+import os
+import signal
+import threading
+
+import pytest
+import torch
+
+from handsight.distill.runs import checkpoint
+from handsight.distill.runs.interrupt import Interrupted
+from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.runs.run import Run
+from handsight.distill.training import teacher_training, train_teacher
+from handsight.distill.training.curriculum import CurriculumConfig
+from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.distill.training.teacher_training import TeacherTraining
+from handsight.distill.training.warm_start import WarmStartConfig
+from handsight.errors import HandsightError
+from handsight.sims.scenes import SCENES
+from handsight.teachers import ActorCriticConfig, PPOConfig, RolloutStoppedError
+
+SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
+NEAR_TO_WIDE = CurriculumConfig(start={"near": 1.0}, goal={"wide": 1.0}, gate="near", low=0.1, high=0.5)
+
+
+def small(sight="state", **changes):
+    config = TeacherConfig(
+        sight=sight,
+        policy=dataclasses.replace(SMALL, actor_keys=(sight, "proprio")),
+        ppo=PPOConfig(epochs=2, minibatches=2),
+        curriculum=NEAR_TO_WIDE,
+        num_envs=8,
+        rollout_steps=5,
+        iterations=4,
+        checkpoint_every=2,
+        validate_every=2,
+        validation_episodes=8,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def final(run):
+    return checkpoint.load(run.checkpoints / "iteration_000004.ckpt")
+
+
+def same(one, other, where="tree"):
+    """Every leaf equal, tensors bit for bit."""
+    assert type(one) is type(other), where
+    if isinstance(one, dict):
+        assert list(one) == list(other), where
+        for key in one:
+            same(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), where
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            same(*pair, f"{where}[{i}]")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif hasattr(one, "tolist"):
+        assert one.tolist() == other.tolist(), where
+    else:
+        assert one == other, where
+
+
+LSTM = dataclasses.replace(SMALL, actor_keys=("depth", "proprio"), recurrent="lstm", auxiliary=("object_size",))
+
+
+@pytest.mark.parametrize("changes", [{}, {"sight": "depth", "policy": LSTM}], ids=["state", "recurrent depth"])
+def test_a_resumed_run_is_bit_exact(toy_sims, tmp_path, changes):
+    whole = train_teacher.train_teacher(small(**changes), run_root=tmp_path / "whole")
+    part = train_teacher.train_teacher(small(**changes), run_root=tmp_path / "part")
+    checkpoint.remove(part.checkpoints / "iteration_000004.ckpt")
+    torch.manual_seed(12345)
+    train_teacher.train_teacher(resume=part.path)
+    one, other = final(whole), final(part)
+    same({**one, "best": 0}, {**other, "best": 0})
+    steps = [[row["step"] for row in run.metrics()] for run in (whole, part)]
+    assert steps[0] == steps[1]
+
+
+def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
+    whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
+    rollouts, collect = [], teacher_training.collect
+
+    def interrupted(env, actor, buffer, obs, hidden, episodes, stop=lambda: False, version=0):
+        rollouts.append(env)
+        if len(rollouts) == 4:  # the first one is for the normalisers; this is the third iteration
+            step = env.step
+
+            def then_press(action):
+                os.kill(os.getpid(), signal.SIGINT)
+                return step(action)
+
+            env.step = then_press
+        return collect(env, actor, buffer, obs, hidden, episodes, stop, version)
+
+    monkeypatch.setattr(teacher_training, "collect", interrupted)
+    with pytest.raises(Interrupted):
+        train_teacher.train_teacher(small(), run_root=tmp_path / "part")
+    monkeypatch.undo()
+    path = next((tmp_path / "part").glob("*/*"))
+    assert checkpoint.latest(path / "checkpoints", train_teacher.PERIODIC).name == "iteration_000002.ckpt"
+    monkeypatch.setattr("handsight.sims.make", lambda *a, **k: toy_again(*a, **k))
+    train_teacher.train_teacher(resume=path)
+    same({**final(whole), "best": 0}, {**final(Run.open(path)), "best": 0})
+    assert threading.active_count() < 20
+
+
+def toy_again(config, observe, num_envs, world_offset=0, device="cpu"):
+    from ..toy_env import ToyEnv
+
+    return ToyEnv(observe, num_envs, world_offset)
+
+
+def test_a_run_holds_a_policy_that_acts_as_it_did(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small("depth"), run_root=tmp_path)
+    loaded = load_policy(run.checkpoints / "iteration_000004.ckpt")
+    assert loaded.policy.obs_keys == ("depth", "proprio")
+    assert set(loaded.signature["obs"]) == {"depth", "proprio"}
+    assert run.name == "teacher-depth"
+    assert final(run)["warm_started_from"] is None
+    assert (run.checkpoints / "best.ckpt").is_dir()
+
+
+def test_metrics_have_the_promised_names(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small(), run_root=tmp_path)
+    names = {name for row in run.metrics() for name, value in row.items() if value is not None}
+    promised = {"success_at_end", "success_once", "return", "length", "fps", "kl", "lr", "loss/policy", "loss/value"}
+    assert promised | {"reward/reach", "validation/success_at_end", "curriculum"} <= names
+    assert max(row["step"] for row in run.metrics()) == 4 * 8 * 5
+
+
+def test_the_curriculum_reaches_the_worlds(toy_sims, tmp_path):
+    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
+    assert training.env.mix == {"near": 1.0, "wide": 0.0}
+    training.curriculum.progress = 1.0
+    training.iterate()
+    assert training.env.mix == {"near": 0.0, "wide": 1.0}
+
+
+def test_normalisers_know_the_worlds_before_the_first_update(toy_sims, tmp_path):
+    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
+    assert training.policy.normalizers["state"].count > 0
+    assert training.iteration == 0
+
+
+def test_worlds_beyond_the_memory_budget_are_refused(toy_sims, tmp_path):
+    with pytest.raises(HandsightError, match=r"8 worlds x 5 steps .* worlds fit"):
+        train_teacher.train_teacher(small(memory_budget_gib=1e-6), run_root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sight_without_its_policy_is_refused():
+    with pytest.raises(HandsightError, match=r"start from TeacherConfig.depth\(\)"):
+        TeacherConfig(sight="depth")
+
+
+def test_the_presets_are_the_recipe():
+    state, depth = TeacherConfig.state(), TeacherConfig.depth()
+    assert (state.ppo.gamma, state.ppo.lam, state.num_envs, state.rollout_steps) == (0.985, 0.95, 256, 16)
+    assert (state.ppo.epochs, state.ppo.minibatches, state.ppo.clip, state.ppo.value_clip) == (4, 4, 0.2, 0.2)
+    assert (depth.ppo.epochs, depth.ppo.value_clip, depth.ppo.aux_warmup_iterations) == (3, None, 6)
+    assert depth.policy.critic_keys == ("state", "proprio")
+
+
+def test_a_warm_started_teacher_is_named_so_and_imitates_first(toy_sims, tmp_path):
+    expert = train_teacher.train_teacher(small(), run_root=tmp_path)
+    config = small("depth", warm_start=expert.path, warm=WarmStartConfig(iterations=2, gradient_steps=2, minibatch=16))
+    run = train_teacher.train_teacher(config, run_root=tmp_path)
+    assert run.name == run.meta["name"] == "teacher-depth-warm-started"
+    assert final(run)["warm_started_from"] == str(expert.path)
+    warm = [row.get("warm_start") for row in run.metrics() if row.get("fps")]
+    assert warm[:2] == [1.0, 1.0]
+    assert not any(warm[2:])
+
+
+def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
+    expert = train_teacher.train_teacher(small(), run_root=tmp_path)
+    warm = WarmStartConfig(iterations=3, beta_iterations=3, gradient_steps=12, minibatch=16)
+    config = small("depth", warm_start=expert.path, warm=warm)
+    whole = train_teacher.train_teacher(config, run_root=tmp_path / "whole")
+    part = Run.create("part", config, tmp_path)
+    training = TeacherTraining(config, part)
+    training.iterate()
+    training.iterate()
+    training.save()
+    assert len(list((part.path / "warm_start").glob("*.ckpt"))) == 2
+    train_teacher.train_teacher(resume=part.path)
+    same({**final(whole), "best": 0}, {**final(part), "best": 0})
+    assert not list((part.path / "warm_start").glob("*.ckpt"))  # PPO has no use for them
+
+
+def test_an_update_that_is_broken_off_leaves_no_trace(toy_sims, tmp_path):
+    whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
+    part = Run.create("part", small(), tmp_path)
+    training, asked = TeacherTraining(small(), part), []
+    training.iterate()
+    with pytest.raises(RolloutStoppedError):
+        training.iterate(lambda: asked.append(0) or len(asked) > 7)  # 5 steps, then 4 gradient steps
+    training.save()
+    assert [path.name for path in part.checkpoints.iterdir()] == ["iteration_000001.ckpt"]
+    train_teacher.train_teacher(resume=part.path)
+    same({**final(whole), "best": 0}, {**final(part), "best": 0})
+
+
+def test_mixed_precision_keeps_weights_and_decisions_in_full(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small("depth", precision="bf16-mixed", iterations=2), run_root=tmp_path)
+    weights = checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["policy"]["weights"]
+    assert all(value.dtype in (torch.float32, torch.float64) for value in weights.values())
+    assert all(value.isfinite().all() for value in weights.values())
+
+
+def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path):
+    config = small("depth", env=dataclasses.replace(SCENES["open"], threads=1))
+    with pytest.raises(
+        HandsightError, match=r"depth_max_m is 0.6 m, but the cameras of these worlds see as far as 1.1 m"
+    ):
+        train_teacher.train_teacher(config, run_root=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
+    failed, back = {"remote/replaced": 1.0}, {"remote/seconds_restart": 0.84}
+    first = "1 of the simulators failed, its worlds are missing and not learnt from"
+    assert train_teacher.losses(failed) == first
+    assert train_teacher.losses(back) == "a successor took over after 0.8 s"
+    assert train_teacher.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
+    meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
+    assert train_teacher.losses(meanwhile) == train_teacher.losses({}) == ""
