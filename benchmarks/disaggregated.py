@@ -35,7 +35,7 @@ from handsight.sims.remote.worker import RemoteConfig
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "disaggregated.json"
-TOYS = HERE.parent / "tests" / "sims"
+TOYS = HERE.parent / "tests" / "sims" / "remote"
 """The worlds of the tests, whose observations prove which actions led to them."""
 
 

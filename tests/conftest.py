@@ -61,7 +61,7 @@ def ray_cluster():
     """One Ray for all tests, whose processes find the toy worlds by name: its start takes seconds."""
     from handsight.sims.remote.cluster import start_ray, stop_ray
 
-    worlds = str(Path(__file__).parent / "sims")
+    worlds = str(Path(__file__).parent / "sims" / "remote")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(worlds)
         patch.setenv("PYTHONPATH", worlds, prepend=os.pathsep)

@@ -10,7 +10,7 @@ WRITER = """
     import json, os, random, signal, sys, time, warnings
     from pathlib import Path
     import torch
-    from handsight.distill import checkpoint
+    from handsight.distill.runs import checkpoint
 
     warnings.simplefilter("ignore")
     folder, kills = Path(sys.argv[1]), int(sys.argv[2])

@@ -25,8 +25,9 @@ RECORDER = """
     from toy_env import Scripted, ToyEnv
     from handsight import sims
     from handsight.datasets.shard import Shard, verify
-    from handsight.distill import checkpoint, record
-    from handsight.distill.policy_loading import LoadedPolicy
+    from handsight.distill.commands import record
+    from handsight.distill.runs import checkpoint
+    from handsight.distill.runs.policy_io import LoadedPolicy
     from handsight.sims import EnvConfig
 
     root, kills = Path(sys.argv[1]), int(sys.argv[2])

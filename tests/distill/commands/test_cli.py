@@ -76,7 +76,8 @@ def test_help_answers_at_once_and_names_every_command(capsys):
     assert cli.main(["--help"]) == cli.main([]) == 0
     shown = capsys.readouterr().out
     assert all(f"  {name} " in shown for name in cli.COMMANDS)
-    check = "import sys, handsight.distill.cli as c; c.main(['--help']); print({'torch', 'tyro'} & set(sys.modules))"
+    check = "import sys; from handsight.distill.commands.cli import main; main(['--help'])"
+    check += "; print({'torch', 'tyro'} & set(sys.modules))"
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"

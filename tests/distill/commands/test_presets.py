@@ -14,6 +14,7 @@ from handsight.distill.runs.policy_io import policy_tree, saved_worlds
 from handsight.distill.runs.run import Run
 from handsight.distill.training.student_config import StudentRunConfig
 from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.errors import HandsightError
 from handsight.sims import EnvConfig
 from handsight.sims.vec_env import ArraySpec
 from handsight.teachers import ActorCritic, ActorCriticConfig
@@ -185,7 +186,7 @@ def test_an_image_is_width_by_height():
 
 @pytest.mark.parametrize("size", ["160", "160x", "x120", "axb", "64x64x3"])
 def test_a_size_that_is_none_is_refused(size):
-    with pytest.raises(WordError, match="expected WIDTHxHEIGHT in pixels"):
+    with pytest.raises(HandsightError, match="expected WIDTHxHEIGHT in pixels"):
         words.change(EnvConfig(), {"--image": size})
 
 

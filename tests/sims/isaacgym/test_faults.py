@@ -151,7 +151,7 @@ def test_worker_never_outlives_a_killed_owner(stopped, tmp_path):
         import sys, time, types
         from pathlib import Path
         bare = sys.modules[{sims!r}] = types.ModuleType({sims!r})  # without its __init__, which imports torch
-        bare.__path__ = [{str(isaac.WORKER.parent)!r}]
+        bare.__path__ = [{str(isaac.WORKER.parents[1])!r}]
         from handsight.sims.isaacgym.process import WorkerProcess
         worker = WorkerProcess(sys.executable, Path({str(isaac.WORKER)!r}), {ARRAYS!r}, 60.0, True)
         print(worker.pid, flush=True)

@@ -11,7 +11,7 @@ import pytest
 
 from handsight.sims.remote.cluster import FOLDER, RayError, start_ray
 
-from ..process_tree import family_of
+from .process_tree import family_of
 
 LEARNER = """
 from chained_env import ChainedEnv
@@ -31,7 +31,7 @@ import sys
 import torch
 from chained_env import ChainedEnv, Ledger
 from handsight.sims.remote import RemoteVecEnv
-from handsight.sims.worker import RemoteConfig
+from handsight.sims.remote.worker import RemoteConfig
 env = RemoteVecEnv(ChainedEnv, "CPU=1*2", 8, RemoteConfig(address=sys.argv[1], step_timeout=60.0))
 ledger, action = Ledger(env.reset(0)), torch.zeros(8, 2)
 for _ in range(10):
@@ -52,7 +52,7 @@ def test_without_ray_the_command_that_installs_it_is_named(monkeypatch):
 def test_the_death_of_the_learner_leaves_nothing_behind():
     """kill -9: no process, no shared memory, and at the next start no file."""
     before = set(os.listdir("/dev/shm"))
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     learner = subprocess.Popen([sys.executable, "-c", LEARNER], stdout=subprocess.PIPE, text=True, env=environment)
     assert learner.stdout.readline() == "ready\n"
     shared = set(os.listdir("/dev/shm")) - before

@@ -15,7 +15,7 @@ from handsight.sims.remote import spares
 from handsight.sims.remote.remote_vec_env import RemoteVecEnv
 from handsight.sims.remote.worker import RemoteConfig, SimulatorError
 
-from ..process_tree import family_of
+from .process_tree import family_of
 
 GROUPS = ("state", "proprio", "depth")
 QUICK = RemoteConfig(step_timeout=1.0)
