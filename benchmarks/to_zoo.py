@@ -25,6 +25,7 @@ from handsight.distill.runs.policy_io import LoadedPolicy, find_checkpoint, load
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.runs.run import CONFIG, META, METRICS, Run
 from handsight.errors import HandsightError
+from handsight.files import read_json
 
 EVALUATION = "evaluation.json"
 MOST_ROWS = 100
@@ -89,7 +90,7 @@ def _write(folder: Path, loaded: LoadedPolicy, about: str, evaluation: dict[str,
     assert run is not None
     origin = tree.get("warm_started_from")
     kept = {key: tree[key] for key in POLICY_PARTS if key in tree} | {"warm_started_from": origin and _known(origin)}
-    config = json.loads((run.path / CONFIG).read_text())
+    config = read_json(run.path / CONFIG)
     if config["config"].get("warm_start"):
         config["config"]["warm_start"] = kept["warm_started_from"]
     checkpoint.save(folder / zoo.BEST, portable(kept))

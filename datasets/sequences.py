@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from .schema import ROW_FLAGS, DatasetError, Facts
 from .shard import SUFFIX, Shard, verify
 from .writer import write_shard
 
+TORCH = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
+"""Element types by name."""
 Columns = Mapping[str, Tensor]
 """Tensors by name, each (T, S, ...): T steps of S sequences."""
 
@@ -186,16 +189,29 @@ class SequenceBuffer:
         buffer.appended, buffer.evicted = index["appended"], index["evicted"]
         for entry in index["rollouts"]:
             file = {key: entry[key] for key in ("name", "bytes", "sha256")}
+            if Path(file["name"]).name != file["name"] or file["name"] == "..":
+                raise SequenceBufferError(f"{folder}: expected the name of a file in it, found {file['name']!r}")
             if verify(folder / file["name"])["sha256"] != file["sha256"]:
                 raise SequenceBufferError(f"{folder / file['name']} is not the shard that was written for this run")
             shard = Shard(folder / file["name"])
             form = shard.extra["form"]
+            if not 0 < (most := _nbytes(form)) <= capacity:
+                what = f"expected sequences of at most {capacity:,} bytes, found {most:,}, or none"
+                raise SequenceBufferError(f"{shard.path}: {what}")
             columns = read_sequences(shard, form, range(form["sequences"]))
             size = sum(column.nbytes for column in columns.values())
             buffer._make_room(size)
             buffer._rollouts.append(Rollout(entry["number"], form, size, columns, shard.extra["facts"], file))
             shard.close()
         return buffer
+
+
+def _nbytes(form: Mapping[str, Any]) -> int:
+    """Bytes that the columns of this form will take; 0 where one is of a type that there is not."""
+    kinds = form["columns"].values()
+    if not all(kind in TORCH for kind, _ in kinds):
+        return 0
+    return form["steps"] * form["sequences"] * sum(TORCH[kind].itemsize * math.prod(shape) for kind, shape in kinds)
 
 
 def prune(folder: Path, kept: Iterable[Mapping[str, Any]]) -> None:
@@ -215,7 +231,7 @@ def read_sequences(shard: Shard, form: Mapping[str, Any], chosen: Iterable[int])
     """Sequences of a rollout's shard, its episodes at the rows at which they were; zeros in rows that are not valid."""
     chosen = list(chosen)
     batch = {
-        name: torch.zeros(form["steps"], len(chosen), *shape, dtype=getattr(torch, kind))
+        name: torch.zeros(form["steps"], len(chosen), *shape, dtype=TORCH[kind])
         for name, (kind, shape) in form["columns"].items()
     }
     pieces: dict[int, list[tuple[str, dict[str, Any]]]] = {}

@@ -7,6 +7,7 @@ from typing import Literal
 
 from .engines.warp_config import WarpConfig
 from .isaacgym.engine import IsaacConfig
+from .machine import machine
 from .scene import SceneConfig
 from .tasks.grasp import GraspConfig
 
@@ -25,7 +26,7 @@ class EnvConfig:
     """Model, time step and camera rig."""
     task: GraspConfig = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
-    threads: int | None = None
+    threads: int | None = machine(None)
     """Threads of the CPU engine; None = all cores. Does not change results."""
     warp: WarpConfig = field(default_factory=WarpConfig)
     """Room for contacts and repeatability, for the engine `mujoco_warp`."""

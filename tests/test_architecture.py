@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BELOW = {
     "errors": set(),
+    "files": {"errors"},
     "sims": {"errors"},
     "policies": {"errors"},
     "teachers": {"errors", "sims", "policies"},
     "students": {"errors", "sims", "policies"},
-    "datasets": {"errors", "sims", "policies"},
-    "distill": {"errors", "sims", "policies", "teachers", "students", "datasets"},
+    "datasets": {"errors", "files", "sims", "policies"},
+    "distill": {"errors", "files", "sims", "policies", "teachers", "students", "datasets"},
 }
 """What each room may import, besides itself."""
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
@@ -36,7 +37,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_465
+PACKAGE_LINES = 23_964
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

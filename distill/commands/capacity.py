@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...errors import HandsightError
+from ...files import explained, read_json
 from ..report.figures import WIDTH
 from ..runs.progress import stage
 from ..runs.provenance import provenance
@@ -139,17 +140,19 @@ def _measure(args: CapacityArgs, base: FootprintConfig, advance: Any) -> dict[st
 
 def _read(file: Path) -> dict[str, list[Footprint]]:
     """The same, from an earlier run."""
-    measured = json.loads(file.read_text())["measured"]
-    return {mode: [Footprint(**one) for one in found] for mode, found in measured.items()}
+    with explained(file):
+        measured = read_json(file)["measured"]
+        return {mode: [Footprint(**one) for one in found] for mode, found in measured.items()}
 
 
 def _like(args: CapacityArgs, file: Path) -> CapacityArgs:
     """What was measured is what the table is for."""
     if not file.is_file():
         raise HandsightError(f"capacity: no measurements in {file}; expected a JSON file that an earlier --out wrote")
-    settings = json.loads(file.read_text())["settings"]
-    same = {name: settings[name] for name in ("sight", "height", "width", "device")}
-    return replace(args, samples=tuple(settings["samples"]), **same)
+    with explained(file):
+        settings = read_json(file)["settings"]
+        same = {name: settings[name] for name in ("sight", "height", "width", "device")}
+        return replace(args, samples=tuple(settings["samples"]), **same)
 
 
 def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footprint]) -> Costs:

@@ -120,10 +120,10 @@ def _run(words: list[str]) -> None:
         function(config)
         return
     sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)
-    resume = _resumed(rest)
+    resume, words_here = _resumed(rest)
     if resume is not None:
         _check_sight(resume, config_class, sight)
-        function(resume=resume)
+        function(_going_on(resume, config_class, words_here, f"handsight {name}"), resume=resume)
         return
     default, rest = _default(sight, rest)
     prog, about = " ".join(filter(None, ["handsight", name, sight])), _about(config_class, options.about_preset())
@@ -178,7 +178,7 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
     """Which teacher, and the words after it; a resumed run knows by itself."""
     if words and words[0] in SIGHTS:
         return words[0], words[1:]
-    if _resumed(words) is not None:
+    if _resumed(words)[0] is not None:
         return None, words
     if words and words[0] in ("-h", "--help"):
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
@@ -187,20 +187,37 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
     raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
 
 
-def _resumed(words: list[str]) -> Path | None:
-    """The run folder of `--resume RUN`, which stands alone."""
+def _resumed(words: list[str]) -> tuple[Path | None, list[str]]:
+    """The run folder of `--resume RUN`, and the words beside it."""
     option = next((word for word in words if word.partition("=")[0] == "--resume"), None)
     if option is None:
-        return None
+        return None, words
     joined = option.partition("=")[2]
     index = words.index(option)
     value = joined or next(iter(words[index + 1 :]), "")
     others = words[:index] + words[index + (1 if joined else 2) :]
     if not value or value.startswith("-"):
         raise UsageError("--resume: expected a run folder")
+    return Path(value), others
+
+
+def _going_on(resume: Path, config_class: type, words: list[str], prog: str) -> Any:
+    """A run's configuration with the settings of this machine: of the command line, and a GPU for worlds of a GPU."""
+    from ..runs.run import Run
+    from . import options, presets
+
+    config = presets.on_this_machine(Run.open(resume).config(config_class))
+    if getattr(config, "env", config) is None and any(map(options.of_worlds, words)):
+        config = presets.with_own_worlds(config)
+    others = options.not_of_machine(config, words)
     if others:
-        raise UsageError(f"--resume {value} goes on with that run's own configuration: found also {' '.join(others)}")
-    return Path(value)
+        raise UsageError(
+            f"--resume {resume} goes on with that run's own configuration: found also {' '.join(others)}; "
+            f"available: {', '.join(f'--{setting}' for setting in options.machine_settings(config))}"
+        )
+    config = options.parse(config_class, words, prog, config)
+    _check_device(config)
+    return config
 
 
 def _check_sight(resume: Path, config_class: type, sight: str | None) -> None:

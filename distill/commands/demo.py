@@ -8,11 +8,13 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
+from ...files import inside, read_json
+from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..runs.policy_io import BEST
 from ..runs.run import Run
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 class DemoConfig:
     """Train a state and a depth teacher, distil each into a stereo student, compare all four and write report.html."""
 
-    runs: Path = Path("runs")
+    runs: Path = field(default=Path("runs"), metadata=MACHINE)
     """Where the demo's folder goes."""
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
@@ -52,7 +54,7 @@ class DemoConfig:
     """DAgger rounds of each student."""
     preset: presets.PresetName = "cpu"
     """Engine and sizes: `cpu` for two cores, `gpu` for one GPU, where all four see 64 x 64 pixels."""
-    device: str | None = None
+    device: str | None = machine(None)
     """Where everything is computed; None: where the preset says."""
     num_envs: int | None = None
     """Worlds of a teacher, of which a student has half; None: as many as the preset says."""
@@ -60,8 +62,8 @@ class DemoConfig:
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
     """Film every policy."""
-    resume: Path | None = None
-    """Folder of an interrupted demo to go on with, under its own configuration."""
+    resume: Path | None = field(default=None, metadata=MACHINE)
+    """Folder of an interrupted demo to go on with, under its own configuration; `device` may be given anew."""
 
 
 def demo(config: DemoConfig) -> Path:
@@ -94,7 +96,7 @@ def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
     if config.resume is None:
         return Run.create("demo", config, config.runs), config
     run = Run.open(config.resume)
-    return run, replace(run.config(DemoConfig), resume=config.resume)
+    return run, run.resume(DemoConfig, config)
 
 
 def _pairs(state: Path, depth: Path) -> tuple[tuple[str, Path], tuple[str, Path]]:
@@ -135,15 +137,17 @@ class Stages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._file = folder / STAGES
-        self.done: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        self.done: dict[str, dict[str, Any]] = read_json(self._file) if self._file.is_file() else {}
+        for stage in self.done.values():
+            inside(folder, stage["path"])
 
     def teacher(self, name: str, config: TeacherConfig) -> Path:
         """Path of the trained teacher's best checkpoint."""
-        return self._train(name, lambda old, root: train_teacher(None if old else config, old, root)) / BEST
+        return self._train(name, lambda old, root: train_teacher(config, old, root)) / BEST
 
     def student(self, name: str, config: StudentRunConfig) -> Path:
         """Run folder of the distilled student."""
-        return self._train(name, lambda old, root: train_student(None if old else config, old, root)).parent
+        return self._train(name, lambda old, root: train_student(config, old, root)).parent
 
     def _train(self, name: str, train: Callable[[Path | None, Path], Run]) -> Path:
         """The checkpoints of the run of a stage, gone on with if an earlier session had begun it."""

@@ -18,16 +18,17 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDict
 
 from ... import sims
 from ...errors import HandsightError
+from ...files import explained
 from ...sims.env_config import EnvConfig
 from ...students.export import check_installed
 from ..evaluation.evaluate import HELD_OUT_SEED, set_reset_kind
+from ..runs import stored_config
 from ..runs.policy_io import check_signature
 from ..runs.progress import stage
 from ..runs.provenance import provenance
@@ -69,10 +70,11 @@ def deploy(args: DeployArgs) -> dict[str, Any]:
     check_installed()
     with PolicyProcess(args.model, args.threads) as policy:
         facts = policy.facts
-        config = TypeAdapter(EnvConfig).validate_python(facts["env_config"])
+        config = stored_config.read(EnvConfig, facts.get("env_config"), args.model, DeployError)
         env = sims.make(config, observe=set(facts["inputs"]), num_envs=1)
         try:
-            check_signature(facts["signature"], env.signature, where=str(args.model))
+            with explained(args.model, DeployError):
+                check_signature(facts["signature"], env.signature, where=str(args.model))
             set_reset_kind(env, args.reset_kind)
             period = 1 / args.rate if args.rate else env.control_dt
             loop = ControlLoop(env, policy, period)
@@ -109,7 +111,8 @@ class PolicyProcess:
         self.ready: dict[str, Any] = json.loads(line)
         self.facts: dict[str, Any] = self.ready["facts"]
         self.busy = False
-        self._reply = struct.calcsize("<d") + 4 * self.actions
+        with explained(model, DeployError):
+            self._reply = struct.calcsize("<d") + 4 * self.actions
 
     @property
     def actions(self) -> int:

@@ -13,7 +13,6 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from pydantic import TypeAdapter
 from rich.console import Console
 
 from ... import sims
@@ -21,6 +20,7 @@ from ...errors import HandsightError
 from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation.evaluate import HELD_OUT_SEED
+from ..runs import stored_config
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
 from ..runs.provenance import provenance
 from .onnx_policy import OnnxPolicy
@@ -66,11 +66,10 @@ def export(args: ExportArgs) -> Path:
 
 def write_onnx(loaded: LoadedPolicy, out: Path) -> None:
     """Export and write, whole or not at all."""
-    env_config = TypeAdapter(type(loaded.env_config)).dump_python(loaded.env_config, mode="json")
     facts: dict[str, Any] = {
         "signature": loaded.signature,
         "action_dim": _actions(loaded),
-        "env_config": env_config,
+        "env_config": stored_config.dump(loaded.env_config),
         "preprocessing": preprocessing(loaded.policy),
         "origin": {**origin_of(loaded), "git": provenance()["git"]},
     }

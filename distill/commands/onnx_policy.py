@@ -10,6 +10,7 @@ float32, and the seconds that it took as one float64.
 from __future__ import annotations
 
 import json
+import os
 import struct
 import sys
 import time
@@ -46,18 +47,25 @@ class OnnxPolicy:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # weights are in the file: there is no folder in which others could be looked up
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             self.facts: dict[str, Any] = json.loads(self.session.get_modelmeta().custom_metadata_map[METADATA])
         except Exception as error:  # onnxruntime has errors of its own for every kind of damage
             raise OnnxPolicyError(f"{path}: expected a policy from `handsight export`, found: {error}") from error
-        if (self.facts["format"], self.facts["version"]) != (FORMAT, VERSION):
-            found = f"{self.facts['format']} version {self.facts['version']}"
-            raise OnnxPolicyError(f"{path}: expected {FORMAT} version {VERSION}, found {found}")
-        self.inputs: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {
-            name: (tuple(form["shape"]), np.dtype(form["dtype"])) for name, form in self.facts["inputs"].items()
-        }
+        self.inputs = self._inputs(path)
         self.hidden: NDArray[np.float32] | None = None
+
+    def _inputs(self, path: Path | str) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each observation group, by the metadata."""
+        try:
+            if (self.facts["format"], self.facts["version"]) != (FORMAT, VERSION):
+                raise ValueError(f"{self.facts['format']} version {self.facts['version']}")
+            forms = self.facts["inputs"].items()
+            return {name: (tuple(form["shape"]), np.dtype(form["dtype"])) for name, form in forms}
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise OnnxPolicyError(f"{path}: expected {FORMAT} version {VERSION}, found {error}") from error
 
     def reset(self) -> None:
         """Forget: an episode opens in every world."""

@@ -11,6 +11,7 @@ import tyro
 
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
+from ...sims.machine import machine_settings
 from ...sims.scenes import with_image
 
 Config = TypeVar("Config")
@@ -28,7 +29,8 @@ class Training(Generic[Config]):
     runs: Path = Path("runs")
     """Where the run folder goes."""
     resume: Path | None = None
-    """Run folder to go on with, under its own configuration: allows no other option."""
+    """Run folder to go on with, under its own configuration. What it ran on is not saved: `--device`, `--sims`,
+    `--env.isaac.python` and the like are given again; no other option is allowed."""
 
 
 def parse(
@@ -65,6 +67,17 @@ def parse_training(
 def of_worlds(word: str) -> bool:
     """Whether an option changes a part of the worlds."""
     return _full([word])[0].startswith("--env.")
+
+
+def not_of_machine(config: Any, words: Sequence[str]) -> list[str]:
+    """The words that are neither options for `machine_settings` of the configuration nor values of such options."""
+    known = {f"--{name}".replace("_", "-") for name in machine_settings(config)} | {"--learner"}
+    left, taken = [], False
+    for word, full in zip(words, _full(words), strict=True):
+        if word.startswith("-"):
+            taken = full.partition("=")[0].replace("_", "-").replace(".no-", ".") in known
+        left += [] if taken else [word]
+    return left
 
 
 def _full(words: Sequence[str]) -> list[str]:

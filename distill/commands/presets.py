@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 
@@ -33,6 +33,7 @@ from . import options
 from .options import WordError
 
 PresetName = Literal["cpu", "gpu"]
+Config = TypeVar("Config")
 GPU = "cuda:0"
 DEPTH_IMAGE, STUDENT_IMAGE = "64x64", "160x120"
 LARGE_IMAGE = 96
@@ -127,6 +128,17 @@ def student(
         env = options.change(env, found)
     config = StudentRunConfig(teacher=teacher, data=data, env=env)
     return gpu_distillation(config) if preset == "gpu" else config
+
+
+def on_this_machine(config: Config) -> Config:
+    """A stored configuration, its learner on this machine's GPU if its worlds are made for one and there is one."""
+    engine = getattr(getattr(config, "env", None), "engine", "mujoco")
+    return replace(config, device=GPU) if engine == "mujoco_warp" and torch.cuda.is_available() else config  # pyright: ignore
+
+
+def with_own_worlds(config: StudentRunConfig) -> StudentRunConfig:
+    """The configuration with its teacher's worlds named, so that options can change parts of them."""
+    return config if config.teacher is None else replace(config, env=saved_worlds(config.teacher)[0])
 
 
 def gpu_distillation(config: StudentRunConfig) -> StudentRunConfig:

@@ -49,8 +49,8 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
         HandsightError: cells failed; the others were done, and all results are saved.
         Interrupted: Ctrl-C; started again it goes on.
     """
-    spec = read_study(args.file)
-    spec = replace(spec, out=args.out or spec.out, jobs=args.jobs or spec.jobs)
+    spec = read_study(args.file, args.out)
+    spec = replace(spec, jobs=args.jobs or spec.jobs)
     work, progress = Work(spec), None
     if not args.collect:
         runner = Runner(work, program=program, pause=pause)

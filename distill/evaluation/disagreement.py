@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...files import explained, read_arrays
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from .evaluate import HELD_OUT_SEED, evaluate
@@ -61,7 +62,8 @@ class Disagreement:
     @staticmethod
     def load(path: Path) -> Disagreement:
         """What `save` wrote."""
-        with np.load(path) as stored:
+        stored = read_arrays(path)
+        with explained(path):
             return Disagreement(**{f.name: stored[f.name] for f in fields(Disagreement)})
 
 

@@ -15,6 +15,7 @@ from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
+from ...sims.machine import without_machine
 from ...sims.vec_env import VecEnv
 from .evaluation import Evaluation
 from .phases import LOGGED, UNKNOWN, phase_of
@@ -71,7 +72,11 @@ def evaluate(
         result = evaluate_in(env, policy, episodes, seed, deterministic, watch, advisor, advance, driver)
     finally:
         env.close()
-    return replace(result, settings=result.settings | {"reset_kind": reset_kind, "env": plain(asdict(env_config))})
+    return replace(
+        result,
+        settings=result.settings
+        | {"reset_kind": reset_kind, "env": plain(without_machine(env_config, asdict(env_config)))},
+    )
 
 
 def set_reset_kind(env: VecEnv, kind: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...files import explained, read_arrays
 from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
 from .statistics import bootstrap_mean, plain, wilson
 
@@ -140,7 +141,9 @@ class Evaluation:
     @staticmethod
     def load(folder: Path) -> Evaluation:
         """What `save` wrote. Raises FileNotFoundError if the folder holds no evaluation."""
-        with np.load(folder / "episodes.npz") as stored:
+        path = folder / "episodes.npz"
+        stored = read_arrays(path)
+        with explained(path):
             meta = json.loads(str(stored["meta"]))
             meta |= {name: tuple(meta[name]) for name in ("object_kinds", "reset_kinds")}
             arrays = {name: stored[name] for name in ARRAYS if name in stored}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
+from ...files import explained, read_json
 from ..evaluation.statistics import plain
 from ..runs import checkpoint, zoo
 from ..runs.policy_io import LoadedPolicy, load_policy
@@ -38,14 +38,19 @@ class Contestant:
 def load_contestant(path: Path, device: str = "cpu") -> Contestant:
     """A policy with what its checkpoint and run tell about where it comes from."""
     loaded = load_policy(path, device=device)
-    tree, run = checkpoint.load(loaded.path), loaded.run
+    with explained(loaded.path):
+        return _contestant(loaded, checkpoint.load(loaded.path))
+
+
+def _contestant(loaded: LoadedPolicy, tree: dict[str, Any]) -> Contestant:
+    run = loaded.run
     meta = run.meta if run else {}
     origin = Origin(
         checkpoint=from_here(str(loaded.name)),
         digest=checkpoint.digest(loaded.path),
         run=from_here(str(loaded.name if zoo.name_of(loaded.name) else run.path)) if run else None,
         seed=meta.get("seed"),
-        config=from_here(json.loads((run.path / CONFIG).read_text())["config"]) if run else {},
+        config=from_here(read_json(run.path / CONFIG)["config"]) if run else {},
         meta=from_here(meta),
         metrics=tuple(run.metrics()) if run else (),
         warm_started_from=from_here(tree.get("warm_started_from")),

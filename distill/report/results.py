@@ -14,6 +14,7 @@ from typing import Any
 from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
+from ...sims.machine import without_machine
 from ..evaluation.ablation import AblatedPolicy, kinds_of
 from ..evaluation.disagreement import Disagreement, disagreement
 from ..evaluation.evaluate import HELD_OUT_SEED, evaluate
@@ -191,7 +192,13 @@ def is_evaluated(folder: Path) -> bool:
 def _key(who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> str:
     """Of an evaluation: who did what in which worlds, and which columns were written down."""
     columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
-    wanted = {**who, **trial.resets, "env": plain(asdict(env_config)), "worlds": sources_digest(), "columns": columns}
+    wanted = {
+        **who,
+        **trial.resets,
+        "env": plain(without_machine(env_config, asdict(env_config))),
+        "worlds": sources_digest(),
+        "columns": columns,
+    }
     return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -9,14 +9,16 @@ policies/<name>/ablated-<how>/   the same policy with its images changed
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ...files import explained, read_arrays, read_json
 from ..evaluation.ablation import kinds_of
 from ..evaluation.disagreement import Disagreement
 from ..evaluation.evaluation import Evaluation
@@ -52,7 +54,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
 
 def load_comparison(folder: Path) -> Comparison:
     """What `save_comparison` wrote. Raises FileNotFoundError if there is none."""
-    facts = json.loads((folder / "comparison.json").read_text())
+    facts = read_json(folder / "comparison.json")
     names = {field.name for field in fields(Origin)} - {"metrics"}
     entries = []
     for row in facts["policies"]:
@@ -144,11 +146,16 @@ def save_decisions(both: Disagreement, path: Path) -> None:
 
 def load_decisions(path: Path) -> Disagreement:
     """What `save_decisions` wrote."""
-    with np.load(path) as found:
-        teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
-        student = (found["student"] + teacher).astype(np.int8)
-        valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
-        spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
+    found = read_arrays(path)
+    with explained(path):
+        return _decoded(found)
+
+
+def _decoded(found: Mapping[str, NDArray[Any]]) -> Disagreement:
+    teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
+    student = (found["student"] + teacher).astype(np.int8)
+    valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
+    spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
     means = [actions.astype(np.float32) / np.float32(LEVELS) for actions in (teacher, student)]
     whole = [np.repeat(spread[..., None], teacher.shape[2], axis=2) for spread in spreads]
     return Disagreement(means[0], means[1], whole[0], whole[1], valid)

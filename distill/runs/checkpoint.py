@@ -5,7 +5,9 @@
     manifest.json         format version, size and sha256 of the two files, and a digest of itself
 
 It is written beside its final place, flushed to disk and renamed, so a name that ends in `.ckpt` is never half-written.
-Nothing in it can execute code when it is read.
+Nothing in it can execute code when it is read, nothing outside its folder is read for it, and it takes no more memory
+than its files do. The sums prove that no byte was damaged since it was written, not who wrote it: whoever alters a
+checkpoint on purpose can write new sums.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 
 from ...errors import HandsightError
+from ...files import read_json
 from .tree import Blob, pack, unpack
 
 FORMAT = "handsight-checkpoint"
@@ -36,6 +40,7 @@ VERSION = 1
 SUFFIX = ".ckpt"
 TENSORS, TREE, MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
 _CHUNK = 1 << 22
+_MOST_MANIFEST = 1 << 16
 
 
 class CheckpointError(HandsightError):
@@ -307,9 +312,15 @@ def _read(folder: Path) -> dict[str, Any]:
     manifest = _manifest(folder)
     for name, facts in manifest["files"].items():
         _check_file(folder / name, facts)
-    mapped = safetensors.torch.load_file(folder / TENSORS)  # read-only views of the file, which may be pruned any time
-    tensors = {name: tensor.clone() for name, tensor in mapped.items()}
-    return unpack(json.loads((folder / TREE).read_text()), tensors)
+    node = read_json(folder / TREE, CheckpointError)
+    try:
+        mapped = safetensors.torch.load_file(folder / TENSORS)  # read-only views of a file that may be pruned any time
+        tree = unpack(node, {name: tensor.clone() for name, tensor in mapped.items()})
+    except (SafetensorError, AttributeError, LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder} holds what was never saved: {type(error).__name__}: {error}") from error
+    if not isinstance(tree, dict):
+        raise CheckpointError(f"{folder / TREE}: expected a tree of names, found a {type(tree).__name__}")
+    return tree
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -320,11 +331,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         there = ", ".join(sorted(entry.name for entry in folder.iterdir())) or "an empty folder"
         raise CheckpointError(f"{path} is missing: expected {TENSORS}, {TREE} and {MANIFEST}, found {there}")
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        raw = file.read(_MOST_MANIFEST)
     try:
         facts = json.loads(raw)
         form, version = facts["format"], facts["version"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: expected a JSON manifest, found {len(raw)} bytes that are none") from error
     if form != FORMAT or version != VERSION:
         raise CheckpointError(f"{path}: expected format {FORMAT} version {VERSION}, found {form} version {version}")
@@ -334,10 +346,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
         sealed = b""
     if raw != sealed:
         raise CheckpointError(f"{path} was altered: expected the seal {facts.get('seal')} to fit its content")
+    files = facts["files"]
+    if not isinstance(files, dict) or set(files) != {TENSORS, TREE}:
+        raise CheckpointError(f"{path}: expected the files {TENSORS} and {TREE}, found {files}")
+    sized = all(isinstance(one, dict) and isinstance(one.get("bytes"), int) for one in files.values())
+    if not isinstance(facts["saved_ns"], int) or not sized or any("sha256" not in one for one in files.values()):
+        raise CheckpointError(f"{path}: expected a time of saving, and size and sum of each file")
     return facts
 
 
 def _check_file(path: Path, facts: Mapping[str, Any]) -> None:
+    if path.is_symlink():
+        raise CheckpointError(f"{path}: expected a file, found a link to {os.readlink(path)}")
     if not path.is_file():
         there = ", ".join(sorted(entry.name for entry in path.parent.iterdir()))
         raise CheckpointError(f"{path} is missing: expected {facts['bytes']:,} bytes, found only {there}")

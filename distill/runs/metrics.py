@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ...files import explained, read_text
+
 
 class MetricsFile:
     """A CSV file that rows are appended to.
@@ -40,7 +42,7 @@ class MetricsFile:
     def _open(self) -> list[str]:
         """The columns so far; drops a last row that a killed process wrote only in part."""
         if self._columns is None:
-            text = self.path.read_text() if self.path.is_file() else ""
+            text = read_text(self.path) if self.path.is_file() else ""
             if text and not text.endswith("\n"):
                 _replace(self.path, text[: text.rfind("\n") + 1])
             self._columns = next(csv.reader(io.StringIO(text)), []) if "\n" in text else []
@@ -59,9 +61,10 @@ def read(path: Path) -> list[dict[str, float]]:
     """The rows of a metrics.csv, each with the metrics that were logged in it; no file is no rows."""
     if not path.is_file():
         return []
-    lines = path.read_text().splitlines(keepends=True)
+    lines = read_text(path).splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(whole)]
+    with explained(path):
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(whole)]
 
 
 def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
 
 from ...datasets.schema import Facts
 from ...errors import HandsightError
+from ...files import explained
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
+from ...sims.machine import without_machine
 from ...sims.vec_env import ArraySpec, VecEnv
-from . import checkpoint, zoo
+from . import checkpoint, stored_config, zoo
 from .run import Run, RunError
+from .tree import TORCH_DTYPES
 
 BEST = "best.ckpt"
 
@@ -87,7 +89,7 @@ def policy_tree(
             "weights": policy.state_dict(),
         },
         "signature": restrict(signature, groups),
-        "env_config": asdict(env_config),
+        "env_config": without_machine(env_config, asdict(env_config)),
     }
 
 
@@ -111,23 +113,20 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     if missing:
         found = ", ".join(map(str, tree)) or "nothing"
         raise PolicyError(f"checkpoint {place} holds no policy: expected {', '.join(missing)}, found {found}")
-    policy = _build(tree["policy"], tree["signature"], place).to(device).eval()
-    return LoadedPolicy(
-        policy=policy,
-        signature=restrict(tree["signature"], policy.obs_keys),
-        env_config=_env_config(tree["env_config"], place),
-        kind=tree["policy"]["type"],
-        path=place,
-        run=run,
-    )
+    with explained(place, PolicyError):
+        policy = _build(tree["policy"], tree["signature"], place)
+        signature, kind = restrict(tree["signature"], policy.obs_keys), tree["policy"]["type"]
+    env_config = _env_config(tree["env_config"], place)
+    return LoadedPolicy(policy.to(device).eval(), signature, env_config, kind, path=place, run=run)
 
 
 def saved_worlds(path: Path | str) -> tuple[EnvConfig, bool]:
     """The worlds in which a policy was trained, and whether it looks at an image in them."""
     place = find_checkpoint(path)
     tree = checkpoint.load(place)
-    looks = any(len(spec["shape"]) > 1 for spec in tree["signature"]["obs"].values())
-    return _env_config(tree["env_config"], place), looks
+    with explained(place, PolicyError):
+        looks = any(len(spec["shape"]) > 1 for spec in tree["signature"]["obs"].values())
+        return _env_config(tree["env_config"], place), looks
 
 
 def find_checkpoint(path: Path | str) -> Path:
@@ -144,7 +143,7 @@ def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str,
 def obs_spec(signature: Mapping[str, Any]) -> dict[str, ArraySpec]:
     """`VecEnv.obs_spec` again, from a signature."""
     return {
-        name: ArraySpec(tuple(spec["shape"]), getattr(torch, spec["dtype"]), dict(spec["parts"]))
+        name: ArraySpec(tuple(spec["shape"]), TORCH_DTYPES[f"torch.{spec['dtype']}"], dict(spec["parts"]))
         for name, spec in signature["obs"].items()
     }
 
@@ -224,7 +223,9 @@ def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) 
         case "StereoStudent":
             from ...students.stereo import StereoStudent, StudentConfig
 
-            policy = StereoStudent(_config(StudentConfig, entry["config"], where), spec, action_dim)
+            config = _config(StudentConfig, entry["config"], where)
+            config = replace(config, backbone=replace(config.backbone, pretrained=False))  # no other weights than these
+            policy = StereoStudent(config, spec, action_dim)
         case other:
             raise PolicyError(f"checkpoint {where}: expected a policy ActorCritic or StereoStudent, found {other!r}")
     _load_weights(policy, entry["weights"], where)
@@ -250,17 +251,12 @@ def _env_config(values: Mapping[str, Any], where: Path) -> EnvConfig:
 
 
 def _config(config_class: type, values: Mapping[str, Any], where: Path) -> Any:
-    try:
-        return TypeAdapter(config_class).validate_python(dict(values))
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
-        raise PolicyError("\n  ".join([f"checkpoint {where} does not fit {config_class.__name__}:", *lines])) from error
+    return stored_config.read(config_class, values, f"checkpoint {where}", PolicyError)
 
 
 def facts_of(env: VecEnv, env_config: Any, origin: Mapping[str, Any]) -> Facts:
     """What a shard says of the worlds that it comes from."""
-    config = TypeAdapter(type(env_config)).dump_python(env_config, mode="json")
-    return Facts(str(env.signature["task"]), env.signature, config, origin)
+    return Facts(str(env.signature["task"]), env.signature, stored_config.dump(env_config), origin)
 
 
 def origin_of(loaded: LoadedPolicy) -> dict[str, Any]:

@@ -13,15 +13,17 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lightning.pytorch.loggers import Logger
-from pydantic import TypeAdapter, ValidationError
 
 from ...errors import HandsightError
+from ...files import check_links, read_json
+from ...sims.machine import with_machine_of
 from . import metrics as metrics_file
+from . import stored_config
 from .metrics import MetricsFile
 from .provenance import provenance
 
@@ -39,6 +41,8 @@ class Run:
 
     def __init__(self, path: Path):
         self.path = path
+        self.machine = ""
+        """Settings of this session's machine, as text: what meta.json notes of them."""
         self.checkpoints = path / "checkpoints"
         self._loggers: list[Logger] = []
         self._purge_step: int | None = None
@@ -56,8 +60,15 @@ class Run:
             raise RunError(f"run name {name!r}: expected one folder name, e.g. teacher-state")
         facts = {"type": type(config).__qualname__, "config": _as_json(config)}
         run = cls(_new_folder(Path(root) / name))
+        run.machine = stored_config.text(config)
         run.checkpoints.mkdir()
-        meta = {"name": name, "seed": getattr(config, "seed", None), **provenance(), "resumed": []}
+        meta = {
+            "name": name,
+            "seed": getattr(config, "seed", None),
+            **provenance(),
+            "machine": run.machine,
+            "resumed": [],
+        }
         _write_json(run.path / META, meta)
         _write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
         _log.info("run folder: %s", run.path)
@@ -68,11 +79,12 @@ class Run:
         """The run at a run folder, or the one that a checkpoint (or any file) inside it belongs to.
 
         Raises:
-            RunError: no run there; lists those that are nearby.
+            RunError: no run there, with those that are nearby; or one with a link that leads out of it.
         """
         path = Path(path)
         for folder in (path, *path.parents[:2]):
             if (folder / CONFIG).is_file():
+                check_links(folder, RunError)
                 return cls(folder)
         root = next((folder for folder in (path, *path.parents[:-1]) if folder.is_dir()), Path("runs"))
         known = "\n  ".join(str(run) for run in runs_under(root) or runs_under(Path("runs"))) or "none"
@@ -100,18 +112,31 @@ class Run:
         Raises:
             RunError: it is of another type, or has fields or values that this version does not know.
         """
-        facts = self._read(CONFIG)
-        where = self.path / CONFIG
+        facts, where = self._read(CONFIG), self.path / CONFIG
+        if not isinstance(facts.get("type"), str) or not isinstance(facts.get("config"), dict):
+            raise RunError(f"{where}: expected a type and a config, found {', '.join(facts) or 'nothing'}")
         if facts["type"] != config_class.__qualname__:
             raise RunError(f"{where}: expected a {config_class.__qualname__}, found a {facts['type']}")
-        try:
-            config = TypeAdapter(config_class).validate_python(facts["config"])
-        except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in error.errors()]
-            raise RunError("\n  ".join([f"{where} does not fit {facts['type']}:", *lines])) from error
-        unknown = _unknown_fields(facts["config"], _as_json(config))
+        config = stored_config.read(config_class, facts["config"], where, RunError)
+        unknown = _unknown_fields(facts["config"], asdict(config))  # type: ignore[call-overload]
         if unknown:
             raise RunError(f"{where}: {facts['type']} has no field {', '.join(unknown)} in this version")
+        return config
+
+    def resume(self, config_class: type[Config], here: Config | None = None) -> Config:
+        """The configuration to go on with: the run's own, with this machine's settings.
+
+        Args:
+            config_class: its type.
+            here: holds these settings; None: nothing was said of the machine.
+        """
+        config = with_machine_of(self.config(config_class), here)
+        self.machine, before = stored_config.text(config), self.meta.get("machine")
+        begun = f"; it began with {before}" if before and before != self.machine else ""
+        _log.info("resume %s on this machine with %s%s", self.path, self.machine or "no settings of its own", begun)
+        for origin in ("teacher", "driver", "data", "warm_start"):
+            if found := getattr(config, origin, None):
+                _log.info("resume %s reads its %s from %s, as %s says", self.path, origin, found, CONFIG)
         return config
 
     @property
@@ -143,7 +168,7 @@ class Run:
         MetricsFile(self.path / METRICS).rewind(step)
         self._purge_step = step + 1
         meta = self.meta
-        meta["resumed"] = [*meta.get("resumed", []), {"step": step, **provenance()}]
+        meta["resumed"] = [*meta.get("resumed", []), {"step": step, "machine": self.machine, **provenance()}]
         _write_json(self.path / META, meta)
         _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
@@ -156,9 +181,12 @@ class Run:
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
         try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            found = read_json(path, RunError)
+        except OSError as error:
             raise RunError(f"{path}: expected a JSON file, found {error}") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{path}: expected a JSON object, found a {type(found).__name__}")
+        return found
 
 
 def runs_under(root: Path | str) -> list[Path]:
@@ -182,7 +210,7 @@ def _new_folder(parent: Path) -> Path:
 def _as_json(config: Any) -> Any:
     if not is_dataclass(config) or isinstance(config, type):
         raise RunError(f"a run is made from a dataclass instance, found {config!r}")
-    return TypeAdapter(type(config)).dump_python(config, mode="json")
+    return stored_config.dump(config)
 
 
 def _unknown_fields(stored: Any, rebuilt: Any, path: str = "") -> list[str]:

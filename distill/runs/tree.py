@@ -67,12 +67,17 @@ def pack(tree: Any) -> tuple[Any, dict[str, Blob]]:
     return _pack(tree, (), blobs), blobs
 
 
-def unpack(node: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
+def unpack(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
     """The tree again, from its JSON and the tensors by name.
 
+    Args:
+        node: the JSON.
+        tensors: is emptied: no array stands at two places, so the tree takes no more memory than they do.
+
     Raises:
-        KeyError: a tensor that the tree names is not there.
-        ValueError: a marker that this version does not know.
+        KeyError: a tensor that the tree names is not there, or was taken already.
+        ValueError: a marker that this version does not know, or values that are none.
+        TypeError, RuntimeError: a value of another form than `pack` writes.
     """
     if isinstance(node, list):
         return [unpack(item, tensors) for item in node]
@@ -167,26 +172,29 @@ def _where(path: tuple[str, ...]) -> str:
     return "/".join(path) or "the value itself"
 
 
-def _read_tensor(node: dict, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    tensor = tensors[node["$tensor"]]
+def _read_tensor(node: dict, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
+    tensor = tensors.pop(node["$tensor"])
     if "dtype" not in node:
         return tensor
     return tensor.view(TORCH_DTYPES[node["dtype"]]).reshape(node["shape"])
 
 
-def _read_array(node: dict, tensors: Mapping[str, torch.Tensor], marker: str = "$array") -> np.ndarray:
-    array = tensors[node[marker]].numpy()
+def _read_array(node: dict, tensors: dict[str, torch.Tensor], marker: str = "$array") -> np.ndarray:
+    array = tensors.pop(node[marker]).numpy()
     if "dtype" not in node:
         return array
-    return array.view(descr_to_dtype(unpack(node["dtype"], tensors))).reshape(node["shape"])
+    dtype = descr_to_dtype(unpack(node["dtype"], tensors))
+    if dtype.hasobject:
+        raise ValueError(f"an array of Python objects, {dtype}")
+    return array.view(dtype).reshape(node["shape"])
 
 
-_READERS: dict[str, Callable[[dict, Mapping[str, torch.Tensor]], Any]] = {
+_READERS: dict[str, Callable[[dict, dict[str, torch.Tensor]], Any]] = {
     "$tensor": _read_tensor,
     "$array": _read_array,
     "$scalar": lambda node, tensors: _read_array(node, tensors, "$scalar")[()],
-    "$bytes": lambda node, tensors: tensors[node["$bytes"]].numpy().tobytes(),
-    "$bytearray": lambda node, tensors: bytearray(tensors[node["$bytearray"]].numpy().tobytes()),
+    "$bytes": lambda node, tensors: tensors.pop(node["$bytes"]).numpy().tobytes(),
+    "$bytearray": lambda node, tensors: bytearray(tensors.pop(node["$bytearray"]).numpy().tobytes()),
     "$tuple": lambda node, tensors: tuple(unpack(node["$tuple"], tensors)),
     "$size": lambda node, tensors: torch.Size(unpack(node["$size"], tensors)),
     "$dict": lambda node, tensors: {unpack(k, tensors): unpack(v, tensors) for k, v in node["$dict"]},

@@ -11,6 +11,7 @@ import difflib
 from pathlib import Path
 
 from ...errors import HandsightError
+from ...files import check_links
 
 PREFIX = "zoo:"
 FOLDER = Path(__file__).resolve().parents[2] / "teachers" / "zoo"
@@ -35,7 +36,7 @@ def resolve(path: Path | str) -> Path:
     """The checkpoint behind a name of the zoo; any other path as it is.
 
     Raises:
-        ZooError: there is no such name; lists those that there are.
+        ZooError: there is no such name, with those that there are; or a link in it leads out of it.
     """
     name = name_of(path)
     if name is None:
@@ -45,6 +46,7 @@ def resolve(path: Path | str) -> Path:
         meant = f" (did you mean {PREFIX}{near[0]}?)" if near else ""
         there = ", ".join(PREFIX + other for other in names()) or "nothing"
         raise ZooError(f"{PREFIX}{name} is not in the zoo{meant}; available: {there}")
+    check_links(FOLDER / name, ZooError)
     return FOLDER / name / BEST
 
 

@@ -8,13 +8,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter
-
 from ...errors import HandsightError
 from ..evaluation.evaluation import Evaluation
 from ..report.comparison import Comparison
 from ..report.policies import Contestant, refuse_unlike
 from ..report.results import Entry, make_entries
+from ..runs import stored_config
 from ..runs.provenance import provenance
 from .cells import Cell
 from .matching import Match
@@ -49,7 +48,7 @@ def collect(work: Work, failed: Mapping[str, str] | None = None) -> Study:
     notes += [f"Cells were trained by {len(commits)} commits: {', '.join(sorted(map(str, commits)))}."] * (
         len(commits) > 1
     )
-    told = TypeAdapter(StudyConfig).dump_python(replace(spec, out=Path(spec.out.name)), mode="json")
+    told = stored_config.dump(spec)
     facts = portable(provenance(), spec.out)
     return Study(comparisons, told, tuple(cells), tuple(matches), facts, tuple(notes))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from ...files import explained, inside, read_json
 from ..report.comparison import Comparison
 from ..report.figures import colour, drawn
 from ..report.film import Film, file_name, make_film, write_video
@@ -54,7 +55,13 @@ class Illustrations:
     def load(folder: Path) -> Illustrations:
         """What `save` wrote; nothing where nothing was made."""
         path = folder / FILE
-        return TypeAdapter(Illustrations).validate_json(path.read_text()) if path.is_file() else Illustrations()
+        if not path.is_file():
+            return Illustrations()
+        with explained(path):
+            found = TypeAdapter(Illustrations).validate_python(read_json(path))
+        for picture in (*found.moments, *found.films):
+            inside(folder, picture.file)
+        return found
 
 
 def illustrate(
@@ -131,4 +138,5 @@ def _moments(comparison: Comparison, runs: Path, folder: Path, count: int, devic
 
 
 def _is_there(runs: Path, entry: Entry) -> bool:
-    return (runs / entry.origin.checkpoint).is_dir()
+    place = runs / entry.origin.checkpoint
+    return place.is_dir() and place.resolve().is_relative_to(runs.resolve())

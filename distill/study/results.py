@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 from ...errors import HandsightError
+from ...files import check_links, explained, inside, read_json
 from ..evaluation.observability import gap_differences
 from ..evaluation.statistics import CONFIDENCE, Interval, plain
 from ..report.comparison import Comparison, ExtraLoss
@@ -165,9 +166,15 @@ class Study:
         path = Path(folder) / STUDY
         if not path.is_file():
             raise HandsightError(f"study results {folder}: expected a folder with {STUDY}, found none")
-        facts = json.loads(path.read_text())
+        check_links(folder)
+        facts = read_json(path)
+        with explained(path):
+            return Study._of(facts, Path(folder))
+
+    @staticmethod
+    def _of(facts: dict[str, Any], folder: Path) -> Study:
         return Study(
-            comparisons={scene: load_comparison(Path(folder) / scene) for scene in facts["scenes"]},
+            comparisons={scene: load_comparison(inside(folder, scene)) for scene in facts["scenes"]},
             spec=facts["spec"],
             cells=tuple(_cell(row) for row in facts["cells"]),
             matches=tuple(TypeAdapter(Match).validate_python(row) for row in facts["matches"]),

@@ -11,9 +11,12 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import HandsightError, unknown
+from ...files import inside, read_text
 from ...sims.env_config import EnvConfig
+from ...sims.machine import MACHINE
 from ...sims.scenes import scene
 from ..evaluation.evaluate import HELD_OUT_SEED
+from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
 from .cells import Cell, StudyError, cells_of
@@ -66,7 +69,7 @@ class StudyConfig:
 
     scenes: dict[str, StudySceneConfig]
     """By name."""
-    out: Path = Path("runs/study")
+    out: Path = field(default=Path("runs/study"), metadata=MACHINE)
     """Folder of all runs and results."""
     jobs: int = 1
     """Cells that are trained side by side, each on cores of its own."""
@@ -129,20 +132,25 @@ class StudyConfig:
         return replace(base, student=replace(base.student, sight=sight))
 
 
-def read_study(path: Path) -> StudyConfig:
-    """The study in a TOML file.
+def read_study(path: Path, out: Path | None = None) -> StudyConfig:
+    """The study in a TOML file. What it says of a machine (devices, simulators, programs) is not obeyed.
+
+    Args:
+        path: of the file.
+        out: folder of the study, instead of the file's, which must lie below the working directory.
 
     Raises:
         StudyError: not TOML, or a name or value that means nothing; names the nearest known one.
     """
     try:
-        tree = tomllib.loads(path.read_text())
+        tree = tomllib.loads(read_text(path, StudyError))
     except OSError as error:
         raise StudyError(f"study {path}: expected a TOML file, found {error}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise StudyError(f"study {path} is not TOML: {error}") from error
     try:
-        return build(StudyConfig, tree)
+        spec = build(StudyConfig, tree)
+        return replace(spec, out=out or Path(inside(Path(), spec.out, StudyError)))
     except HandsightError as error:
         raise StudyError(f"study {path}: {error}") from error
 
@@ -169,7 +177,7 @@ def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collect
     taken = [name for name in known if name in fixed]
     if taken:
         raise StudyError(f"{where}.{taken[0]} is set by the study itself; it cannot be changed here")
-    return _validated(type(base), _merged(base, known), where)
+    return stored_config.unbound(_validated(type(base), _merged(base, known), where), f"study: {where}")
 
 
 def _known(config_class: Any, tree: Mapping[str, Any], where: str) -> dict[str, Any]:

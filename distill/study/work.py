@@ -11,13 +11,15 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from ...files import explained, inside, read_json
 from ...sims.env_config import EnvConfig
+from ...sims.machine import with_machine_of
 from ..evaluation.ablation import kinds_of
 from ..evaluation.evaluate import evaluate
 from ..evaluation.statistics import plain
 from ..report.policies import Contestant, differences, flat, load_contestant
 from ..report.results import TrialConfig, evaluation_folder, is_evaluated, make_entry, who_met
-from ..runs import checkpoint
+from ..runs import checkpoint, stored_config
 from ..runs.policy_io import BEST, find_checkpoint, load_policy
 from ..runs.run import CONFIG, Run, RunError
 from ..training.student_config import StudentRunConfig
@@ -51,7 +53,7 @@ def read_spec(out: Path) -> StudyConfig:
     path = out / SPEC
     if not path.is_file():
         raise StudyError(f"study {out}: expected a folder with {SPEC}, found none")
-    return replace(TypeAdapter(StudyConfig).validate_json(path.read_text()), out=out)
+    return replace(stored_config.read(StudyConfig, read_json(path, StudyError), path, StudyError), out=out)
 
 
 class Work:
@@ -117,19 +119,22 @@ class Work:
         run = found.run.path if found.run else None
         root = folder(self.out, settled)
         if isinstance(config, TeacherConfig):
-            train_teacher(None if run else config, run, root)
+            train_teacher(config, run, root)
         else:
-            train_student(None if run else config, run, root)
+            train_student(config, run, root)
 
     def match_of(self, cell: Cell) -> Match | None:
         """How the teachers of a cell's seed were matched; None if they are not, or were other ones."""
         path = match_path(self.out, cell)
         if not path.is_file():
             return None
-        facts = json.loads(path.read_text())
-        if facts["asked"] != self._asked(cell):
-            return None
-        return TypeAdapter(Match).validate_python(facts["match"])
+        facts = read_json(path, StudyError)
+        with explained(path):
+            if facts["asked"] != self._asked(cell):
+                return None
+            match = TypeAdapter(Match).validate_python(facts["match"])
+        inside(path.parent, match.chosen, StudyError)
+        return match
 
     def match(self, cell: Cell) -> None:
         """Choose the checkpoint of the stronger teacher of this seed that is as good as the weaker one's best."""
@@ -296,7 +301,9 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
         one, other = getattr(expected, origin), getattr(found, origin)
         if one != other and (one is None or other is None or not _same_origin(run, origin, one, other)):
             wrong.append(f"{origin}: {one} and {other}, which is another checkpoint")
-    wanted, has = (flat(plain(asdict(config)) | dict.fromkeys(origins)) for config in (expected, found))
+    wanted, has = (
+        flat(plain(asdict(config)) | dict.fromkeys(origins)) for config in (with_machine_of(expected), found)
+    )
     return wrong + differences(wanted, has)
 
 

@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ...datasets.reader import SeededBatches, Windows, collate, whole_shards
+from ...datasets.schema import DatasetError
 from ...datasets.shard import Shard, read_header
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
-from ..runs import checkpoint
+from ..runs import checkpoint, stored_config
 from ..runs.policy_io import obs_spec
 from ..runs.run import Run
 from .student_config import StudentRunConfig
@@ -45,7 +45,8 @@ class OfflineTraining(StudentFit):
         self.facts = opened[0].facts
         for shard in opened:
             shard.close()
-        super().__init__(config, config.student, TypeAdapter(EnvConfig).validate_python(dict(self.facts.env_config)))
+        worlds = stored_config.read(EnvConfig, self.facts.env_config, f"shard {shards[0]}", DatasetError)
+        super().__init__(config, config.student, worlds)
         labels = ["object"] * bool(config.dagger.object_weight) + ["depth"] * self.student_config.depth_head
         columns = ["mean", "std", *self.student_config.obs_keys, *labels]
         self.train_windows = Windows(shards, columns, length, "train")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ...datasets.reader import MAX_DAMAGED
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
+from ...sims.machine import machine
 from ...sims.remote.worker import RemoteConfig
 from ...students import StudentConfig
 from ..runs.policy_io import LoadedPolicy
@@ -21,7 +22,7 @@ class OfflineConfig:
 
     steps: int | None = None
     """Length of a sequence; longer episodes are cut, shorter ones padded. None: the longest episode."""
-    workers: int = 0
+    workers: int = machine(0)
     """Processes that read ahead; 0 reads in this one."""
     max_damaged: float = MAX_DAMAGED
     """Share of damaged shards beyond which nothing is learnt."""
@@ -48,7 +49,7 @@ class StudentRunConfig:
     """The worlds; None takes the teacher's."""
     num_envs: int = 128
     """Worlds."""
-    sims: str = ""
+    sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
     empty: the worlds live in the learner's process."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
@@ -64,7 +65,7 @@ class StudentRunConfig:
     with `dagger.spill`."""
     offline: OfflineConfig = field(default_factory=OfflineConfig)
     """How recorded rollouts are read, with `data`."""
-    device: str = "cpu"
+    device: str = machine("cpu")
     """Where teacher and student compute, e.g. "cpu" or "cuda:0"."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Of the Lightning Trainer."""

@@ -10,6 +10,7 @@ import tyro
 
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
+from ...sims.machine import machine
 from ...sims.remote.worker import RemoteConfig
 from ...teachers import ActorCriticConfig, AdaptiveRate, PPOConfig
 from .curriculum import CurriculumConfig
@@ -66,10 +67,10 @@ class TeacherConfig:
     """Kind of reset of the validation."""
     memory_budget_gib: float = 4.0
     """Most memory for rollouts, GiB."""
-    device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = "cpu"
+    device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = machine("cpu")
     """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are there, too, if
     their engine can be."""
-    sims: str = ""
+    sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
     empty: the worlds live in the learner's process."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)

@@ -12,6 +12,7 @@ from lightning.fabric import Fabric
 
 from ... import sims
 from ...errors import HandsightError
+from ...files import explained
 from ...sims.vec_env import VecEnv
 from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
 from ..evaluation.evaluate import evaluate_in
@@ -78,7 +79,8 @@ class TeacherTraining:
         if saved is None:
             self._begin()
         else:
-            self._continue(saved)
+            with explained(self.run.path):
+                self._continue(saved)
         self._finished = copy.deepcopy(self._state())
 
     @property
@@ -246,6 +248,11 @@ class TeacherTraining:
             self.episodes.summary()
 
     def _continue(self, saved: Mapping[str, Any]) -> None:
+        simulators = len(saved["worlds"]["env"].get("simulators", ()))
+        if bool(simulators) != bool(self.config.sims):
+            where = f"by {simulators} simulators" if simulators else "in the learner's process"
+            wanted = f"--sims with as many, e.g. cpu*{simulators}" if simulators else "no --sims"
+            raise HandsightError(f"resume {self.run.path}: its worlds were saved {where}; expected {wanted}")
         self.policy.load_state_dict(saved["policy"]["weights"])
         self.ppo.load_state_dict(saved["ppo"])
         if self.warm:

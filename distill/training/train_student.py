@@ -17,6 +17,8 @@ from torch import Tensor
 from ... import sims
 from ...datasets.sequences import SequenceBuffer, prune
 from ...errors import HandsightError
+from ...files import explained
+from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
 from ...students import StudentConfig
 from ..runs import checkpoint
@@ -43,7 +45,8 @@ def train_student(
     """Distil a teacher in a run folder of its own, or go on with an interrupted run.
 
     Args:
-        config: what to distil into what; not with `resume`, which goes on with the run's own.
+        config: what to distil into what; with `resume`, which goes on with the run's own, its machine settings alone
+            count.
         resume: run folder; its newest periodic checkpoint is taken.
         run_root: where a new run folder goes.
 
@@ -51,12 +54,12 @@ def train_student(
         Interrupted: Ctrl-C; every finished iteration is saved.
         SignatureError: the worlds are not those that the teacher knows; says what differs.
     """
-    if (config is None) == (resume is None):
-        raise HandsightError("train_student: expected either a config or a run to resume")
     run = Run.open(resume) if resume is not None else None
+    worlds_here = config.env if config is not None and run is not None else None
     if run is not None:
-        config = run.config(StudentRunConfig)
-    assert config is not None
+        config = run.resume(StudentRunConfig, config)
+    if config is None:
+        raise HandsightError("train_student: expected either a config or a run to resume")
     if config.data is not None:
         training: StudentFit = OfflineTraining(config)
         name = f"student-{config.student.sight}-from-data"
@@ -66,13 +69,16 @@ def train_student(
         driver = load_policy(config.driver, config.device) if config.driver else None
         # a run folder's best checkpoint may become another one
         config = replace(config, teacher=teacher.name, driver=driver and driver.name)
+        if config.env is None and worlds_here is not None:
+            config = replace(config, env=with_machine_of(teacher.env_config, worlds_here))
         training, name = StudentTraining(config, teacher, driver), _run_name(config, teacher)
     try:
         if run is None:
             run = Run.create(name, config, run_root)
             training.save(run)  # whoever leaves during the first iteration can go on, too
         else:
-            training.go_on(run)
+            with explained(run.path):
+                training.go_on(run)
         learn(training, run)
         return run
     finally:

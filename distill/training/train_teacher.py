@@ -28,19 +28,18 @@ def train_teacher(
     """Train a teacher in a run folder of its own, or go on with an interrupted run.
 
     Args:
-        config: what to train; not with `resume`, which goes on with the run's own.
+        config: what to train; with `resume`, which goes on with the run's own, its machine settings alone count.
         resume: run folder; its newest periodic checkpoint is taken.
         run_root: where a new run folder goes.
 
     Raises:
         Interrupted: Ctrl-C; everything up to the last finished iteration is saved.
     """
-    if (config is None) == (resume is None):
-        raise HandsightError("train_teacher: expected either a config or a run to resume")
     run = None if resume is None else Run.open(resume)
     if run is not None:
-        config = run.config(TeacherConfig)
-    assert config is not None
+        config = run.resume(TeacherConfig, config)
+    if config is None:
+        raise HandsightError("train_teacher: expected either a config or a run to resume")
     if config.ranks == 1:
         return _train(None, config, run, run_root)
     with Interrupt():  # the ranks hear of it, too: they save, and leave

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ...errors import HandsightError
 from ..engines.engine import TOO_FAST, BodyState, Engine
+from ..machine import machine
 from ..robots.kuka_allegro import DIGITS
 from ..rotation import quat_to_matrix, rotate, rotate_back
 from ..scene import SceneConfig, build_model, scene_ids
@@ -44,18 +45,18 @@ FOCAL_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class IsaacConfig:
-    """How to reach Isaac Gym. Nothing in it changes the worlds."""
+    """How to reach Isaac Gym. Nothing in it changes the worlds, and all of it is of the user's machine."""
 
-    python: str | None = None
+    python: str | None = machine(None)
     """Interpreter that has isaacgym, e.g. /opt/rlgpu/bin/python3.8; None = $HANDSIGHT_ISAAC_PYTHON, and with the
     stand-in our own."""
-    stand_in: bool = False
+    stand_in: bool = machine(False)
     """Use the stand-in, which checks calls and knows no physics, instead of Isaac Gym's binary: for tests."""
-    compute_device: int = 0
+    compute_device: int = machine(0)
     """CUDA ordinal of the GPU that simulates."""
-    graphics_device: int = 0
+    graphics_device: int = machine(0)
     """Vulkan ordinal of the GPU that renders: the same GPU, though it may be numbered otherwise."""
-    timeout: float = 60.0
+    timeout: float = machine(60.0)
     """Longest wait for a step, s; starting and building may take ten times as long."""
 
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from numpy.typing import NDArray
 
 from ...errors import HandsightError
+from ..machine import machine
 from . import spares
 from .placement import Slot
 from .simulator import Description, Maker, Packet
@@ -25,22 +26,22 @@ NEW_SEED = 1 << 40
 
 @dataclass(frozen=True)
 class RemoteConfig:
-    """How the learner deals with its simulators."""
+    """How the learner deals with its simulators; all of it is of the user's machine."""
 
-    address: str | None = None
+    address: str | None = machine(None)
     """Of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
-    transport: Literal["object-store", "cuda-ipc", "nccl", "gloo"] = spares.OBJECT_STORE
+    transport: Literal["object-store", "cuda-ipc", "nccl", "gloo"] = machine(spares.OBJECT_STORE)
     """How observations travel: "object-store", through the hosts' shared memory; or by Ray Direct Transport from device
     to device: "cuda-ipc" between GPUs of one host, "nccl" between GPUs of several, "gloo" between hosts without."""
-    double_buffer: bool = False
+    double_buffer: bool = machine(False)
     """Step the simulators in two halves, so that one simulates while the policy decides for the other."""
-    step_timeout: float = 4.0
+    step_timeout: float = machine(4.0)
     """Seconds without an answer after which a simulator counts as hung; never less than five times its slowest step."""
-    build_timeout: float = 120.0
+    build_timeout: float = machine(120.0)
     """Seconds for a process to start and build its worlds, in which kernels may have to be compiled."""
-    spares: int = 1
+    spares: int = machine(1)
     """Processes on this machine that wait, with nothing but their imports in memory, to take over from a failed one."""
-    max_failures: int = 5
+    max_failures: int = machine(5)
     """Failures in a row of one simulator, without a step between them, that stop the run."""
 
     @property

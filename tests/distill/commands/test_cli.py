@@ -16,6 +16,7 @@ from handsight.distill.commands import cli, options
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.sims.machine import machine
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class LearnConfig:
     """Worlds."""
     net: Net = field(default_factory=Net)
     """Size."""
-    device: str = "cpu"
+    device: str = machine("cpu")
     """Where."""
+    threads: int | None = machine(None)
+    """How many."""
 
     @classmethod
     def state(cls):
@@ -113,7 +116,16 @@ def test_resume_hands_on_the_run_alone(calls, tmp_path):
     for words in (["train-teacher"], ["train-teacher", "depth"], ["train-student"]):
         assert cli.main([*words, "--resume", str(run.path)]) == 0
         assert cli.main([*words, f"--resume={run.path}"]) == 0
-    assert calls[1:] == [({"resume": run.path},)] * 6
+    assert calls[1:] == [(LearnConfig.depth(), {"resume": run.path})] * 6
+
+
+def test_resume_takes_this_machines_settings_and_no_others(calls, tmp_path, capsys):
+    run = Run.create("teacher-depth", LearnConfig.depth(), tmp_path)
+    assert cli.main(["train-teacher", "--resume", str(run.path), "--threads", "2"]) == 0
+    assert calls[1:] == [(replace(LearnConfig.depth(), threads=2), {"resume": run.path})]
+    assert cli.main(["train-teacher", "--threads=2", "--resume", str(run.path), "--num-envs", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "own configuration: found also --num-envs 3; available: --device, --threads" in said
 
 
 @pytest.mark.parametrize(
@@ -123,7 +135,7 @@ def test_resume_hands_on_the_run_alone(calls, tmp_path):
         (["train-teacher"], "expected one of: state, depth"),
         (["train-teacher", "dept"], r"unknown teacher 'dept' \(did you mean depth\?\); available: state, depth"),
         (["train-teacher", "--resume"], "--resume: expected a run folder"),
-        (["train-student", "--resume", "x", "--num-envs", "3"], "own configuration: found also --num-envs 3"),
+        (["train-student", "--resume", "RUN", "--num-envs", "3"], "own configuration: found also --num-envs 3"),
         (["train-teacher", "state", "--resume", "RUN"], "expected a state teacher, found a depth teacher"),
         (["train-teacher", "--resume", "nowhere"], "run nowhere does not exist"),
         (["evaluate", "--device", "cuda:99"], "device 'cuda:99' cannot be used here; available: cpu"),

@@ -57,7 +57,7 @@ def test_loaded_policy_acts_as_the_saved_one(saved, inside):
     assert mean.equal(mean_again) and std.equal(std_again)
     assert not loaded.policy.training
     assert loaded.kind == "ActorCritic"
-    assert loaded.env_config == EnvConfig(threads=1)
+    assert loaded.env_config == EnvConfig()  # how many threads is for this machine to say
     assert loaded.run is not None and loaded.run.path == run.path
     assert loaded.run.name == "teacher-depth"
 

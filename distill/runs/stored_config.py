@@ -1,0 +1,59 @@
+"""A configuration as artefacts hold it: what the worlds and the training are, and nothing of a machine."""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from ...errors import HandsightError
+from ...sims.machine import chosen_settings, with_machine_of, without_machine
+
+Config = TypeVar("Config")
+_log = logging.getLogger(__name__)
+
+
+def dump(config: Any) -> dict[str, Any]:
+    """A frozen dataclass as JSON-able nested dicts, without its machine settings."""
+    return without_machine(config, TypeAdapter(type(config)).dump_python(config, mode="json"))
+
+
+def read(config_class: type[Config], values: Any, where: Path | str, error: type[HandsightError]) -> Config:
+    """A frozen dataclass from what an artefact holds; its machine settings are as nobody set them.
+
+    Args:
+        config_class: its type.
+        values: nested dict.
+        where: what holds it, for messages.
+        error: what to raise.
+
+    Raises:
+        HandsightError: as `error`; names every value that does not fit.
+    """
+    try:
+        config = TypeAdapter(config_class).validate_python(values)
+    except (ValidationError, HandsightError, RecursionError) as wrong:
+        found = wrong.errors() if isinstance(wrong, ValidationError) else []
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in found] or [str(wrong)]
+        raise error("\n  ".join([f"{where} does not fit {config_class.__name__}:", *lines])) from wrong
+    return unbound(config, where)
+
+
+def unbound(config: Config, where: Path | str) -> Config:
+    """The configuration with no machine's settings; those that it had are told of, once."""
+    if chosen_settings(config):
+        _tell(f"{where}: ignored {text(config)}: of another machine; to have it so, say it on the command line")
+    return with_machine_of(config)
+
+
+def text(config: Any) -> str:
+    """The machine settings that somebody chose, for people to read: "device='cuda:0', env.threads=2"."""
+    return ", ".join(f"{name}={value!s:.200}" for name, value in chosen_settings(config).items())
+
+
+@cache
+def _tell(message: str) -> None:
+    _log.warning("%s", message)
