@@ -1,13 +1,24 @@
-"""Files that somebody else may have written, read within bounds: nothing outside, no more memory than was agreed on."""
+"""Files and folders: written whole or not at all, and read within bounds.
+
+What is written has its name once all of it is on the disk, and not before. What somebody else may have written is read
+without leaving its folder, and takes no more memory than was agreed on.
+"""
 
 from __future__ import annotations
 
 import csv
+import fcntl
+import glob
 import json
 import math
 import os
+import re
+import shutil
+import socket
+import time
+import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,6 +77,12 @@ def read_arrays(path: Path, error: type[HandsightError] = FileError) -> dict[str
         raise error(f"{path}: expected arrays (npz), found {wrong}") from wrong
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays to an npz file, compressed. Raises OSError."""
+    with written(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+
+
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     """An array's header may not declare more than follows it: numpy makes room for all of it first."""
     with archive.open(member) as file:
@@ -99,3 +116,149 @@ def inside(folder: Path, name: str | Path, error: type[HandsightError] = FileErr
     if not path.resolve().is_relative_to(Path(folder).resolve()):
         raise error(f"{folder}: {str(name)!r} leads out of it; expected a place inside")
     return path
+
+
+# -- written whole -------------------------------------------------------------------------------------------------
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Write a text (UTF-8, as it is) or bytes; folders above are made. Raises OSError."""
+    with written(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Write JSON for people and programs. default: says JSON for what has none. Raises OSError or TypeError."""
+    write(path, json.dumps(content, indent=2, default=default) + "\n")
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """A file or folder, written whole: the block makes it at the place that it is given.
+
+    When the block is left it is on the disk under the name `path`, instead of an older one; nothing of it is left if
+    the block fails. A device or pipe is written to directly. Raises OSError.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        yield path
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, glob.escape(path.name))
+    draft = draft_of(path)
+    try:
+        yield draft
+        put_in_place(draft, path)
+    except BaseException:
+        discard(draft)
+        raise
+
+
+def draft_of(path: Path) -> Path:
+    """A name beside `path` for a draft of it, hidden and of nobody else; it tells `sweep` who writes it."""
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp")
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Bring a finished draft, a file or a folder, to the disk and give it its name. Raises OSError.
+
+    A file is replaced in one step. A folder cannot be: if killed between two, the older one is what `standing` finds.
+    """
+    _flush(draft)
+    older = _previous(path)
+    if path.exists() and (path.is_dir() or draft.is_dir()):
+        discard(older)
+        path.rename(older)
+    draft.replace(path)
+    _flush_one(path.parent)
+    discard(older)
+
+
+def standing(path: Path) -> Path:
+    """Where the folder of this name can be read: its older one if a writer was killed while it was replaced."""
+    return _previous(path) if not path.exists() and _previous(path).is_dir() else path
+
+
+def listed(folder: Path, pattern: str) -> set[Path]:
+    """What has a name of this pattern in a folder, `standing` ones too."""
+    older = {path.name[1:].removesuffix(".previous") for path in folder.glob(f".{pattern}.previous")}
+    return {*folder.glob(pattern), *(folder / name for name in older)}
+
+
+def remove(path: Path) -> None:
+    """Delete a file or folder: its name is gone in one step, then what it holds. None there is no error."""
+    discard(_previous(path))
+    grave = draft_of(path)
+    try:
+        path.rename(grave)
+    except FileNotFoundError:
+        return
+    discard(grave)
+
+
+def discard(path: Path) -> None:
+    """Delete a draft, file or folder, as far as it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, pattern: str) -> list[Path]:
+    """Remove the drafts of names of this pattern that killed writers of this machine left; returns them."""
+    owner = re.compile(rf"\..+\.(?:{re.escape(socket.gethostname())}-)?(\d+)(?:-[0-9a-f]{{8}})?\.tmp")
+    owners = {path: owner.fullmatch(path.name) for path in folder.glob(f".{pattern}.*.tmp")}
+    left = sorted(path for path, found in owners.items() if found and not is_alive(int(found[1])))
+    for path in left:
+        discard(path)
+    return left
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine runs."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def owned(folder: Path, error: type[HandsightError] = FileError) -> Iterator[None]:
+    """Be the only process that works in a folder, which is made; the system ends the ownership of a killed one.
+
+    Raises:
+        HandsightError: as `error`; another process owns it, with its machine, number and start.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".owner").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise error(f"{folder}: another process is at work in this folder: {file.read(1000).strip()}") from None
+        file.truncate(0)
+        file.write(f"{socket.gethostname()}, process {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}\n")
+        file.flush()
+        yield
+
+
+def _previous(path: Path) -> Path:
+    """Where an older folder of the same name waits while its successor takes its place."""
+    return path.with_name(f".{path.name}.previous")
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or a folder with all that is in it, to the disk."""
+    for place in (*path.rglob("*"), path):
+        _flush_one(place)
+
+
+def _flush_one(path: Path) -> None:
+    """A rename is only on the disk once the folder around it is."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import discard, draft_of, put_in_place, write_json
 from .episodes import read_column
 from .schema import EYES, DatasetError
 from .shard import Shard
@@ -56,7 +55,7 @@ class LeRobotWriter:
         check_installed()
         if out.exists():
             raise DatasetError(f"{out} exists already; expected a new folder")
-        self.out, self.draft = out, out.with_name(f".{out.name}.{os.getpid()}.tmp")
+        self.out, self.draft = out, draft_of(out)
         self.task, self.quality, self.fps = task, quality, _rate(1 / first.facts.signature["control_dt"])
         paths = first.datasets(first.names[0])
         self.eyes = [eye for eye in EYES if f"obs/{eye}" in paths]
@@ -106,16 +105,15 @@ class LeRobotWriter:
         table = {key: [episode[key] for episode in self.episodes] for key in self.episodes[0]}
         _write_table(self.draft / "meta/episodes" / _file(**where, suffix="parquet"), table)
         _write_tasks(self.draft / "meta/tasks.parquet", self.task)
-        _write_json(self.draft / "meta/stats.json", _aggregate(self.stats))
-        _write_json(self.draft / "meta/info.json", self._info())
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.draft.rename(self.out)
+        write_json(self.draft / "meta/stats.json", _aggregate(self.stats))
+        write_json(self.draft / "meta/info.json", self._info())
+        put_in_place(self.draft, self.out)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
         for container, _ in self.videos.values():
             container.close()
-        shutil.rmtree(self.draft, ignore_errors=True)
+        discard(self.draft)
 
     def _note(
         self,
@@ -147,9 +145,9 @@ class LeRobotWriter:
 
     def _encode(self, key: str, frames: NDArray[np.uint8]) -> None:
         if key not in self.videos:
-            path = self.draft / "videos" / key / _file(*divmod(self.file, CHUNK_FILES), suffix="mp4")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            container = av.open(str(path), "w")
+            draft = self.draft / "videos" / key / _file(*divmod(self.file, CHUNK_FILES), suffix="mp4")
+            draft.parent.mkdir(parents=True, exist_ok=True)
+            container = av.open(str(draft), "w")
             options = {"crf": str(self.quality), "g": "2"}
             stream: Any = container.add_stream("libx264", rate=_fraction(self.fps), options=options)
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
@@ -295,7 +293,3 @@ def _write_tasks(path: Path, task: str) -> None:
     note = {"index_columns": ["task"], "column_indexes": [], "columns": columns, "creator": {}, "pandas_version": "2.0"}
     table = pyarrow.table({"task_index": [0], "task": [task]})
     pyarrow.parquet.write_table(table.replace_schema_metadata({"pandas": json.dumps(note)}), path)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")

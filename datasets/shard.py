@@ -28,7 +28,6 @@ HEADER = 1024
 """Bytes of the user block."""
 SUFFIX = ".hdf5"
 PATTERN = f"*_[0-9]*{SUFFIX}"
-TMP = ".tmp"
 PACKED = 100
 """To one: LZF packs 88 bytes into one at most."""
 DEEPEST = 8
@@ -36,7 +35,7 @@ DEEPEST = 8
 
 
 def seal(path: Path, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Write the header of a finished HDF5 file and bring everything to the disk; returns the header.
+    """Write the header of a finished HDF5 file; returns the header.
 
     Args:
         path: of a file with an empty user block.
@@ -48,8 +47,6 @@ def seal(path: Path, counts: Mapping[str, int]) -> dict[str, Any]:
         facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
         file.seek(0)
         file.write(_header_text(facts))
-        file.flush()
-        os.fsync(file.fileno())
     return facts
 
 

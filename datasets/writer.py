@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,8 +14,9 @@ import numpy as np
 from h5py import h5d, h5p, h5s, h5t, h5z  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
+from ..files import discard, draft_of, put_in_place
 from .schema import ENVIRONMENT_TYPE, DatasetError, Episode, Facts, check_dataset, checksum, stored_form
-from .shard import HEADER, SUFFIX, TMP, empty_string_array, seal
+from .shard import HEADER, SUFFIX, empty_string_array, seal
 
 CHUNK_BYTES = 1 << 20
 """A chunk is a whole episode of one dataset, or about this much of it."""
@@ -55,7 +55,7 @@ class ShardWriter:
             raise DatasetError(f"shard {path} exists already; a finished shard is never touched again")
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.facts, self.valid_share = path, facts, valid_share
-        self.draft = path.with_name(f".{path.name}.{os.getpid()}{TMP}")
+        self.draft = draft_of(path)
         self.file: Any = h5py.File(self.draft, "w", userblock_size=HEADER, rdcc_nbytes=0)
         self.data = self.file.create_group("data")
         self.splits: dict[str, list[str]] = {"train": [], "valid": []}
@@ -112,14 +112,13 @@ class ShardWriter:
             self.file.create_dataset(f"mask/{split}", data=words)
         self.file.close()
         header = seal(self.draft, {"episodes": self.episodes, "samples": self.samples})
-        self.draft.rename(self.path)
-        flush_folder(self.path.parent)
+        put_in_place(self.draft, self.path)
         return Written(self.path, header)
 
     def abandon(self) -> None:
         """Leave nothing behind."""
         self.file.close()
-        self.draft.unlink(missing_ok=True)
+        discard(self.draft)
 
     def _write(self, place: Any, leaf: str, path: str, values: NDArray[Any]) -> None:
         """One dataset, by HDF5's own interface: h5py's takes as long again for the small ones."""
@@ -147,34 +146,6 @@ def write_shard(path: Path, facts: Facts, episodes: Iterable[Episode], extra: Ma
     except BaseException:
         writer.abandon()
         raise
-
-
-def sweep(folder: Path) -> list[Path]:
-    """Remove the temporary files that killed writers of this machine left in a folder; returns them."""
-    drafts = sorted(folder.glob(f".*{SUFFIX}.*{TMP}"))
-    left = [path for path in drafts if not _alive(path.name.removesuffix(TMP).rpartition(".")[2])]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return left
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def flush_folder(folder: Path) -> None:
-    """A rename is only on the disk once its folder is."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _form(values: NDArray[Any], lzf: bool) -> tuple[Any, Any, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ... import sims
+from ...files import write_json
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import EnvConfig
 from ...sims.scene import SceneConfig, build_model
@@ -103,8 +103,7 @@ def bench(args: BenchArgs) -> list[Row] | list[Cell]:
 
 def _write(args: BenchArgs, facts: dict[str, Any]) -> None:
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(facts | {"provenance": provenance()}, indent=2, default=str) + "\n")
+        write_json(args.out, facts | {"provenance": provenance()}, default=str)
 
 
 def _table(args: BenchArgs) -> list[Cell]:

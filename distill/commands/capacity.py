@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ...errors import HandsightError
-from ...files import explained, read_json
+from ...files import explained, read_json, write_json
 from ..report.figures import WIDTH
 from ..runs.progress import stage
 from ..runs.provenance import provenance
@@ -121,8 +120,7 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
         "check": checks, "provenance": provenance(),
     }  # fmt: skip
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=2, default=str) + "\n")
+        write_json(args.out, result, default=str)
     return result
 
 

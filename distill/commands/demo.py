@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import resource
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
-from ...files import inside, read_json
+from ...files import inside, read_json, write_json
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..runs.policy_io import BEST
@@ -167,9 +166,7 @@ class Stages:
             "seconds": round(time.perf_counter() - start, 1),
             "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         }
-        fresh = self._file.with_suffix(".new")
-        fresh.write_text(json.dumps(self.done, indent=2))
-        os.replace(fresh, self._file)
+        write_json(self._file, self.done)
 
     def account(self) -> str:
         """A line for each stage, and one for all."""

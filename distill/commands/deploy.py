@@ -24,7 +24,7 @@ from tensordict import TensorDict
 
 from ... import sims
 from ...errors import HandsightError
-from ...files import explained
+from ...files import explained, write_json
 from ...sims.env_config import EnvConfig
 from ...students.export import check_installed
 from ..evaluation.evaluate import HELD_OUT_SEED, set_reset_kind
@@ -88,7 +88,7 @@ def deploy(args: DeployArgs) -> dict[str, Any]:
     _show(args, figures)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(figures | {"provenance": provenance()}, indent=2) + "\n")
+        write_json(args.out, figures | {"provenance": provenance()})
     return figures
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from ... import sims
 from ...errors import HandsightError
+from ...files import write
 from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation.evaluate import HELD_OUT_SEED
@@ -75,13 +75,7 @@ def write_onnx(loaded: LoadedPolicy, out: Path) -> None:
     }
     with quiet_exporter():
         model = to_onnx(loaded.policy, obs_spec(loaded.signature), facts)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with draft.open("wb") as file:
-        file.write(model.SerializeToString())
-        file.flush()
-        os.fsync(file.fileno())
-    draft.rename(out)
+    write(out, model.SerializeToString())
 
 
 def _actions(loaded: LoadedPolicy) -> int:

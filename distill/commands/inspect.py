@@ -16,6 +16,7 @@ from ...datasets.episodes import read_column
 from ...datasets.reader import Survey, survey
 from ...datasets.schema import COLUMNS, IMAGES, DatasetError
 from ...datasets.shard import Shard
+from ...files import written
 
 SHEET = "contact_sheet.png"
 
@@ -126,7 +127,8 @@ def _contact_sheet(args: InspectArgs, shards: list[Shard]) -> Path | None:
     control_dt = float(shard.facts.signature.get("control_dt", 0))
     film = Film(panels, held, over, np.zeros(1, dtype=bool), ("",), control_dt)
     out = args.sheet or (args.path if args.path.is_dir() else args.path.parent) / SHEET
-    contact_sheet(film).savefig(out, dpi=120)
+    with written(out) as draft:
+        contact_sheet(film).savefig(draft, dpi=120, format=out.suffix[1:] or "png")
     return out
 
 

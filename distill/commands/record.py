@@ -15,8 +15,9 @@ from ... import sims
 from ...datasets.episodes import episodes_of
 from ...datasets.schema import NEXT, DatasetError, Episode
 from ...datasets.shard import PATTERN, SUFFIX, Shard
-from ...datasets.writer import ShardWriter, sweep
+from ...datasets.writer import ShardWriter
 from ...errors import HandsightError
+from ...files import sweep
 from ...sims.vec_env import Step, VecEnv
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
@@ -126,7 +127,7 @@ class Recording:
         self._succeeded = self._opened = 0
         """Episodes with success; the first round of the shard under way."""
         self.settings = DaggerConfig(beta_start=args.beta, beta_iterations=0, act=args.act)
-        sweep(args.out)
+        sweep(args.out, f"*{SUFFIX}")
         for path in sorted(args.out.glob(PATTERN)):
             self._count(Shard(path))
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from ...files import written
 from ..evaluation.evaluate import HELD_OUT_SEED
 from ..report.film import contact_sheet, make_film, write_video
 
@@ -47,6 +48,7 @@ def run_video(args: VideoArgs) -> Path:
         loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview
     )
     write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
-    contact_sheet(film).savefig(out.with_suffix(".png"), dpi=120)
+    with written(out.with_suffix(".png")) as draft:
+        contact_sheet(film).savefig(draft, dpi=120, format="png")
     Console().print(f"Saved {out} and {out.with_suffix('.png')}")
     return out

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...files import explained, read_arrays
+from ...files import explained, read_arrays, write_arrays
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from .evaluate import HELD_OUT_SEED, evaluate
@@ -57,7 +57,7 @@ class Disagreement:
         return mean_sigma(self.student_std, self.chosen(where))
 
     def save(self, path: Path) -> None:
-        np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+        write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @staticmethod
     def load(path: Path) -> Disagreement:

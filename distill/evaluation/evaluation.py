@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...files import explained, read_arrays
+from ...files import explained, read_arrays, write, write_arrays, write_json
 from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
 from .statistics import bootstrap_mean, plain, wilson
 
@@ -120,23 +120,19 @@ class Evaluation:
 
     def save(self, folder: Path) -> None:
         """Write evaluation.json (summary and settings), episodes.csv (one row per reset) and episodes.npz (all)."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(plain({"settings": self.settings, "summary": self.summary()}), indent=2)
-        (folder / "evaluation.json").write_text(text + "\n")
-        with (folder / "episodes.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["reset", *(name for name, _ in self.columns())])
-            writer.writerows(zip(range(len(self.length)), *(column for _, column in self.columns()), strict=True))
+        write_json(folder / "evaluation.json", plain({"settings": self.settings, "summary": self.summary()}))
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["reset", *(name for name, _ in self.columns())])
+        writer.writerows(zip(range(len(self.length)), *(column for _, column in self.columns()), strict=True))
+        write(folder / "episodes.csv", text.getvalue())
         self.save_episodes(folder)
 
     def save_episodes(self, folder: Path) -> None:
-        """Write episodes.npz alone: all that `load` needs. It is there whole or not at all."""
+        """Write episodes.npz alone: all that `load` needs."""
         meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ARRAYS}
         arrays = {name: getattr(self, name) for name in ARRAYS}
-        draft = folder / f".episodes.{os.getpid()}.tmp"
-        with draft.open("wb") as file:
-            np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
-        draft.replace(folder / "episodes.npz")
+        write_arrays(folder / "episodes.npz", {"meta": np.array(json.dumps(meta)), **arrays})
 
     @staticmethod
     def load(folder: Path) -> Evaluation:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ... import sims
+from ...files import written
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
@@ -167,10 +168,10 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
         speed: 1 is real time.
         tile: width of one image, pixels; images are enlarged without smoothing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     pages = _pages(film, f"{title}   (played at {speed:g}x)", tile)
     rate = max(round(speed / film.control_dt), 1)
-    with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
+    options = {"movflags": "+faststart"}
+    with written(path) as draft, av.open(str(draft), "w", format="mp4", options=options) as container:
         stream = None
         for page in pages:
             if stream is None:

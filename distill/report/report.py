@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...files import write
 from . import page
 from .comparison import Comparison
 from .figures import colour, drawn, kinds_figure, learning_figure, success_figure, unexplained_figure, visibility_figure
@@ -38,11 +39,10 @@ def write_report(comparison: Comparison, path: Path, films: Mapping[str, Film] |
     films = films or {}
     pictures = draw(comparison, films)
     folder = path.parent / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        (folder / name).write_bytes(content)
+        write(folder / name, content)
     told = contents(comparison, pictures, films, path.parent / "videos")
-    path.write_text(page.render("report.html.j2", told), encoding="utf-8")
+    write(path, page.render("report.html.j2", told))
     return path
 
 

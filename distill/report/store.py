@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...files import explained, read_arrays, read_json
+from ...files import explained, read_arrays, read_json, write_arrays
 from ..evaluation.ablation import kinds_of
 from ..evaluation.disagreement import Disagreement
 from ..evaluation.evaluation import Evaluation
@@ -141,7 +141,7 @@ def save_decisions(both: Disagreement, path: Path) -> None:
     change = np.diff(teacher, axis=0, prepend=np.zeros_like(teacher[:1]))
     spreads = {name: getattr(both, name).mean(axis=2).astype(np.float16) for name in ("teacher_std", "student_std")}
     valid = np.packbits(both.valid, axis=1)
-    np.savez_compressed(path, teacher=change, student=student - teacher, valid=valid, **spreads)
+    write_arrays(path, {"teacher": change, "student": student - teacher, "valid": valid, **spreads})
 
 
 def load_decisions(path: Path) -> Disagreement:

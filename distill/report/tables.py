@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...files import write, write_json
 from ..evaluation.statistics import Interval, Seeded, plain
 from .comparison import Comparison, ablation_effects
 from .gaps import ALL, Cell, Decomposition, Gap
@@ -19,10 +19,9 @@ from .results import Entry
 
 def save(comparison: Comparison, folder: Path) -> None:
     """Write comparison.json, comparison.csv and comparison.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "comparison.json").write_text(json.dumps(plain(as_dict(comparison)), indent=2) + "\n")
-    (folder / "comparison.csv").write_text(as_csv(comparison))
-    (folder / "comparison.md").write_text(markdown(comparison))
+    write_json(folder / "comparison.json", plain(as_dict(comparison)))
+    write(folder / "comparison.csv", as_csv(comparison))
+    write(folder / "comparison.md", markdown(comparison))
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:

@@ -16,11 +16,8 @@ import hashlib
 import json
 import os
 import random
-import shutil
-import socket
-import struct
+import re
 import time
-import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,14 +29,14 @@ import torch
 from safetensors import SafetensorError
 
 from ...errors import HandsightError
-from ...files import read_json
-from .tree import Blob, pack, unpack
+from ...files import listed, read_json, standing, sweep, written
+from ...files import remove as remove
+from .tree import pack, unpack
 
 FORMAT = "handsight-checkpoint"
 VERSION = 1
 SUFFIX = ".ckpt"
 TENSORS, TREE, MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
-_CHUNK = 1 << 22
 _MOST_MANIFEST = 1 << 16
 
 
@@ -63,24 +60,16 @@ def save(path: Path | str, tree: Mapping[str, Any]) -> None:
     if path.suffix != SUFFIX:
         raise CheckpointError(f"checkpoint {path}: expected a name that ends in {SUFFIX}, e.g. {path.name}{SUFFIX}")
     try:
-        body, blobs = pack(tree)
+        body, tensors = pack(tree)
     except TypeError as error:
         raise CheckpointError(f"checkpoint {path} cannot be saved: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path.parent)
-    draft = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    draft.mkdir()
-    try:
-        files = {
-            TENSORS: _write(draft / TENSORS, _safetensors(blobs)),
-            TREE: _write(draft / TREE, [json.dumps(body).encode()]),
-        }
-        _write(draft / MANIFEST, [_manifest_text(files, time.time_ns())])
-        _flush_folder(draft)
-        _put_in_place(draft, path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+    sweep(path.parent, f"*{SUFFIX}")
+    with written(path) as draft:
+        draft.mkdir()
+        safetensors.torch.save_file(tensors, draft / TENSORS)
+        (draft / TREE).write_text(json.dumps(body))
+        files = {name: _facts(draft / name) for name in (TENSORS, TREE)}
+        (draft / MANIFEST).write_bytes(_manifest_text(files, time.time_ns()))
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -91,12 +80,12 @@ def load(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     for _ in range(10):
-        folder = _readable(path)
+        folder = standing(path)
         inode = folder.stat().st_ino if folder.is_dir() else None
         try:
             return _read(folder)
         except CheckpointError as error:
-            again = _readable(path)
+            again = standing(path)
             if not again.is_dir() or again.stat().st_ino == inode:
                 others = [other.name for other in complete(path.parent) if other != path]
                 raise CheckpointError(
@@ -112,24 +101,24 @@ def verify(path: Path | str) -> None:
     Raises:
         CheckpointError: names the file, what was expected and what was found.
     """
-    folder = _readable(Path(path))
-    manifest = _manifest(folder)
-    for name, facts in manifest["files"].items():
-        _check_file(folder / name, facts)
+    _check(standing(Path(path)))
 
 
 def digest(path: Path | str) -> str:
     """sha256 of a checkpoint's manifest, which holds the sums of all its files: equal for equal bytes only."""
-    return hashlib.sha256((_readable(Path(path)) / MANIFEST).read_bytes()).hexdigest()
+    return hashlib.sha256((standing(Path(path)) / MANIFEST).read_bytes()).hexdigest()
 
 
 def complete(folder: Path | str, pattern: str = f"*{SUFFIX}") -> list[Path]:
-    """Checkpoints in the folder whose every byte is as it was written, oldest first."""
-    return [path for path in _dated(Path(folder), pattern) if _is_complete(path)]
+    """Checkpoints in the folder whose every byte is as it was written, oldest first (see `latest`)."""
+    return [path for path in _ordered(Path(folder), pattern) if _is_complete(path)]
 
 
 def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
-    """The newest complete checkpoint in the folder by its time of saving; damaged ones are passed over with a warning.
+    """The newest complete checkpoint in the folder; damaged ones are passed over with a warning.
+
+    That is the one with the highest number in its name, e.g. iteration_000009.ckpt, whatever the clock said; names
+    without a number come after all with one, by their time of saving.
 
     Args:
         folder: where the checkpoints lie.
@@ -140,7 +129,7 @@ def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
     """
     folder = Path(folder)
     damaged = []
-    for path in reversed(_dated(folder, pattern)):
+    for path in reversed(_ordered(folder, pattern)):
         try:
             verify(path)
         except CheckpointError as error:
@@ -156,25 +145,15 @@ def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
 def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}") -> list[Path]:
     """Remove the oldest checkpoints that match until `count` complete ones are left; returns what was removed.
 
-    Damaged ones do not count and are left for their owner to look at; the newest complete one is never removed.
+    Damaged ones do not count and are left for their owner to look at; neither the newest complete one nor that which
+    was written last is ever removed.
     """
     whole = complete(folder, pattern)
-    removed = whole[: max(0, len(whole) - max(1, count))]
+    last = max(whole, key=_saved_ns, default=None)
+    removed = [path for path in whole[: max(0, len(whole) - max(1, count))] if path != last]
     for path in removed:
         remove(path)
     return removed
-
-
-def remove(path: Path | str) -> None:
-    """Delete a checkpoint: it stops being one in a single rename, then its files go. None there is no error."""
-    path = Path(path)
-    grave = path.parent / f".{path.name}.{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
-    shutil.rmtree(_previous(path), ignore_errors=True)
-    try:
-        path.rename(grave)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(grave, ignore_errors=True)
 
 
 def rng_state() -> dict[str, Any]:
@@ -196,40 +175,10 @@ def set_rng_state(state: Mapping[str, Any]) -> None:
     random.setstate(state["python"])
 
 
-def _safetensors(blobs: Mapping[str, Blob]) -> list[Any]:
-    """The pieces of a .safetensors file: header length, header, arrays (widest elements first, so all are aligned).
-
-    Written here rather than by the library so that the bytes are hashed on their way to the disk, without a copy.
-    """
-    order = sorted(blobs, key=lambda name: -_itemsize(blobs[name]))
-    header, offset = {}, 0
-    for name in order:
-        blob, end = blobs[name], offset + blobs[name].data.nbytes
-        header[name] = {"dtype": blob.dtype, "shape": list(blob.shape), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    return [struct.pack("<Q", len(text)), text, *(blobs[name].data for name in order)]
-
-
-def _itemsize(blob: Blob) -> int:
-    return 1 if blob.dtype == "BOOL" else int(blob.dtype.lstrip("BFIU")) // 8
-
-
-def _write(path: Path, pieces: list[Any]) -> dict[str, Any]:
-    """Write the pieces through to the disk; returns the file's size and digest."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("wb") as file:
-        for piece in pieces:
-            view = memoryview(piece)
-            for start in range(0, len(view), _CHUNK):
-                chunk = view[start : start + _CHUNK]
-                digest.update(chunk)
-                file.write(chunk)
-            size += len(view)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"bytes": size, "sha256": digest.hexdigest()}
+def _facts(path: Path) -> dict[str, Any]:
+    """{"bytes", "sha256"} of a file."""
+    with path.open("rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def _manifest_text(files: dict[str, Any], saved_ns: int) -> bytes:
@@ -238,64 +187,19 @@ def _manifest_text(files: dict[str, Any], saved_ns: int) -> bytes:
     return json.dumps({**facts, "seal": seal}, indent=1).encode()
 
 
-def _flush_folder(folder: Path) -> None:
-    """A rename is only on the disk once its folder is."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _ordered(folder: Path, pattern: str) -> list[Path]:
+    """Checkpoints by name, oldest first; among equal numbers, those whose manifest cannot be read come first."""
+    return sorted(listed(folder, pattern), key=lambda path: (_number(path), _saved_ns(path), path.name))
 
 
-def _previous(path: Path) -> Path:
-    """Where an older checkpoint of the same name waits while its successor takes its place."""
-    return path.parent / f".{path.name}.previous"
-
-
-def _put_in_place(draft: Path, path: Path) -> None:
-    previous = _previous(path)
-    if path.exists():
-        shutil.rmtree(previous, ignore_errors=True)
-        path.rename(previous)
-    draft.rename(path)  # killed just before this line, `previous` is still found under the name of `path`
-    _flush_folder(path.parent)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def _readable(path: Path) -> Path:
-    """The folder to read for this name: the older checkpoint where a writer was killed between its two renames."""
-    return _previous(path) if not path.exists() and _previous(path).is_dir() else path
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed writers of this machine left behind."""
-    for draft in folder.glob(f".*{SUFFIX}.{socket.gethostname()}-*.tmp"):
-        pid = draft.name.removesuffix(".tmp").split("-")[-2]
-        if pid.isdigit() and not _alive(int(pid)):
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _dated(folder: Path, pattern: str) -> list[Path]:
-    """Checkpoints by name, oldest first; those whose manifest cannot be read come first, as if the oldest."""
-    names = {path.name for path in folder.glob(pattern)}
-    names |= {path.name[1:].removesuffix(".previous") for path in folder.glob(f".{pattern}.previous")}
-    return sorted((folder / name for name in names), key=lambda path: (_saved_ns(path), path.name))
+def _number(path: Path) -> float:
+    """The last number in a checkpoint's name; infinite if it has none."""
+    return float((re.findall(r"\d+", path.stem) or ["inf"])[-1])
 
 
 def _saved_ns(path: Path) -> int:
     try:
-        return _manifest(_readable(path))["saved_ns"]
+        return _manifest(standing(path))["saved_ns"]
     except CheckpointError:
         return -1
 
@@ -309,9 +213,7 @@ def _is_complete(path: Path) -> bool:
 
 
 def _read(folder: Path) -> dict[str, Any]:
-    manifest = _manifest(folder)
-    for name, facts in manifest["files"].items():
-        _check_file(folder / name, facts)
+    _check(folder)
     node = read_json(folder / TREE, CheckpointError)
     try:
         mapped = safetensors.torch.load_file(folder / TENSORS)  # read-only views of a file that may be pruned any time
@@ -355,16 +257,18 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _check_file(path: Path, facts: Mapping[str, Any]) -> None:
-    if path.is_symlink():
-        raise CheckpointError(f"{path}: expected a file, found a link to {os.readlink(path)}")
-    if not path.is_file():
-        there = ", ".join(sorted(entry.name for entry in path.parent.iterdir()))
-        raise CheckpointError(f"{path} is missing: expected {facts['bytes']:,} bytes, found only {there}")
-    size = path.stat().st_size
-    if size != facts["bytes"]:
-        raise CheckpointError(f"{path} was cut or extended: expected {facts['bytes']:,} bytes, found {size:,}")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != facts["sha256"]:
-        raise CheckpointError(f"{path} was altered: expected sha256 {facts['sha256']}, found {found}")
+def _check(folder: Path) -> None:
+    """Compare both files with the manifest."""
+    for name, expected in _manifest(folder)["files"].items():
+        path = folder / name
+        if path.is_symlink():
+            raise CheckpointError(f"{path}: expected a file, found a link to {os.readlink(path)}")
+        if not path.is_file():
+            there = ", ".join(sorted(entry.name for entry in folder.iterdir()))
+            raise CheckpointError(f"{path} is missing: expected {expected['bytes']:,} bytes, found only {there}")
+        size = path.stat().st_size
+        if size != expected["bytes"]:
+            raise CheckpointError(f"{path} was cut or extended: expected {expected['bytes']:,} bytes, found {size:,}")
+        found = _facts(path)["sha256"]
+        if found != expected["sha256"]:
+            raise CheckpointError(f"{path} was altered: expected sha256 {expected['sha256']}, found {found}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...files import explained, read_text
+from ...files import write as write_file
 
 
 class MetricsFile:
@@ -44,7 +44,7 @@ class MetricsFile:
         if self._columns is None:
             text = read_text(self.path) if self.path.is_file() else ""
             if text and not text.endswith("\n"):
-                _replace(self.path, text[: text.rfind("\n") + 1])
+                write_file(self.path, text[: text.rfind("\n") + 1])
             self._columns = next(csv.reader(io.StringIO(text)), []) if "\n" in text else []
         return self._columns
 
@@ -54,7 +54,7 @@ class MetricsFile:
         writer.writeheader()
         for row in rows:
             writer.writerow({**row, "step": int(row["step"])})
-        _replace(self.path, text.getvalue())
+        write_file(self.path, text.getvalue())
 
 
 def read(path: Path) -> list[dict[str, float]]:
@@ -75,10 +75,4 @@ def write(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({name: f"{value:.15g}" for name, value in row.items()})
-    _replace(path, text.getvalue())
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(text, newline="")
-    draft.replace(path)
+    write_file(path, text.getvalue())

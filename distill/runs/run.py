@@ -8,9 +8,7 @@ checkpoints/   see checkpoint.py
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -20,7 +18,7 @@ from typing import Any, TypeVar
 from lightning.pytorch.loggers import Logger
 
 from ...errors import HandsightError
-from ...files import check_links, read_json
+from ...files import check_links, read_json, write_json
 from ...sims.machine import with_machine_of
 from . import metrics as metrics_file
 from . import stored_config
@@ -69,8 +67,8 @@ class Run:
             "machine": run.machine,
             "resumed": [],
         }
-        _write_json(run.path / META, meta)
-        _write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
+        write_json(run.path / META, meta)
+        write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
         _log.info("run folder: %s", run.path)
         return run
 
@@ -169,7 +167,7 @@ class Run:
         self._purge_step = step + 1
         meta = self.meta
         meta["resumed"] = [*meta.get("resumed", []), {"step": step, "machine": self.machine, **provenance()}]
-        _write_json(self.path / META, meta)
+        write_json(self.path / META, meta)
         _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
     def close(self) -> None:
@@ -221,9 +219,3 @@ def _unknown_fields(stored: Any, rebuilt: Any, path: str = "") -> list[str]:
     return names + [
         n for key in stored if key in rebuilt for n in _unknown_fields(stored[key], rebuilt[key], f"{path}{key}.")
     ]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(content, indent=2) + "\n")
-    draft.replace(path)

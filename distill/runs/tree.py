@@ -1,4 +1,4 @@
-"""A nested tree of plain values and arrays, told apart exactly: JSON for the shape, named blobs for the arrays.
+"""A nested tree of plain values and arrays, told apart exactly: JSON for the shape, named tensors for the arrays.
 
 JSON alone forgets integer keys, tuples, bytes and the types of arrays; those are written as one-entry objects whose key
 begins with `$`, e.g. `{"$tuple": [1, 2]}` or `{"$tensor": "policy/weights/0.bias"}`.
@@ -7,67 +7,43 @@ begins with `$`, e.g. `{"$tuple": [1, 2]}` or `{"$tensor": "policy/weights/0.bia
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.lib.format import descr_to_dtype, dtype_to_descr
+from torch import Tensor
 
-# Element types that safetensors knows; all others are stored as raw bytes with their type written into the tree.
-SAFE_TORCH = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-SAFE_NUMPY = {
-    np.dtype(code): name
-    for code, name in {
-        "<f8": "F64",
-        "<f4": "F32",
-        "<f2": "F16",
-        "<i8": "I64",
-        "<i4": "I32",
-        "<i2": "I16",
-        "|i1": "I8",
-        "|u1": "U8",
-        "|b1": "BOOL",
-    }.items()
-}
 TORCH_DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
+_AS_THEY_ARE = (
+    *(torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.bool),
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+)
+"""Element types of every version of safetensors; all others are stored as bytes with their type in the tree."""
+_NUMPY = {torch.empty(0, dtype=kind).numpy().dtype for kind in _AS_THEY_ARE if kind is not torch.bfloat16}
 
 
-@dataclass(frozen=True)
-class Blob:
-    """The bytes of one array, as safetensors describes them."""
-
-    dtype: str
-    """safetensors element type, e.g. "F32"; "U8" for raw bytes."""
-    shape: tuple[int, ...]
-    data: np.ndarray
-    """(nbytes,) uint8, little-endian, row-major."""
-
-
-def pack(tree: Any) -> tuple[Any, dict[str, Blob]]:
+def pack(tree: Any) -> tuple[Any, dict[str, Tensor]]:
     """Split a tree into what JSON can say and the arrays, each under the path at which it stood.
+
+    Returns:
+        The JSON, and contiguous tensors on the CPU of which no two share their memory.
 
     Raises:
         TypeError: a value of a type that would not come back the same; the message names its place and type.
     """
-    blobs: dict[str, Blob] = {}
-    return _pack(tree, (), blobs), blobs
+    tensors: dict[str, Tensor] = {}
+    body, places = _pack(tree, (), tensors), set()
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        tensors[name] = tensor.clone() if place in places else tensor
+        places.add(place)
+    return body, tensors
 
 
-def unpack(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
     """The tree again, from its JSON and the tensors by name.
 
     Args:
@@ -86,121 +62,99 @@ def unpack(node: Any, tensors: dict[str, torch.Tensor]) -> Any:
     marker = next((key for key in node if key.startswith("$")), None)
     if marker is None:
         return {key: unpack(value, tensors) for key, value in node.items()}
-    if marker not in _READERS:
-        raise ValueError(f"unknown marker {marker!r}; known: {', '.join(_READERS)}")
-    return _READERS[marker](node, tensors)
+    value = node[marker]
+    match marker:
+        case "$tensor":
+            tensor = tensors.pop(value)
+            return tensor.view(TORCH_DTYPES[node["dtype"]]).reshape(node["shape"]) if "dtype" in node else tensor
+        case "$array" | "$scalar":
+            array = tensors.pop(value).numpy()
+            if "dtype" in node:
+                array = array.view(_numpy_dtype(unpack(node["dtype"], tensors))).reshape(node["shape"])
+            return array if marker == "$array" else array[()]
+        case "$bytes" | "$bytearray":
+            return {"$bytes": bytes, "$bytearray": bytearray}[marker](tensors.pop(value).numpy().tobytes())
+        case "$tuple" | "$size":
+            return {"$tuple": tuple, "$size": torch.Size}[marker](unpack(value, tensors))
+        case "$dict":
+            return {unpack(key, tensors): unpack(item, tensors) for key, item in value}
+        case "$torch.dtype":
+            return TORCH_DTYPES[value]
+        case "$numpy.dtype":
+            return _numpy_dtype(unpack(value, tensors))
+        case "$float" | "$path" | "$torch.device":
+            return {"$float": float, "$path": Path, "$torch.device": torch.device}[marker](value)
+    raise ValueError(f"unknown marker {marker!r}")
 
 
-def _pack(value: Any, path: tuple[str, ...], blobs: dict[str, Blob]) -> Any:
+def _numpy_dtype(description: Any) -> np.dtype:
+    dtype = descr_to_dtype(description)
+    if dtype.hasobject:
+        raise ValueError(f"an array of Python objects, {dtype}")
+    return dtype
+
+
+def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
     kind = type(value)
     if value is None or kind in (bool, int, str):
         return value
     if kind is float:
-        return value if math.isfinite(value) else {"$float": repr(value)}
+        return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, Mapping):
-        return _pack_mapping(value, path, blobs)
+        if all(type(key) is str and not key.startswith("$") for key in value):
+            return {key: _pack(item, (*path, key), tensors) for key, item in value.items()}
+        pairs = [(_pack(k, (*path, "key"), tensors), _pack(v, (*path, str(k)), tensors)) for k, v in value.items()]
+        return {"$dict": pairs}
     if kind in (list, tuple, torch.Size):
-        items = [_pack(item, (*path, str(index)), blobs) for index, item in enumerate(value)]
+        items = [_pack(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
         return items if kind is list else {"$size" if kind is torch.Size else "$tuple": items}
-    if isinstance(value, torch.Tensor):
-        return _pack_tensor(value, path, blobs)
+    if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
+        value = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
+        if value.dtype in _AS_THEY_ARE:
+            return {"$tensor": _add(value, path, tensors)}
+        name = _add(value.reshape(-1).view(torch.uint8), path, tensors)
+        return {"$tensor": name, "dtype": str(value.dtype), "shape": list(value.shape)}
     if isinstance(value, np.ndarray | np.generic):
-        return _pack_array(value, path, blobs)
-    if kind in (bytes, bytearray):
-        data = np.frombuffer(value, dtype=np.uint8)
-        return {f"${kind.__name__}": _add(Blob("U8", data.shape, data), path, blobs)}
-    return _pack_name(value, path)
+        return _pack_array(value, path, tensors)
+    if isinstance(value, bytes | bytearray):
+        data = torch.from_numpy(np.frombuffer(value, np.uint8).copy())
+        return {"$bytes" if isinstance(value, bytes) else "$bytearray": _add(data, path, tensors)}
+    return _pack_word(value, path)
 
 
-def _pack_mapping(value: Mapping, path: tuple[str, ...], blobs: dict[str, Blob]) -> Any:
-    if all(type(key) is str and not key.startswith("$") for key in value):
-        return {key: _pack(item, (*path, key), blobs) for key, item in value.items()}
-    return {"$dict": [[_pack(k, (*path, "key"), blobs), _pack(v, (*path, str(k)), blobs)] for k, v in value.items()]}
-
-
-def _pack_tensor(value: torch.Tensor, path: tuple[str, ...], blobs: dict[str, Blob]) -> Any:
-    if value.layout is not torch.strided or value.is_quantized:
-        raise TypeError(f"{_where(path)} is a {value.layout} tensor; only dense, unquantised tensors can be saved")
-    value = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    data = value.reshape(-1).view(torch.uint8).numpy()
-    shape = tuple(value.shape)
-    if value.dtype in SAFE_TORCH:
-        return {"$tensor": _add(Blob(SAFE_TORCH[value.dtype], shape, data), path, blobs)}
-    name = _add(Blob("U8", data.shape, data), path, blobs)
-    return {"$tensor": name, "dtype": str(value.dtype), "shape": list(shape)}
-
-
-def _pack_array(value: np.ndarray | np.generic, path: tuple[str, ...], blobs: dict[str, Blob]) -> Any:
+def _pack_array(value: np.ndarray | np.generic, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
     if value.dtype.hasobject:
         raise TypeError(f"{_where(path)} is a numpy array of Python objects; only arrays of plain data can be saved")
     marker = "$array" if isinstance(value, np.ndarray) else "$scalar"
-    data = np.ascontiguousarray(value).reshape(-1).view(np.uint8)
-    if value.dtype in SAFE_NUMPY:
-        return {marker: _add(Blob(SAFE_NUMPY[value.dtype], value.shape, data), path, blobs)}
-    name = _add(Blob("U8", data.shape, data), path, blobs)
-    return {marker: name, "dtype": _pack(dtype_to_descr(value.dtype), path, blobs), "shape": list(value.shape)}
+    array = np.require(value, requirements=("C", "W"))
+    if array.dtype in _NUMPY:
+        return {marker: _add(torch.from_numpy(array), path, tensors)}
+    name = _add(torch.from_numpy(array.reshape(-1).view(np.uint8)), path, tensors)
+    return {marker: name, "dtype": _pack(dtype_to_descr(array.dtype), path, tensors), "shape": list(array.shape)}
 
 
-def _pack_name(value: Any, path: tuple[str, ...]) -> Any:
-    """Values that a word can say."""
-    if isinstance(value, torch.dtype):
-        return {"$torch.dtype": str(value)}
+def _pack_word(value: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, np.dtype):
         return {"$numpy.dtype": _pack(dtype_to_descr(value), path, {})}
-    if isinstance(value, torch.device):
-        return {"$torch.device": str(value)}
-    if isinstance(value, Path):
-        return {"$path": str(value)}
+    words = {"$path": Path, "$torch.dtype": torch.dtype, "$torch.device": torch.device}
+    for marker, kind in words.items():
+        if isinstance(value, kind):
+            return {marker: str(value)}
     raise TypeError(
         f"{_where(path)} is a {type(value).__module__}.{type(value).__qualname__}, which would not come back the same; "
-        "expected dict, list, tuple, None, bool, int, float, str, bytes, Path, torch tensors and dtypes, "
+        "expected dict, list, tuple, None, bool, int, float, str, bytes, Path, dense torch tensors and dtypes, "
         "numpy arrays, scalars and dtypes (turn a dataclass into a dict with dataclasses.asdict)"
     )
 
 
-def _add(blob: Blob, path: tuple[str, ...], blobs: dict[str, Blob]) -> str:
-    name = stem = "/".join(path) or "value"
-    count = 1
-    while name in blobs or name == "__metadata__":  # the one name that safetensors keeps for itself
-        count += 1
-        name = f"{stem}#{count}"
-    blobs[name] = blob
+def _add(tensor: Tensor, path: tuple[str, ...], tensors: dict[str, Tensor]) -> str:
+    """Note a tensor under its path, or the next free name; returns that."""
+    stem = "/".join(path) or "value"
+    names = (stem if count == 1 else f"{stem}#{count}" for count in range(1, len(tensors) + 3))
+    name = next(name for name in names if name not in tensors and name != "__metadata__")  # safetensors' own name
+    tensors[name] = tensor
     return name
 
 
 def _where(path: tuple[str, ...]) -> str:
     return "/".join(path) or "the value itself"
-
-
-def _read_tensor(node: dict, tensors: dict[str, torch.Tensor]) -> torch.Tensor:
-    tensor = tensors.pop(node["$tensor"])
-    if "dtype" not in node:
-        return tensor
-    return tensor.view(TORCH_DTYPES[node["dtype"]]).reshape(node["shape"])
-
-
-def _read_array(node: dict, tensors: dict[str, torch.Tensor], marker: str = "$array") -> np.ndarray:
-    array = tensors.pop(node[marker]).numpy()
-    if "dtype" not in node:
-        return array
-    dtype = descr_to_dtype(unpack(node["dtype"], tensors))
-    if dtype.hasobject:
-        raise ValueError(f"an array of Python objects, {dtype}")
-    return array.view(dtype).reshape(node["shape"])
-
-
-_READERS: dict[str, Callable[[dict, dict[str, torch.Tensor]], Any]] = {
-    "$tensor": _read_tensor,
-    "$array": _read_array,
-    "$scalar": lambda node, tensors: _read_array(node, tensors, "$scalar")[()],
-    "$bytes": lambda node, tensors: tensors.pop(node["$bytes"]).numpy().tobytes(),
-    "$bytearray": lambda node, tensors: bytearray(tensors.pop(node["$bytearray"]).numpy().tobytes()),
-    "$tuple": lambda node, tensors: tuple(unpack(node["$tuple"], tensors)),
-    "$size": lambda node, tensors: torch.Size(unpack(node["$size"], tensors)),
-    "$dict": lambda node, tensors: {unpack(k, tensors): unpack(v, tensors) for k, v in node["$dict"]},
-    "$float": lambda node, tensors: float(node["$float"]),
-    "$path": lambda node, tensors: Path(node["$path"]),
-    "$torch.dtype": lambda node, tensors: TORCH_DTYPES[node["$torch.dtype"]],
-    "$torch.device": lambda node, tensors: torch.device(node["$torch.device"]),
-    "$numpy.dtype": lambda node, tensors: descr_to_dtype(unpack(node["$numpy.dtype"], tensors)),
-}

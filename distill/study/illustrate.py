@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from ...files import explained, inside, read_json
+from ...files import explained, inside, read_json, write, write_json
 from ..report.comparison import Comparison
 from ..report.figures import colour, drawn
 from ..report.film import Film, file_name, make_film, write_video
@@ -47,9 +46,7 @@ class Illustrations:
 
     def save(self, folder: Path) -> None:
         """Write the list; the files themselves are there."""
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(TypeAdapter(Illustrations).dump_python(self, mode="json"), indent=2)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        write_json(folder / FILE, TypeAdapter(Illustrations).dump_python(self, mode="json"))
 
     @staticmethod
     def load(folder: Path) -> Illustrations:
@@ -131,8 +128,7 @@ def _moments(comparison: Comparison, runs: Path, folder: Path, count: int, devic
     colours, pictures = [colour(comparison, entry.role) for entry in entries], []
     for scenes in film_moments(students[0], students[1], loaded[0].env_config, count, device):
         file = Path("gallery") / f"reset-{scenes.reset}.png"
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(drawn(partial(moments_figure, scenes.films, colours), "png"))
+        write(folder / file, drawn(partial(moments_figure, scenes.films, colours), "png"))
         pictures.append(Picture(str(file), scenes.caption(entries[0].evaluation)))
     return tuple(pictures)
 

@@ -77,7 +77,7 @@ def log_of(out: Path, cell: str) -> Path:
 def locked(path: Path) -> Iterator[None]:
     """Hold a lock, after waiting for whoever holds it: a predecessor that still saves."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
+    with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -86,7 +86,7 @@ def is_locked(path: Path) -> bool:
     """Whether a process holds the lock."""
     if not path.is_file():
         return False
-    with path.open("w") as file:
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

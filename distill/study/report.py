@@ -15,6 +15,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from ...files import write, write_json
 from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
 from ..evaluation.statistics import Interval, Seeded, plain, t_interval, wilson
 from ..report import page
@@ -58,13 +59,12 @@ def write_study_report(study: Study, folder: Path) -> Path:
     What `illustrate` left in that folder becomes part of the page.
     """
     pictures = draw(study)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        (folder / "figures" / name).write_bytes(content)
-    (folder / "report.json").write_text(json.dumps(plain(study_dict(study)), indent=2) + "\n", encoding="utf-8")
-    (folder / "report.md").write_text(study_markdown(study, list(pictures)), encoding="utf-8")
+        write(folder / "figures" / name, content)
+    write_json(folder / "report.json", plain(study_dict(study)))
+    write(folder / "report.md", study_markdown(study, list(pictures)))
     path = folder / "report.html"
-    path.write_text(page.render("study.html.j2", contents(study, pictures, folder)), encoding="utf-8")
+    write(path, page.render("study.html.j2", contents(study, pictures, folder)))
     return path
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +14,7 @@ from pydantic import TypeAdapter
 from scipy import stats
 
 from ...errors import HandsightError
-from ...files import check_links, explained, inside, read_json
+from ...files import check_links, explained, inside, read_json, write_json
 from ..evaluation.observability import gap_differences
 from ..evaluation.statistics import CONFIDENCE, Interval, plain
 from ..report.comparison import Comparison, ExtraLoss
@@ -153,8 +152,7 @@ class Study:
             "provenance": self.provenance,
             "notes": self.notes,
         }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / STUDY).write_text(json.dumps(plain(facts), indent=2) + "\n")
+        write_json(folder / STUDY, plain(facts))
 
     @staticmethod
     def load(folder: Path) -> Study:

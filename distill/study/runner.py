@@ -6,7 +6,6 @@ and started again.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from ...errors import HandsightError
+from ...files import owned
 from ..runs.interrupt import Interrupt
 from .cells import Cell, StudyError, folder
 from .job import is_locked, lock_of, log_of
@@ -271,10 +271,5 @@ def alone(out: Path) -> Iterator[None]:
     Raises:
         StudyError: there is another one.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / ".runner").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StudyError(f"study {out}: another runner is at work in this folder") from None
+    with owned(out, StudyError):
         yield

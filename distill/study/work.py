@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ...files import explained, inside, read_json
+from ...files import explained, inside, read_json, write_json
 from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
 from ..evaluation.ablation import kinds_of
@@ -42,10 +41,7 @@ def work(out: Path, verb: str, key: str) -> None:
 
 def write_spec(spec: StudyConfig) -> None:
     """Put the study's configuration where its pieces of work read it."""
-    spec.out.mkdir(parents=True, exist_ok=True)
-    draft = spec.out / f".{SPEC}.tmp"
-    draft.write_text(json.dumps(TypeAdapter(StudyConfig).dump_python(spec, mode="json"), indent=2) + "\n")
-    draft.replace(spec.out / SPEC)
+    write_json(spec.out / SPEC, TypeAdapter(StudyConfig).dump_python(spec, mode="json"))
 
 
 def read_spec(out: Path) -> StudyConfig:
@@ -143,9 +139,7 @@ class Work:
         successes = {name: self._successes(self.found(Cell(cell.scene, cell.seed, name)).path) for name in RIVALS}
         match = choose(cell.scene, cell.seed, successes, self.spec.matching)
         path = match_path(self.out, cell)
-        draft = path.with_name(f".{path.name}.tmp")
-        draft.write_text(json.dumps({"asked": self._asked(cell), "match": TypeAdapter(Match).dump_python(match)}))
-        draft.replace(path)
+        write_json(path, {"asked": self._asked(cell), "match": TypeAdapter(Match).dump_python(match)})
 
     def evaluate(self, cell: Cell) -> None:
         """Evaluate a finished cell, and the chosen checkpoint of its teacher if it was chosen for it."""

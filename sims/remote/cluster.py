@@ -10,11 +10,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
+from ...files import is_alive
 from . import spares
 
 LOOPBACK = "127.0.0.1"
@@ -140,11 +140,8 @@ def _sweep() -> None:
     """Remove the folders of processes that were killed before they could."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         owner = folder.name.removeprefix(FOLDER).partition("-")[0]
-        with suppress(PermissionError):
-            try:
-                os.kill(int(owner), 0)
-            except (ProcessLookupError, ValueError):
-                shutil.rmtree(folder, ignore_errors=True)
+        if not (owner.isdecimal() and is_alive(int(owner))):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _memory() -> int:

@@ -10,7 +10,7 @@ import pytest
 from handsight.datasets import DatasetError, Episode, Shard, ShardWriter, write_shard
 from handsight.datasets.episodes import episodes_of, read_column
 from handsight.datasets.shard import verify
-from handsight.datasets.writer import sweep
+from handsight.files import sweep
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shards import FACTS, episode, write
@@ -91,7 +91,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path):
 def test_what_killed_writers_left_is_swept_and_the_living_are_left_alone(tmp_path):
     dead, living = tmp_path / ".shard_1.hdf5.4194305.tmp", tmp_path / f".shard_2.hdf5.{os.getpid()}.tmp"
     dead.touch(), living.touch()
-    assert sweep(tmp_path) == [dead] and living.exists()
+    assert sweep(tmp_path, "*.hdf5") == [dead] and living.exists()
 
 
 WRONG = {

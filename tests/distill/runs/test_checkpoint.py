@@ -107,6 +107,16 @@ def test_optimiser_state_goes_on_exactly(tmp_path):
     assert again.weight.equal(net.weight)
 
 
+def test_tensors_that_share_memory_come_back_apart(tmp_path):
+    whole, array = torch.arange(6.0), np.arange(4)
+    tree = {"whole": whole, "again": whole, "half": whole[3:], "array": array, "part": array[:2]}
+    checkpoint.save(tmp_path / "a.ckpt", tree)
+    back = checkpoint.load(tmp_path / "a.ckpt")
+    assert all(back[name].tolist() == value.tolist() for name, value in tree.items())
+    back["whole"].zero_(), back["array"].fill(9)
+    assert back["again"].tolist() == [0, 1, 2, 3, 4, 5] and back["part"].tolist() == [0, 1]
+
+
 def test_random_streams_go_on_where_they_were(tmp_path):
     checkpoint.save(tmp_path / "a.ckpt", checkpoint.rng_state())
     expected = torch.rand(3), np.random.rand(3), random.random()
@@ -190,12 +200,35 @@ def test_single_file_of_another_tool_is_no_checkpoint(tmp_path):
         checkpoint.load(tmp_path / "model.ckpt")
 
 
-def test_latest_is_the_last_saved_whatever_its_name(tmp_path):
-    for name in ("iteration_10.ckpt", "iteration_9.ckpt"):
+def clock_set_back(monkeypatch):
+    """Each save says that it happened an hour before the one before."""
+    hours = iter(range(10**6, 0, -1))
+    monkeypatch.setattr(checkpoint.time, "time_ns", lambda: 3600 * 10**9 * next(hours))
+
+
+def test_latest_has_the_highest_number_whatever_the_clock_says(tmp_path, monkeypatch):
+    clock_set_back(monkeypatch)
+    for name in ("iteration_8.ckpt", "iteration_9.ckpt", "iteration_10.ckpt"):
         checkpoint.save(tmp_path / name, {})
-    assert checkpoint.latest(tmp_path).name == "iteration_9.ckpt"
+    assert checkpoint.latest(tmp_path).name == "iteration_10.ckpt"
     checkpoint.save(tmp_path / "best.ckpt", {})
-    assert checkpoint.latest(tmp_path, "iteration_*.ckpt").name == "iteration_9.ckpt"
+    assert checkpoint.latest(tmp_path, "iteration_*.ckpt").name == "iteration_10.ckpt"
+
+
+def test_keep_last_keeps_the_highest_numbers_whatever_the_clock_says(tmp_path, monkeypatch):
+    clock_set_back(monkeypatch)
+    for index in range(8, 12):
+        checkpoint.save(tmp_path / f"iteration_{index}.ckpt", {})
+        checkpoint.keep_last(tmp_path, 1)
+        assert (tmp_path / f"iteration_{index}.ckpt").exists()
+    assert checkpoint.latest(tmp_path).name == "iteration_11.ckpt"
+
+
+def test_keep_last_never_removes_what_was_written_last(tmp_path):
+    for index in (9, 10, 3):  # a run that was taken up at an earlier point
+        checkpoint.save(tmp_path / f"iteration_{index}.ckpt", {})
+    assert [path.name for path in checkpoint.keep_last(tmp_path, 1)] == ["iteration_9.ckpt"]
+    assert {path.name for path in tmp_path.iterdir()} == {"iteration_3.ckpt", "iteration_10.ckpt"}
 
 
 def test_latest_passes_over_a_damaged_one_and_says_so(tmp_path):

@@ -75,9 +75,9 @@ def test_copied_checkpoint_needs_no_run(saved, tmp_path):
 def test_run_without_a_best_gives_its_newest(saved):
     _, run, tree = saved
     checkpoint.remove(run.checkpoints / "best.ckpt")
-    for name in ("iteration_10.ckpt", "iteration_9.ckpt"):
+    for name in ("iteration_9.ckpt", "iteration_10.ckpt"):
         checkpoint.save(run.checkpoints / name, tree)
-    assert load_policy(run.path).path.name == "iteration_9.ckpt"
+    assert load_policy(run.path).path.name == "iteration_10.ckpt"
 
 
 def test_checkpoint_without_a_policy_is_named(tmp_path):
