@@ -15,6 +15,10 @@ class HandsightError(Exception):
 
 def unknown(what: str, word: str, available: Collection[str]) -> str:
     """The message for a name that means nothing: the nearest known one, and all of them."""
+    return f"unknown {what} {word!r}{meant(word, available)}; available: {', '.join(available)}"
+
+
+def meant(word: str, available: Collection[str]) -> str:
+    """What to add to such a message, " (did you mean X?)" with the nearest known name; empty if none is near."""
     near = difflib.get_close_matches(word, list(available), 1)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    return f"unknown {what} {word!r}{meant}; available: {', '.join(available)}"
+    return f" (did you mean {near[0]}?)" if near else ""

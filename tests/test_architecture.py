@@ -216,7 +216,6 @@ WAITING = frozenset({
     "distill/report/policies.py",
     "distill/report/results.py",
     "distill/report/store.py",
-    "distill/runs/lightning_logger.py",
     "distill/runs/policy_io.py",
     "distill/runs/zoo.py",
     "distill/study/cells.py",

@@ -34,18 +34,18 @@ class SignatureError(HandsightError):
 
 @dataclass(frozen=True)
 class LoadedPolicy:
-    """A policy with what it was trained in."""
+    """A policy, and the environment that it was trained in."""
 
     policy: Policy
     """In evaluation mode, on the device asked for."""
     signature: dict[str, Any]
     """`VecEnv.signature` of its training environment, with the observation groups that it reads only."""
     env_config: EnvConfig
-    """Its training environment."""
+    """Configuration of its training environment."""
     kind: str
     """Class name: "ActorCritic" or "StereoStudent"."""
     path: Path
-    """The checkpoint."""
+    """The checkpoint that it was loaded from."""
     run: Run | None
     """The run that the checkpoint lies in, if any."""
 
@@ -64,7 +64,7 @@ class LoadedPolicy:
         return self.run.path if self.run else self.path.parent
 
     def check(self, signature: Mapping[str, Any]) -> None:
-        """Raise SignatureError unless an environment of this signature fits the policy."""
+        """Whether an environment of this signature fits the policy. Raises SignatureError, see `check_signature`."""
         check_signature(self.signature, signature, where=str(self.path))
 
 
@@ -116,23 +116,34 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     with explained(place, PolicyError):
         policy = _build(tree["policy"], tree["signature"], place)
         signature, kind = restrict(tree["signature"], policy.obs_keys), tree["policy"]["type"]
-    env_config = _env_config(tree["env_config"], place)
-    return LoadedPolicy(policy.to(device).eval(), signature, env_config, kind, path=place, run=run)
+    env_config = _config(EnvConfig, tree["env_config"], place)
+    return LoadedPolicy(policy.to(device).eval(), signature, env_config, kind, place, run)
 
 
 def saved_worlds(path: Path | str) -> tuple[EnvConfig, bool]:
-    """The worlds in which a policy was trained, and whether it looks at an image in them."""
+    """The configuration of the environment in which a policy was trained, and whether it sees an image there.
+
+    Raises:
+        CheckpointError, RunError, PolicyError, ZooError: as `load_policy`.
+    """
     place = find_checkpoint(path)
     tree = checkpoint.load(place)
     with explained(place, PolicyError):
         looks = any(len(spec["shape"]) > 1 for spec in tree["signature"]["obs"].values())
-        return _env_config(tree["env_config"], place), looks
+        return _config(EnvConfig, tree["env_config"], place), looks
 
 
 def find_checkpoint(path: Path | str) -> Path:
-    """The checkpoint that `load_policy` takes: that at `path`, or the best, or else the newest, of the run there."""
+    """The checkpoint that `load_policy` takes: that at `path`, or the best, or else the newest, of the run there.
+
+    Raises:
+        CheckpointError, RunError, ZooError: nothing complete there.
+    """
     path = zoo.resolve(path)
-    return _checkpoint_in(path, _run_of(path))
+    if path.suffix == checkpoint.SUFFIX:
+        return path
+    folder = Run.open(path).checkpoints
+    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder)
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
@@ -197,20 +208,11 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
 
 
-def _run_of(path: Path) -> Run | None:
+def _run_of(place: Path) -> Run | None:
     try:
-        return Run.open(path)
+        return Run.open(place)
     except RunError:
-        if path.suffix == checkpoint.SUFFIX:
-            return None  # a checkpoint may be copied out of its run
-        raise
-
-
-def _checkpoint_in(path: Path, run: Run | None) -> Path:
-    if path.suffix == checkpoint.SUFFIX or run is None:
-        return path
-    best = run.checkpoints / BEST
-    return best if best.exists() else checkpoint.latest(run.checkpoints)
+        return None  # a checkpoint may be copied out of its run
 
 
 def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) -> Policy:
@@ -233,21 +235,15 @@ def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) 
 
 
 def _load_weights(policy: Policy, weights: Mapping[str, torch.Tensor], where: Path) -> None:
-    own = policy.state_dict()
-    lines = [f"{name}: expected {list(own[name].shape)}, found nothing" for name in own if name not in weights]
-    lines += [f"{name}: expected nothing, found {list(weights[name].shape)}" for name in weights if name not in own]
-    lines += [
-        f"{name}: expected {list(own[name].shape)}, found {list(weights[name].shape)}"
-        for name in own
-        if name in weights and own[name].shape != weights[name].shape
+    own, found = ({name: list(one.shape) for name, one in part.items()} for part in (policy.state_dict(), weights))
+    lines = [
+        f"{name}: expected {own.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
+        for name in own | found
+        if own.get(name) != found.get(name)
     ]
     if lines:
         raise PolicyError("\n  ".join([f"checkpoint {where}: weights do not fit {type(policy).__name__}:", *lines]))
     policy.load_state_dict(dict(weights))
-
-
-def _env_config(values: Mapping[str, Any], where: Path) -> EnvConfig:
-    return _config(EnvConfig, values, where)
 
 
 def _config(config_class: type, values: Mapping[str, Any], where: Path) -> Any:
@@ -255,10 +251,10 @@ def _config(config_class: type, values: Mapping[str, Any], where: Path) -> Any:
 
 
 def facts_of(env: VecEnv, env_config: Any, origin: Mapping[str, Any]) -> Facts:
-    """What a shard says of the worlds that it comes from."""
+    """What a shard says of the environment that it comes from. origin: JSON-able, e.g. `origin_of` its policy."""
     return Facts(str(env.signature["task"]), env.signature, stored_config.dump(env_config), origin)
 
 
 def origin_of(loaded: LoadedPolicy) -> dict[str, Any]:
-    """Which policy it is, JSON-able."""
+    """Which policy it is, JSON-able: {"path", "kind", "sha256" of its checkpoint}."""
     return {"path": str(loaded.name), "kind": loaded.kind, "sha256": checkpoint.digest(loaded.path)}

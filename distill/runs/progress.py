@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -15,16 +14,57 @@ LINE_EVERY = 15.0
 """Seconds between two plain lines."""
 
 
-class Stage(Protocol):
-    """A stage of work under way."""
+class Stage:
+    """A stage of work under way: by itself a plain line now and then, for logs and notebooks."""
+
+    def __init__(self, console: Console, title: str, total: int, unit: str, done: int) -> None:
+        self._console, self._title, self._unit = console, title, unit
+        self._total, self._done, self._done_before = total, done, done
+        self._started = time.monotonic()
+        self._figures: dict[str, float] = {}
+        self.show()
 
     def advance(self, n: int = 1, **figures: float) -> None:
         """Say that `n` more units are done, with figures to show beside them, e.g. `advance(4096, success=0.8)`."""
-        ...
+        self._done += n
+        self._figures |= figures
+        if time.monotonic() - self._shown_at >= LINE_EVERY:
+            self.show()
 
     def say(self, words: str) -> None:
         """Show a line that stays, of something that happened."""
-        ...
+        self._print(f"{self._title}: {words}")
+
+    def show(self) -> None:
+        """Write one line: how far, how fast, how long still, and the newest figures."""
+        self._shown_at = time.monotonic()
+        rate = (self._done - self._done_before) / max(self._shown_at - self._started, 1e-9)
+        parts = [f"{self._title}: {self._done:,}/{self._total:,} {self._unit}"]
+        if rate:
+            parts += [f"{_speed(rate)}/s", f"{clock((self._total - self._done) / rate)} left"]
+        self._print(", ".join([*parts, *([_shown(self._figures)] if self._figures else [])]))
+
+    def _print(self, words: str) -> None:
+        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Bar(Stage):
+    """A line of a terminal's live area."""
+
+    def __init__(self, screen: Progress, title: str, total: int, unit: str, done: int) -> None:
+        self._screen, self._console = screen, screen.console
+        self._task = screen.add_task(title, total=total, completed=done, unit=unit, figures="")
+
+    def advance(self, n: int = 1, **figures: float) -> None:
+        if figures:
+            self._screen.update(self._task, figures=_shown(figures))
+        self._screen.advance(self._task, n)
+
+    def say(self, words: str) -> None:
+        self._print(words)
+
+
+_screen: Progress | None = None  # a terminal has one live area: a stage inside a stage adds its bar to it
 
 
 @contextmanager
@@ -44,90 +84,31 @@ def stage(
     outer = _screen
     console = console or (outer.console if outer else Console(stderr=True))
     if not console.is_terminal:  # in a notebook, too: what stays in its output is to be short
-        lines = _Lines(console, title, total, unit, done)
+        lines = Stage(console, title, total, unit, done)
         yield lines
         lines.show()
         return
-    screen = outer or _new_screen(console)
-    bar = _Bar(screen, title, total, unit, done)
-    if outer:
-        yield bar
-        return
-    _screen = screen
+    _screen = outer or _new_screen(console)
     try:
-        with screen:
-            yield bar
+        with nullcontext() if outer else _screen:
+            yield _Bar(_screen, title, total, unit, done)
     finally:
-        _screen = None
-
-
-_screen: Progress | None = None  # a terminal has one live area: a stage inside a stage adds its bar to it
-
-
-class _Bar:
-    """A line of the live area."""
-
-    def __init__(self, screen: Progress, title: str, total: int, unit: str, done: int):
-        self._screen = screen
-        self._task = screen.add_task(title, total=total, completed=done, unit=unit, figures="")
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        if figures:
-            self._screen.update(self._task, figures=_shown(figures))
-        self._screen.advance(self._task, n)
-
-    def say(self, words: str) -> None:
-        self._screen.console.print(words, markup=False, highlight=False, soft_wrap=True)
-
-
-class _Lines:
-    """A line now and then, for logs."""
-
-    def __init__(self, console: Console, title: str, total: int, unit: str, done: int):
-        self._console, self._title, self._unit = console, title, unit
-        self._total, self._done, self._done_before = total, done, done
-        self._started = time.monotonic()
-        self._figures: dict[str, float] = {}
-        self.show()
-
-    def advance(self, n: int = 1, **figures: float) -> None:
-        self._done += n
-        self._figures |= figures
-        if time.monotonic() - self._shown_at >= LINE_EVERY:
-            self.show()
-
-    def say(self, words: str) -> None:
-        self._console.print(f"{self._title}: {words}", markup=False, highlight=False, soft_wrap=True)
-
-    def show(self) -> None:
-        """Write one line."""
-        self._shown_at = time.monotonic()
-        rate = (self._done - self._done_before) / max(self._shown_at - self._started, 1e-9)
-        parts = [f"{self._title}: {self._done:,}/{self._total:,} {self._unit}"]
-        if rate:
-            parts += [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2f}/s"]
-            parts += [f"{clock((self._total - self._done) / rate)} left"]
-        parts += [_shown(self._figures)] if self._figures else []
-        self._console.print(", ".join(parts), markup=False, highlight=False, soft_wrap=True)
+        _screen = outer
 
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed or 0.0
-        return Text(f"{speed:,.0f} {task.fields['unit']}/s" if speed >= 10 else f"{speed:.2f} {task.fields['unit']}/s")
+        return Text(f"{_speed(task.finished_speed or task.speed or 0.0)} {task.fields['unit']}/s")
 
 
 def _new_screen(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[figures]}"),
-        console=console,
-        speed_estimate_period=60.0,
-    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+    figures = TextColumn("{task.fields[figures]}")
+    return Progress(*columns, figures, console=console, speed_estimate_period=60.0)
+
+
+def _speed(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"
 
 
 def _shown(figures: dict[str, float]) -> str:

@@ -16,16 +16,8 @@ import torch
 from ... import __version__
 
 _PACKAGES = (
-    "torch",
-    "lightning",
-    "tensordict",
-    "timm",
-    "kornia",
-    "mujoco",
-    "mujoco-warp",
-    "warp-lang",
-    "numpy",
-    "scipy",
+    *("torch", "lightning", "tensordict", "timm", "kornia"),
+    *("mujoco", "mujoco-warp", "warp-lang", "numpy", "scipy"),
 )
 
 

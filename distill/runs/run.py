@@ -15,8 +15,6 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lightning.pytorch.loggers import Logger
-
 from ...errors import HandsightError
 from ...files import check_links, read_json, write_json
 from ...sims.machine import with_machine_of
@@ -42,7 +40,8 @@ class Run:
         self.machine = ""
         """Settings of this session's machine, as text: what meta.json notes of them."""
         self.checkpoints = path / "checkpoints"
-        self._loggers: list[Logger] = []
+        self._rows = MetricsFile(path / METRICS)
+        self._board: Any = None
         self._purge_step: int | None = None
 
     @classmethod
@@ -60,13 +59,8 @@ class Run:
         run = cls(_new_folder(Path(root) / name))
         run.machine = stored_config.text(config)
         run.checkpoints.mkdir()
-        meta = {
-            "name": name,
-            "seed": getattr(config, "seed", None),
-            **provenance(),
-            "machine": run.machine,
-            "resumed": [],
-        }
+        seed = getattr(config, "seed", None)
+        meta = {"name": name, "seed": seed, **provenance(), "machine": run.machine, "resumed": []}
         write_json(run.path / META, meta)
         write_json(run.path / CONFIG, facts)  # last: a folder with config.json is a run
         _log.info("run folder: %s", run.path)
@@ -93,11 +87,6 @@ class Run:
     def name(self) -> str:
         """What kind of run, e.g. "teacher-state"."""
         return self.meta["name"]
-
-    @property
-    def config_type(self) -> str:
-        """Name of the dataclass in config.json."""
-        return self._read(CONFIG)["type"]
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -137,24 +126,15 @@ class Run:
                 _log.info("resume %s reads its %s from %s, as %s says", self.path, origin, found, CONFIG)
         return config
 
-    @property
-    def loggers(self) -> list[Logger]:
-        """Lightning loggers that write into this folder (TensorBoard, metrics.csv): for a Trainer, and behind `log`."""
-        if not self._loggers:
-            from lightning.pytorch.loggers import TensorBoardLogger  # seconds to import, and readers need none
-
-            from .lightning_logger import MetricsLogger
-
-            board = TensorBoardLogger(
-                self.path, name="", version="", default_hp_metric=False, purge_step=self._purge_step
-            )
-            self._loggers = [board, MetricsLogger(self.path / METRICS)]
-        return self._loggers
-
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write one row of metrics. `step` grows with the run and is what its curves are drawn over."""
-        for logger in self.loggers:
-            logger.log_metrics(dict(metrics), step)
+        if self._board is None:
+            from torch.utils.tensorboard import SummaryWriter  # seconds to import, and readers need none
+
+            self._board = SummaryWriter(str(self.path), purge_step=self._purge_step)
+        for name, value in metrics.items():
+            self._board.add_scalar(name, value, step)
+        self._rows.append(metrics, step)
 
     def metrics(self) -> list[dict[str, float]]:
         """What was logged: one dict per row, with "step" and the metrics logged then."""
@@ -163,7 +143,7 @@ class Run:
     def rewind(self, step: int) -> None:
         """Continue after `step`: later rows are dropped, TensorBoard hides later points, meta.json notes the resume."""
         self.close()
-        MetricsFile(self.path / METRICS).rewind(step)
+        self._rows.rewind(step)
         self._purge_step = step + 1
         meta = self.meta
         meta["resumed"] = [*meta.get("resumed", []), {"step": step, "machine": self.machine, **provenance()}]
@@ -171,10 +151,10 @@ class Run:
         _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
     def close(self) -> None:
-        """Flush and close the loggers. May be called twice; a later `log` opens them again."""
-        for logger in self._loggers:
-            logger.finalize("success")
-        self._loggers = []
+        """Write what TensorBoard's writer still holds. May be called twice; a later `log` opens it again."""
+        if self._board is not None:
+            self._board.close()
+        self._board, self._rows = None, MetricsFile(self.path / METRICS)
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name

@@ -1,16 +1,15 @@
 """Teachers that come with the package: `zoo:state` and its like, wherever a run or a checkpoint is expected.
 
 An entry is a run folder, made small: the best checkpoint's policy, the configuration, where and on what it was trained,
-a thinned metrics.csv, and an evaluation on held-out resets. `benchmarks/to_zoo.py` makes
-one; nothing in it names a place on a machine.
+a thinned metrics.csv, and an evaluation on held-out resets. `benchmarks/to_zoo.py` makes one; nothing in it names a
+place on a machine.
 """
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from ...errors import HandsightError
+from ...errors import HandsightError, meant
 from ...files import check_links
 
 PREFIX = "zoo:"
@@ -23,12 +22,12 @@ class ZooError(HandsightError):
 
 
 def names() -> list[str]:
-    """What there is."""
+    """Names of the entries of the zoo, sorted."""
     return sorted(path.parent.parent.parent.name for path in FOLDER.glob(f"*/{BEST}/manifest.json"))
 
 
 def name_of(path: Path | str) -> str | None:
-    """The name behind `zoo:`; None for any other path."""
+    """The name behind `zoo:`, e.g. "state" for zoo:state; None for any other path."""
     return str(path).removeprefix(PREFIX) if str(path).startswith(PREFIX) else None
 
 
@@ -42,10 +41,8 @@ def resolve(path: Path | str) -> Path:
     if name is None:
         return Path(path)
     if name not in names():
-        near = difflib.get_close_matches(name, names(), 1)
-        meant = f" (did you mean {PREFIX}{near[0]}?)" if near else ""
-        there = ", ".join(PREFIX + other for other in names()) or "nothing"
-        raise ZooError(f"{PREFIX}{name} is not in the zoo{meant}; available: {there}")
+        there = [PREFIX + other for other in names()]
+        raise ZooError(f"{path} is not in the zoo{meant(str(path), there)}; available: {', '.join(there) or 'nothing'}")
     check_links(FOLDER / name, ZooError)
     return FOLDER / name / BEST
 

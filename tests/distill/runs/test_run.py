@@ -35,7 +35,6 @@ def test_configuration_comes_back_with_its_types(tmp_path):
     again = Run.open(run.path).config(Config)
     assert again == config
     assert isinstance(again.warm_start, Path) and isinstance(again.net.widths, tuple)
-    assert run.config_type == "Config"
     assert run.name == "teacher-state"
 
 
@@ -126,6 +125,21 @@ def test_resume_drops_later_rows_and_continues_the_file(tmp_path):
     again.close()
     assert [(row["step"], row["kl"]) for row in again.metrics()] == [(0, 0.0), (1, 1.0), (2, 9.0)]
     assert again.meta["resumed"][0]["step"] == 1
+
+
+def test_tensorboard_shows_the_same_metrics_and_forgets_what_a_resume_drops(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = Run.create("a", Config(), tmp_path)
+    for step in range(4):
+        run.log({"reward/lift": step / 4}, step)
+    run.close()
+    again = Run.open(run.path)
+    again.rewind(1)
+    again.log({"reward/lift": 9.0}, 2)
+    again.close()
+    board = EventAccumulator(str(run.path), purge_orphaned_data=True).Reload()
+    assert [(event.step, event.value) for event in board.Scalars("reward/lift")] == [(0, 0.0), (1, 0.25), (2, 9.0)]
 
 
 def test_row_that_a_killed_process_wrote_in_part_is_dropped(tmp_path):

@@ -200,7 +200,7 @@ def test_training_that_was_started_by_hand_is_waited_for(tmp_path, run):
 
 
 def test_one_runner_at_a_time(tmp_path):
-    with alone(tmp_path), pytest.raises(StudyError, match="another runner is at work"), alone(tmp_path):
+    with alone(tmp_path), pytest.raises(StudyError, match="another process is at work"), alone(tmp_path):
         pass
 
 
