@@ -14,9 +14,7 @@ from ...sims.env_config import EnvConfig
 from ...sims.scenes import with_image
 
 Config = TypeVar("Config")
-SHORT = {
-    "--engine": "--env.engine", "--isaac-python": "--env.isaac.python", "--stand-in": "--env.isaac.stand-in",
-}  # fmt: skip
+SHORT = {"--engine": "--env.engine", "--isaac-python": "--env.isaac.python"}
 """Short names of options of the worlds, for every command that has worlds."""
 
 
