@@ -23,16 +23,19 @@ ROOMS = {
     "evaluation.evaluate": ("evaluate",),
     "evaluation.evaluation": ("Evaluation",),
     "evaluation.disagreement": ("disagreement",),
-    "report.figures": ("STYLE", "curves_figure", "learning_figure", "success_figure", "visibility_figure"),
-    "report.gap_figures": ("decomposition_figure", "matrix_figure"),
+    "report.curves": ("STYLE", "curves_figure"),
+    "report.figures": (
+        "decomposition_figure", "learning_figure", "matrix_figure", "success_figure", "verdict_figure",
+        "visibility_figure",
+    ),
     "report.film": ("contact_sheet", "make_film"),
-    "study.results": ("Study",),
-    "study.verdict": ("CLAIM", "study_limits", "verdict_figure", "verdicts"),
-    "study.report": ("main_policies",),
+    "report.findings": ("CLAIM", "study_limits", "verdicts"),
+    "report.report": ("main_policies",),
+    "report.study_results": ("Study",),
     "commands.compare": ("CompareArgs", "compare"),
     "commands.evaluate": ("summary_table",),
     "commands.capacity": ("CapacityArgs", "capacity", "placement_figure", "placement_table"),
-}
+}  # fmt: skip
 """Where each public name lives."""
 FIRST_EDITION = (
     "capacity", "compare", "curves", "evaluate", "figures", "placement", "policy_loading", "run", "study_figures",

@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_016
+PACKAGE_LINES = 22_767
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -197,7 +197,6 @@ WAITING = frozenset({
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
     "distill/commands/cli.py",
-    "distill/commands/compare.py",
     "distill/commands/demo.py",
     "distill/commands/deploy.py",
     "distill/commands/evaluate.py",
@@ -209,22 +208,13 @@ WAITING = frozenset({
     "distill/evaluation/evaluation.py",
     "distill/evaluation/observability.py",
     "distill/evaluation/statistics.py",
-    "distill/report/comparison.py",
-    "distill/report/figures.py",
-    "distill/report/film.py",
-    "distill/report/gaps.py",
-    "distill/report/policies.py",
-    "distill/report/results.py",
-    "distill/report/store.py",
     "distill/runs/policy_io.py",
     "distill/runs/zoo.py",
     "distill/study/cells.py",
     "distill/study/job.py",
     "distill/study/progress.py",
-    "distill/study/results.py",
     "distill/study/runner.py",
     "distill/study/spec.py",
-    "distill/study/verdict.py",
     "distill/training/curriculum.py",
     "distill/training/dagger.py",
     "distill/training/memory.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,18 +13,14 @@ from rich.console import Console
 from ...errors import HandsightError
 from ..evaluation.evaluate import HELD_OUT_SEED
 from ..report import tables
+from ..report.candidates import comparability, gather
 from ..report.comparison import Comparison
-from ..report.film import Film, file_name, make_film, write_video
-from ..report.policies import Contestant, check_alike, gather
-from ..report.report import write_report
-from ..report.results import Entry, TrialConfig, make_entries
-from ..runs.progress import stage
+from ..report.illustrate import illustrate
+from ..report.report import write_page
+from ..report.results import TrialConfig, try_all
+from ..report.study_results import Study
 from ..runs.provenance import provenance
-from ..study.results import Study
 from .evaluate import summary_table
-
-FILMED = 4
-"""Resets in each video."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +34,14 @@ class CompareArgs:
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
-    """Of the resets."""
+    """Seed of the resets."""
     num_envs: int = 256
-    """Worlds stepped together."""
+    """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
     ablations: bool = False
-    """Also try each policy that has eyes with its images shuffled between worlds, frozen, and black: four to five times
-    the time."""
+    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
+    times the time."""
     videos: bool = True
     """Film the first resets with every policy."""
     out: Path | None = None
@@ -74,42 +69,27 @@ def run_compare(args: CompareArgs) -> Comparison | Study:
 
 
 def compare(args: CompareArgs) -> Comparison:
-    """Evaluate (or reuse what stands in the run folders), save, film, report."""
+    """Evaluate (or reuse what stands in the run folders), save, film, report.
+
+    Raises:
+        HandsightError: nothing to compare, or policies of different tasks, cameras or robots.
+    """
     if not args.policies:
         raise HandsightError("compare: expected run folders or checkpoints of the policies to compare, found none")
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
-    contestants, notes = gather(args.policies, args.device)
-    notes += check_alike(contestants)
-    entries = make_entries(contestants, args.trial, out)
-    settings = {**entries[0].evaluation.settings, "provenance": provenance()}
+    candidates, notes = gather(args.policies, args.device)
+    notes += comparability(candidates)
+    policies = try_all(candidates, args.trial, out)
+    settings = {**policies[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
-    settings["rig"] = contestants[0].loaded.signature.get("rig", {})
-    comparison = Comparison(tuple(entries), settings, tuple(notes))
+    settings["rig"] = candidates[0].loaded.signature.get("rig", {})
+    comparison = Comparison(tuple(policies), settings, tuple(notes))
     tables.save(comparison, out)
-    films = film_all(contestants, entries, args, out) if args.videos else {}
-    report = write_report(comparison, out / "report.html", films)
+    if args.videos:
+        loaded = {policy.name: one.loaded for policy, one in zip(policies, candidates, strict=True)}
+        illustrate(comparison, lambda policy: loaded[policy.name], out, device=args.device)
+    report, _ = write_page(Study({"": comparison}, {}, ()), out)
     console = Console()
-    console.print(summary_table({entry.name: entry.evaluation for entry in entries}))
+    console.print(summary_table({policy.name: policy.evaluation for policy in policies}))
     console.print(f"Saved in {out}; open {report}")
     return comparison
-
-
-def film_all(
-    contestants: Sequence[Contestant], entries: Sequence[Entry], args: CompareArgs, out: Path
-) -> dict[str, Film]:
-    """Film the first resets with the first policy of each role, and write the videos. Returns the films by name."""
-    films: dict[str, Film] = {}
-    first = {entry.role: (entry, c) for c, entry in reversed(list(zip(contestants, entries, strict=True)))}
-    with stage("Film", len(first), unit="policies") as progress:
-        for entry, contestant in reversed(first.values()):
-            films[entry.name] = make_film(
-                contestant.loaded.policy,
-                contestants[0].loaded.env_config,
-                FILMED,
-                args.seed,
-                args.reset_kind,
-                args.device,
-            )
-            write_video(out / "videos" / f"{file_name(entry.role)}.mp4", films[entry.name], title=entry.name)
-            progress.advance(1)
-    return films

@@ -26,7 +26,7 @@ class EvaluateArgs:
     seed: int = HELD_OUT_SEED
     """Of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
     num_envs: int = 256
-    """Worlds stepped together."""
+    """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
     deterministic: bool = True

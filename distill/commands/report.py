@@ -9,12 +9,10 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from ..study.illustrate import illustrate
-from ..study.report import (
-    write_study_report,
-)
-from ..study.results import Study
-from ..study.verdict import study_headline
+from ..report.findings import study_headline
+from ..report.illustrate import illustrate_study
+from ..report.report import write_study_report
+from ..report.study_results import Study
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ def run_report(args: ReportArgs) -> Path:
     """What `handsight report` does: film if there is what to film, write the report, say where."""
     study = Study.load(args.results)
     if args.runs is not None:
-        illustrate(study, args.results, args.runs, device=args.device)
+        illustrate_study(study, args.results, args.runs, device=args.device)
     path = write_study_report(study, args.results)
     Console().print(f"{study_headline(study)}\nOpen {path}")
     return path

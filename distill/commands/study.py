@@ -11,11 +11,11 @@ from typing import Annotated
 import tyro
 
 from ...errors import HandsightError
+from ..report.illustrate import illustrate_study
+from ..report.report import write_study_report
+from ..report.study_results import Study
 from ..study.collect import collect
-from ..study.illustrate import illustrate
 from ..study.progress import shown
-from ..study.report import write_study_report
-from ..study.results import Study
 from ..study.runner import PROGRAM, Progress, Runner
 from ..study.spec import read_study
 from ..study.work import Work
@@ -60,8 +60,8 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
     found = collect(work, {} if progress is None else failures(progress))
     found.save(spec.out / RESULTS)
-    if args.report and any(comparison.gaps for comparison in found.comparisons.values()):
-        illustrate(found, spec.out / RESULTS, spec.out)
+    if args.report and any(one.teacher for comparison in found.comparisons.values() for one in comparison.policies):
+        illustrate_study(found, spec.out / RESULTS, spec.out)
         write_study_report(found, spec.out / RESULTS)
     _log.info("%s\nResults: %s", account(found), spec.out / RESULTS)
     if progress is not None and progress.failed:
@@ -80,8 +80,8 @@ def account(found: Study) -> str:
     for scene in dict.fromkeys(cell.scene for cell in found.cells):
         for name in dict.fromkeys(cell.cell for cell in found.cells if cell.scene == scene):
             cells = [cell for cell in found.cells if (cell.scene, cell.cell) == (scene, name)]
-            entries = found.of_cell(scene, name)
-            success = ", ".join(f"{entry.evaluation.success_at_end.mean():.3f}" for entry in entries)
+            each = [policy.evaluation.success_at_end.mean() for policy in found.of_cell(scene, name)]
+            success = ", ".join(f"{one:.3f}" for one in each)
             done = sum(cell.state == "finished" for cell in cells)
             lines.append(f"{scene} {name}: {done} of {len(cells)} trained; success at end {success or '-'}")
     hours = found.cost["training_seconds"] / 3600

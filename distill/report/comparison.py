@@ -1,7 +1,12 @@
-"""What a comparison of policies found: one entry per policy, one gap per student, and what several seeds say."""
+"""A comparison of policies on the same resets: one tidy table of figures, and what several training seeds say together.
+
+The table has a row for each policy and metric; every other view of a comparison (CSV, gap matrix, pages, figures) is a
+pivot of it. Metrics are called as in comparison.csv; "success_at_end, in view at reset" is a metric in a stratum.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,140 +14,307 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..evaluation.observability import gap_differences, retentions, success_gap, success_gaps
-from ..evaluation.statistics import Interval, Seeded, mean_of, wilson
-from .gaps import Cell, Decomposition, Gap, by_seed, chains_of, controls_of, decomposition_of, gap_matrix, gap_of
-from .policies import TEACHERS, role_of_cell
-from .results import Entry
+from ..evaluation.disagreement import Disagreement
+from ..evaluation.evaluation import at_reset, by_phase, by_view, row_means
+from ..evaluation.observability import (
+    action_sums,
+    gap_differences,
+    observability_gaps,
+    retention,
+    retentions,
+    success_gap,
+    success_gaps,
+    success_part,
+    unexplained_share,
+)
+from ..evaluation.statistics import Interval, Seeded, mean_of, seeded, t_interval, wilson
+from .policy_kind import STEREO, STUDENTS, TEACHERS, PolicyKind, taught
+from .results import PolicyResult
+
+ALL = "all steps"
+Pair = tuple[PolicyResult, PolicyResult]
+"""A teacher and its student."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the tidy table."""
+
+    policy: str
+    """Name of the policy's result."""
+    scene: str
+    """Scene of the comparison; empty if that has no name."""
+    seed: int | None
+    """Training seed of the policy."""
+    metric: str
+    """As the columns of comparison.csv are called; docs/metrics.md has formulas and units."""
+    value: float
+    low: float
+    high: float
+    """Bounds of the 95 % interval; NaN where the data cannot give one."""
 
 
 @dataclass(frozen=True)
 class ExtraLoss:
     """How much more success the state teacher's stereo students lose than a depth teacher's: the claim of the study."""
 
-    depth_role: str
-    """Role of the depth teacher's students, e.g. "depth → stereo, warm start"."""
-    chains: tuple[tuple[str, str], ...]
-    """Names of the students that are set against each other: the same training seed."""
+    against: PolicyKind
+    """Kind of the depth teacher's students."""
+    pairs: tuple[tuple[str, str], ...]
+    """Names of the two students that are set against each other: the same training seed."""
     figure: Seeded
-    """success_gap(state chain) - success_gap(depth chain), paired by training seed and by reset."""
+    """Success gap of the state teacher's students minus the others', paired by training seed and by reset."""
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Policies evaluated on the same resets."""
 
-    entries: tuple[Entry, ...]
+    policies: tuple[PolicyResult, ...]
     settings: dict[str, Any]
-    """Episodes, seed, worlds, kind of reset, environment, and the provenance of the comparison itself."""
+    """Episodes, seed, environments, kind of reset, scene, and the provenance of the comparison itself."""
     notes: tuple[str, ...] = ()
     """What a reader has to know beside the figures: unlike training environments, teachers that were not found, ..."""
 
-    def entry(self, name: str) -> Entry:
-        """The entry of that name."""
-        return next(entry for entry in self.entries if entry.name == name)
+    def policy(self, name: str) -> PolicyResult:
+        """The policy of that name."""
+        return next(one for one in self.policies if one.name == name)
 
     @cached_property
-    def gaps(self) -> tuple[Gap, ...]:
-        """One for each student whose teacher is compared too."""
-        return tuple(gap_of(entry, self.entry(entry.teacher)) for entry in self.entries if entry.teacher)
+    def kinds(self) -> tuple[PolicyKind, ...]:
+        """Policy kinds in the order of their first policy."""
+        return tuple(dict.fromkeys(one.kind for one in self.policies))
+
+    def of_kind(self, kind: PolicyKind) -> list[PolicyResult]:
+        """The policies of a kind: one per training seed."""
+        return [one for one in self.policies if one.kind == kind]
+
+    def pairs(self, kind: PolicyKind) -> list[Pair]:
+        """(teacher, student) for each student of the kind whose teacher is compared, too."""
+        known = {one.name: one for one in self.policies}
+        return [(known[one.teacher], one) for one in self.of_kind(kind) if one.teacher in known]
+
+    def control_of(self, student: PolicyResult) -> PolicyResult | None:
+        """The control student of a student's teacher: that of the student's own training seed if there is one, else the
+        first."""
+        found = [one for one in self.policies if one.teacher == student.teacher and one.kind.control]
+        same = [one for one in found if one.origin.seed == student.origin.seed]
+        return next(iter(same or found), None)
 
     @cached_property
-    def decompositions(self) -> tuple[Decomposition, ...]:
-        """One for each student that is no control itself and whose teacher has a control student."""
-        chains = [chain for role in self.roles for chain in chains_of(role, self.entries)]
-        pairs = controls_of(chains, self.entries)
-        parts = (decomposition_of(s, self.entry(str(s.teacher)), c) for s, c in pairs if s.role != c.role)
-        return tuple(part for part in parts if part is not None)
+    def table(self) -> tuple[Row, ...]:
+        """All figures of all policies, tidy."""
+        scene = self.settings.get("scene", "")
+        return tuple(
+            Row(one.name, scene, one.origin.seed, metric, figure.value, figure.low, figure.high)
+            for one in self.policies
+            for metric, figure in figures_of(one, *self._beside(one)).items()
+        )
+
+    def _beside(self, one: PolicyResult) -> tuple[PolicyResult | None, PolicyResult | None]:
+        """Its teacher and, if it is no control student itself, that teacher's control student."""
+        teacher = self.policy(one.teacher) if one.teacher else None
+        return teacher, self.control_of(one) if teacher and not one.kind.control else None
 
     @cached_property
-    def matrix(self) -> dict[str, dict[str, Cell | None]]:
-        """Cells of the gap matrix by teacher (`roles.TEACHERS`) and student (`roles.STUDENTS`)."""
-        return gap_matrix(self.entries)
+    def _figures(self) -> dict[tuple[str, str], Interval]:
+        return {(row.policy, row.metric): Interval(row.value, row.low, row.high) for row in self.table}
+
+    def figure(self, policy: str, metric: str) -> Interval | None:
+        """One figure of one policy; None where it is not known."""
+        return self._figures.get((policy, metric))
+
+    def over(self, kind: PolicyKind, metric: str, among: Sequence[str] = ()) -> Interval | None:
+        """The mean over the policies of a kind with Student's t-interval over training seeds; the figure itself where
+        one policy has it; None where none has.
+
+        Args:
+            kind: of the policies.
+            metric: is averaged.
+            among: only policies count of which one of these metrics is known, too.
+        """
+        names = [one.name for one in self.of_kind(kind)]
+        names = [name for name in names if not among or any(self.figure(name, other) for other in among)]
+        each = [figure for name in names if (figure := self.figure(name, metric)) is not None]
+        return each[0] if len(each) == 1 else t_interval([figure.value for figure in each]) if each else None
 
     @cached_property
-    def ablations(self) -> tuple[AblationEffect, ...]:
-        """What tampering with its images does to each policy with which that was tried."""
-        return tuple(effect for entry in self.entries for effect in ablation_effects(entry))
+    def over_seeds(self) -> dict[PolicyKind, dict[str, Seeded]]:
+        """Figures of each kind over all its training seeds and resets together (`pooled`)."""
+        return {kind: self.pooled(kind) for kind in self.kinds}
+
+    def pooled(self, kind: PolicyKind) -> dict[str, Seeded]:
+        """Figures of a kind, those that can be known: success, success_gap, retention, unexplained, observability_gap
+        (over the seeds that have a control student; 0 for the control itself), steps_in_view, pixel_share."""
+        members, pairs = self.of_kind(kind), self.pairs(kind)
+        found = {"success": mean_of(np.stack([one.evaluation.success_at_end.astype(float) for one in members]))}
+        evaluations = [(t.evaluation, s.evaluation) for t, s in pairs]
+        if evaluations:
+            found |= {"success_gap": success_gaps(evaluations), "retention": retentions(evaluations)}
+        asked = [sums_of(one.disagreement) for one in members if one.disagreement is not None]
+        if asked:
+            found["unexplained"] = seeded(np.stack(asked), unexplained_share)
+        controls = [(s, control) for _, s in pairs if (control := self.control_of(s))]
+        beside = [(s.disagreement, control_beside(s, control)) for s, control in controls]
+        both = [(sums_of(own), sums_of(other)) for own, other in beside if own and other]
+        if both:
+            found["observability_gap"] = observability_gaps([own for own, _ in both], [other for _, other in both])
+        if all(one.evaluation.seen for one in members):
+            found["steps_in_view"] = _mean_of_rows(members, lambda one: one.evaluation.in_view)
+            found["pixel_share"] = _mean_of_rows(members, lambda one: one.evaluation.visible)
+        return found
 
     @cached_property
-    def roles(self) -> tuple[str, ...]:
-        """Roles in the order of their first entry."""
-        return tuple(dict.fromkeys(entry.role for entry in self.entries))
-
-    def of_role(self, role: str) -> list[Entry]:
-        """The entries that share a role: one per training seed."""
-        return [entry for entry in self.entries if entry.role == role]
-
-    @cached_property
-    def over_seeds(self) -> dict[str, dict[str, Any]]:
-        """By role: `success_at_end` and, for students, `success_gap` and `retention`, each with Student's t over
-        training seeds, and under `<figure>_bootstrap` with the bootstrap over seeds and resets."""
-        result: dict[str, dict[str, Any]] = {}
-        for role in self.roles:
-            entries, chains = self.of_role(role), chains_of(role, self.entries)
-            pairs = [(t.evaluation, s.evaluation) for t, s in chains]
-            success = np.stack([entry.evaluation.success_at_end.astype(float) for entry in entries])
-            figures = {"success_at_end": mean_of(success)}
-            if pairs:
-                figures |= {"success_gap": success_gaps(pairs), "retention": retentions(pairs)}
-            result[role] = {"seeds": len(entries)}
-            for name, figure in figures.items():
-                result[role] |= {name: figure.seeds, f"{name}_bootstrap": figure.both}
-        return result
+    def matrix(self) -> dict[str, dict[str, PolicyKind | None]]:
+        """The gap matrix: the kind that stands in each row (a teacher) and column (what its students see), for
+        `over_seeds`; None where there is no such student."""
+        cells = {teacher.row: {column: taught(teacher, column) for column in STUDENTS} for teacher in TEACHERS}
+        return {row: {c: kind if kind in self.kinds else None for c, kind in of.items()} for row, of in cells.items()}
 
     def extra_losses(self, chosen: NDArray[np.bool_] | None = None) -> tuple[ExtraLoss, ...]:
-        """One for each kind of depth teacher whose chains have a counterpart among the state teacher's, over all seeds
+        """One for each kind of depth teacher whose pairs have a counterpart among the state teacher's, over all seeds
         that both have; the first is the headline: most seeds, and from scratch where these are equal.
 
         chosen (E,) bool: resets to look at.
         """
-        of_state, found = chains_of(role_of_cell("state", "stereo"), self.entries), []
+        found, state = [], self.pairs(taught(TEACHERS[0], STEREO))
         for teacher in reversed(TEACHERS[1:]):
-            role = role_of_cell(teacher, "stereo")
-            pairs = by_seed(of_state, chains_of(role, self.entries))
-            if pairs:
-                sides = zip(*pairs, strict=True)
-                first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in sides)
-                names = tuple((one[1].name, other[1].name) for one, other in pairs)
-                found.append(ExtraLoss(role, names, gap_differences(first, second, chosen)))
-        return tuple(sorted(found, key=lambda loss: -len(loss.chains)))
+            kind = taught(teacher, STEREO)
+            both = by_seed(state, self.pairs(kind))
+            found += [_extra_loss(kind, both, chosen)] if both else []
+        return tuple(sorted(found, key=lambda loss: -len(loss.pairs)))
 
-    def extra_loss(self, chosen: NDArray[np.bool_] | None = None) -> Interval | None:
-        """The headline: the first of `extra_losses` with its bootstrap interval over seeds and resets; None if one of
-        the chains is not compared."""
-        found = self.extra_losses(chosen)
-        return found[0].figure.both if found else None
+    def matched_loss(self, chosen: NDArray[np.bool_] | None = None) -> ExtraLoss | None:
+        """The extra loss at equal teacher success: in each seed the matched student of the stronger teacher is set
+        against the student of the weaker one. None without a seed that has both stereo students.
 
-
-@dataclass(frozen=True)
-class AblationEffect:
-    """What one way to tamper with its images does to a policy, on the same resets."""
-
-    policy: str
-    """Name of its entry."""
-    kind: str
-    """One of `KINDS`."""
-    success: Interval
-    """success_at_end with the images tampered with; Wilson."""
-    lost: Interval
-    """success_at_end with its eyes minus that, paired by reset; near 0 = the policy does not use what was taken."""
-    unexplained: Interval | None
-    """Unexplained action variance on the states that the ablated policy visits; None for a teacher."""
+        chosen (E,) bool: resets to look at.
+        """
+        rivals = [taught(teacher, STEREO) for teacher in TEACHERS[:2]]
+        known = {(s.kind, s.origin.seed): (t, s) for kind in self.kinds for t, s in self.pairs(kind)}
+        both = []
+        for (kind, seed), pair in known.items():
+            if not kind.matched or kind.student != STEREO:
+                continue
+            state_is_stronger = kind.teacher == rivals[0].teacher
+            other = known.get((rivals[state_is_stronger], seed))
+            if other is not None:
+                both.append((pair, other) if state_is_stronger else (other, pair))
+        return _extra_loss(rivals[1], both, chosen) if both else None
 
 
-def ablation_effects(entry: Entry) -> list[AblationEffect]:
-    """One for each ablation of the entry that was run."""
-    effects = []
-    for kind, evaluation in entry.ablations.items():
-        both = entry.ablated_disagreements.get(kind)
-        effects.append(
-            AblationEffect(
-                policy=entry.name,
-                kind=kind,
-                success=wilson(evaluation.success_at_end),
-                lost=success_gap(entry.evaluation, evaluation),
-                unexplained=both.unexplained() if both is not None else None,
-            )
-        )
-    return effects
+def _extra_loss(against: PolicyKind, both: Sequence[tuple[Pair, Pair]], chosen: NDArray[np.bool_] | None) -> ExtraLoss:
+    first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*both, strict=True))
+    names = tuple((one[1].name, other[1].name) for one, other in both)
+    return ExtraLoss(against, names, gap_differences(first, second, chosen))
+
+
+def by_seed(first: Sequence[Pair], second: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
+    """Teacher-student pairs with the same training seed of the student, side by side; where several share it, in their
+    order. Those without a counterpart are left out."""
+    left, both = list(second), []
+    for pair in first:
+        match = next((other for other in left if other[1].origin.seed == pair[1].origin.seed), None)
+        if match is not None:
+            left.remove(match)
+            both.append((pair, match))
+    return both
+
+
+def figures_of(
+    policy: PolicyResult, teacher: PolicyResult | None = None, control: PolicyResult | None = None
+) -> dict[str, Interval]:
+    """Everything that is known of one policy, by metric.
+
+    Args:
+        policy: is looked at.
+        teacher: taught it, if that is compared, too.
+        control: the control student of that teacher, if there is one.
+    """
+    figures = _of_summary(policy.summary)
+    if teacher is not None:
+        figures |= _of_pair(policy, teacher)
+    if teacher is not None and control is not None:
+        figures |= _by_cause(policy, teacher, control)
+    for kind, evaluation in policy.ablations.items():
+        figures[f"success_at_end, {kind}"] = wilson(evaluation.success_at_end)
+        figures[f"success_lost, {kind}"] = success_gap(policy.evaluation, evaluation)
+        if kind in policy.ablated_disagreements:
+            figures[f"unexplained_action_variance, {kind}"] = policy.ablated_disagreements[kind].unexplained()
+    return figures
+
+
+def _of_summary(summary: dict[str, Any]) -> dict[str, Interval]:
+    figures = {key: summary[key] for key in ("success_at_end", "success_once", "return", "length")}
+    for view, outcome in summary.get("by_view_at_reset", {}).items():
+        figures[f"success_at_end, {view} at reset"] = outcome["success_at_end"]
+    for kind, outcome in summary["by_object_kind"].items():
+        figures[f"success_at_end, {kind}"] = outcome["success_at_end"]
+    if "visibility" in summary:
+        seen = summary["visibility"]
+        figures |= {key: seen[key] for key in ("steps_in_view", "pixel_share")}
+        figures |= {key: seen["looking"][key] for key in ("found", "steps_until_seen")}
+    if "phases" in summary:
+        phases = summary["phases"]
+        figures |= {f"failed in {phase}": figure for phase, figure in phases["failures"].items()}
+        figures["dropped"] = phases["dropped"]
+    return {name: Interval(**figure) for name, figure in figures.items()}
+
+
+def _of_pair(student: PolicyResult, teacher: PolicyResult) -> dict[str, Interval]:
+    """What a student lost against its teacher on the same resets, and, where the teacher was asked, how far their
+    decisions are apart: over all steps, and by whether the left eye sees the object and by grasp phase (each against
+    the variance of the teacher's actions on those steps)."""
+    t, s, both = teacher.evaluation, student.evaluation, student.disagreement
+    figures = {"success_gap": success_gap(t, s), "retention": retention(t, s)}
+    views = {view: chosen for view, chosen in at_reset(s).items() if chosen.any()}
+    figures |= {f"success_gap, {view} at reset": success_gap(t, s, chosen) for view, chosen in views.items()}
+    figures |= {f"success_gap, part {view} at reset": success_part(t, s, chosen) for view, chosen in views.items()}
+    if both is None:
+        return figures
+    masks = {ALL: None, **by_view(s, both.steps), **by_phase(s, both.steps)}
+    metrics = {
+        "unexplained_action_variance": both.unexplained,
+        "student_sigma": both.student_sigma,
+        "teacher_sigma": both.teacher_sigma,
+    }
+    for metric, figure in metrics.items():
+        figures |= {in_stratum(metric, name): figure(mask) for name, mask in masks.items()}
+    return figures
+
+
+def in_stratum(metric: str, stratum: str) -> str:
+    """The name of a metric over a part of the steps; over all of them it is the metric's own."""
+    return metric if stratum == ALL else f"{metric}, {stratum}"
+
+
+def _by_cause(student: PolicyResult, teacher: PolicyResult, control: PolicyResult) -> dict[str, Interval]:
+    """On account of what a student lost: of learning (what even the control student cannot do, which sees what the
+    teacher sees), or of what it cannot see (the rest). The parts add up to the whole."""
+    beside = control_beside(student, control)
+    if student.disagreement is None or beside is None:
+        return {}
+    t, s, c = (one.evaluation for one in (teacher, student, control))
+    return {
+        "optimisation_error": beside.unexplained(),
+        "observability_gap": observability_gaps([sums_of(student.disagreement)], [sums_of(beside)]).both,
+        "success_gap, optimisation": success_gap(t, c),
+        "success_gap, observability": success_gap(c, s),
+    }
+
+
+def control_beside(student: PolicyResult, control: PolicyResult) -> Disagreement | None:
+    """The control student's decisions and their teacher's on the states that the student visits, if it is the control
+    of that very student; else on its own."""
+    asked_there = control.driven is not None and control.driver == student.origin.digest
+    return control.driven if asked_there else control.disagreement
+
+
+def sums_of(both: Disagreement) -> NDArray[np.float64]:
+    """(E, 3 + A) `action_sums` of both decisions."""
+    return action_sums(both.teacher, both.student, both.valid)
+
+
+def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResult], NDArray]) -> Seeded:
+    """Mean over episodes of each episode's mean of a column (E, T+1)."""
+    return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]))

@@ -4,49 +4,78 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
-from ..evaluation.statistics import Interval, t_interval, wilson
-from .comparison import Comparison
-from .gaps import ALL
-from .policies import WARM
-from .results import Entry
+from ..evaluation.phases import PHASES
+from ..evaluation.statistics import Seeded
+from .comparison import ALL, Comparison, in_stratum
+from .curves import STYLE, WIDTH, band, curve_of
+from .findings import Verdict
+from .policy_kind import CONTROL, LEFT, STEREO, STUDENTS, TEACHERS, PolicyKind, taught
+from .results import PolicyResult
 
+STATE, WARM, SCRATCH = TEACHERS
 COLOURS = {
-    "state teacher": "#b5490f",
-    "state → stereo": "#e69f00",
-    "state → left eye": "#f0c869",
-    "state → control": "#8a6d3b",
-    "state → depth": "#d55e00",
-    f"depth teacher{WARM}": "#0a5a94",
-    f"depth → stereo{WARM}": "#56b4e9",
-    f"depth → left eye{WARM}": "#a6d8f5",
-    f"depth → control{WARM}": "#4b6b86",
-    "depth teacher": "#00694d",
-    "depth → stereo": "#00a37a",
-    "depth → left eye": "#8fd3bd",
-    "depth → control": "#4d7a6c",
+    STATE: "#b5490f",
+    taught(STATE, STEREO): "#e69f00",
+    taught(STATE, LEFT): "#f0c869",
+    taught(STATE, CONTROL): "#8a6d3b",
+    taught(STATE, "depth"): "#d55e00",
+    WARM: "#0a5a94",
+    taught(WARM, STEREO): "#56b4e9",
+    taught(WARM, LEFT): "#a6d8f5",
+    taught(WARM, CONTROL): "#4b6b86",
+    SCRATCH: "#00694d",
+    taught(SCRATCH, STEREO): "#00a37a",
+    taught(SCRATCH, LEFT): "#8fd3bd",
+    taught(SCRATCH, CONTROL): "#4d7a6c",
 }
-"""By role, after Okabe and Ito: brown chains of state teachers, blue ones of depth teachers with a warm start, green
-ones of those from scratch; never red against green; teachers are darker."""
+"""By policy kind, after Okabe and Ito: brown are state teachers and their students, blue depth teachers with a warm
+start and theirs, green those from scratch; never red against green; teachers are darker."""
 OTHER_COLOURS = ("#cc79a7", "#777777", "#7f3c8d", "#b3a100")
 CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
+INK, SOFT = "#1d1d1f", "#5d6066"
+GREY = "#b9bcc2"
+"""Colour of what is owed to learning, not to sight."""
+BLUE, BROWN = (["#f3f6f8", "#56b4e9", "#0a5a94"], ["#f8f5f1", "#e69f00", "#b5490f"])
+MAPS = {
+    "success at end": ("success", LinearSegmentedColormap.from_list("good", BLUE)),
+    "retention": ("retention", LinearSegmentedColormap.from_list("good", BLUE)),
+    "unexplained action variance": ("unexplained", LinearSegmentedColormap.from_list("bad", BROWN)),
+}
+"""Figure and shades by panel of the heat map: dark is much; blue is good, brown is bad."""
+LOST = (
+    ("Success lost, by the reset", "success gap", {
+        "in view at reset": (GREY, "success_gap, part in view at reset"),
+        "out of view": ("#e69f00", "success_gap, part out of view at reset"),
+    }, "success_gap"),
+    ("Success lost, by cause", "success gap", {
+        "learning": (GREY, "success_gap, optimisation"),
+        "sight": ("#0a5a94", "success_gap, observability"),
+    }, "success_gap"),
+    ("Decisions missed, by cause", "unexplained variance", {
+        "learning": (GREY, "optimisation_error"),
+        "sight": ("#0a5a94", "observability_gap"),
+    }, "unexplained_action_variance"),
+)  # fmt: skip
+"""Panels of the decomposition: title, unit, colour and metric of the parts, metric of the whole."""
+STEPS = {name: name for name in (ALL, *PHASES)} | {view: f"object {view}" for view in (IN_VIEW, OUT_OF_VIEW)}
+"""What a choice of steps is called below a figure."""
 
 
-def colour(comparison: Comparison, role: str) -> str:
-    """The same colour for a role in every figure."""
-    others = [r for r in comparison.roles if r not in COLOURS]
-    return COLOURS.get(role) or OTHER_COLOURS[others.index(role) % len(OTHER_COLOURS)]
+def colour(comparison: Comparison, kind: PolicyKind) -> str:
+    """The same colour for a policy kind in every figure."""
+    others = [other for other in comparison.kinds if other not in COLOURS]
+    return COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
 
 
 def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:
@@ -62,127 +91,209 @@ def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:
 
 def success_figure(comparison: Comparison) -> Figure:
     """success_at_end by view at reset: all, in view, out of view."""
-    groups = {"all resets": np.ones(len(comparison.entries[0].evaluation.length), dtype=bool)}
-    if comparison.entries[0].evaluation.seen:
-        view = comparison.entries[0].evaluation.in_view_at_reset
-        groups |= {"object in view at reset": view, "out of view at reset": ~view}
-    return _success_by(comparison, {f"{name}\n(n = {int(rows.sum())})": rows for name, rows in groups.items()})
+    summary = comparison.policies[0].summary
+    metrics = {f"all resets\n(n = {summary['episodes']})": "success_at_end"}
+    names = {IN_VIEW: "object in view at reset", OUT_OF_VIEW: "out of view at reset"}
+    for view, outcome in summary.get("by_view_at_reset", {}).items():
+        metrics[f"{names[view]}\n(n = {outcome['episodes']})"] = f"success_at_end, {view} at reset"
+    return _success_by(comparison, comparison.kinds, metrics)
 
 
 def kinds_figure(comparison: Comparison) -> Figure:
     """success_at_end by kind of object."""
-    evaluation = comparison.entries[0].evaluation
-    names, kinds = evaluation.object_kinds, np.unique(evaluation.kind).tolist()
-    groups = {names[k] if k < len(names) else f"kind {k}": evaluation.kind == k for k in kinds}
-    return _success_by(comparison, {f"{name}\n(n = {int(rows.sum())})": rows for name, rows in groups.items()})
+    found = comparison.policies[0].summary["by_object_kind"]
+    metrics = {f"{name}\n(n = {one['episodes']})": f"success_at_end, {name}" for name, one in found.items()}
+    return _success_by(comparison, comparison.kinds, metrics)
 
 
-def _success_by(comparison: Comparison, groups: Mapping[str, NDArray[np.bool_]]) -> Figure:
-    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
+def ablation_figure(comparison: Comparison) -> Figure:
+    """success_at_end of each policy that sees images, with them as they are and tampered with."""
+    kinds = [kind for kind in comparison.kinds if any(one.ablations for one in comparison.of_kind(kind))]
+    how = dict.fromkeys(how for one in comparison.policies for how in one.ablations)
+    return _success_by(comparison, kinds, {"as it is": "success_at_end", **{h: f"success_at_end, {h}" for h in how}})
+
+
+def _success_by(comparison: Comparison, kinds: Sequence[PolicyKind], metrics: Mapping[str, str]) -> Figure:
+    figure = Figure(figsize=(WIDTH, 3.1 if kinds == comparison.kinds else 3.0), layout="constrained")
     axes = figure.subplots()
-
-    def height(entry: Entry, group: str) -> Interval:
-        return wilson(entry.evaluation.success_at_end[groups[group]])
-
-    bars(axes, comparison, comparison.roles, list(groups), height)
+    bars(axes, comparison, kinds, metrics)
     axes.set(ylabel="success at end", ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
-    legend(axes, comparison, comparison.roles)
     return figure
 
 
 def unexplained_figure(comparison: Comparison) -> Figure:
-    """Unexplained action variance of each student: all steps, by whether it sees the object at that step, and by what
-    the hand is about, where the environment tells."""
-    gaps = {gap.student: gap for gap in comparison.gaps if gap.unexplained is not None}
-    roles = list(dict.fromkeys(comparison.entry(name).role for name in gaps))
-    parts = {
-        name: {ALL: gap.unexplained, **gap.unexplained_by_view, **gap.unexplained_by_phase}
-        for name, gap in gaps.items()
-    }
-    groups = list(dict.fromkeys(group for groups in parts.values() for group in groups))
+    """Unexplained action variance of each student: all steps, by whether it sees the object at that step, and by grasp
+    phase, where the environment tells."""
+    return _by_steps(comparison, "unexplained_action_variance", "unexplained action variance", digits=3)
+
+
+def sigma_figure(comparison: Comparison) -> Figure:
+    """How unsure each student is of what its teacher would do: its standard deviation, by view and by grasp phase."""
+    return _by_steps(comparison, "student_sigma", "student's σ (actions in −1..1)")  # noqa: RUF001
+
+
+def _by_steps(comparison: Comparison, metric: str, label: str, digits: int = 2) -> Figure:
+    kinds = [kind for kind in comparison.kinds if comparison.over(kind, metric) is not None]
+    metrics = {STEPS[steps]: in_stratum(metric, steps) for steps in (ALL, IN_VIEW, OUT_OF_VIEW, *PHASES)}
+    metrics = {name: one for name, one in metrics.items() if any(comparison.over(kind, one) for kind in kinds)}
     figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
     axes = figure.subplots()
-    bars(axes, comparison, roles, groups, lambda entry, group: parts[entry.name].get(group), digits=3)
-    axes.set(ylabel="unexplained action variance", ylim=(0, 1.06 * axes.get_ylim()[1]))
-    axes.set_xticks(axes.get_xticks(), [step_label(group) for group in groups])
-    legend(axes, comparison, roles)
+    bars(axes, comparison, kinds, metrics, digits)
+    axes.set(ylabel=label, ylim=(0, 1.06 * axes.get_ylim()[1]))
     return figure
 
 
-def step_label(group: str) -> str:
-    """What a choice of steps is called below a figure."""
-    return f"object {group}" if group in (IN_VIEW, OUT_OF_VIEW) else group
-
-
 def bars(
-    axes: Axes,
-    comparison: Comparison,
-    roles: Sequence[str],
-    groups: Sequence[str],
-    height: Callable[[Entry, str], Interval | None],
-    digits: int = 2,
+    axes: Axes, comparison: Comparison, kinds: Sequence[PolicyKind], metrics: Mapping[str, str], digits: int = 2
 ) -> None:
-    """Groups of bars, one per role. One seed: its own interval. Several: their mean and points, and from three on the
-    t-interval (two would give one that hides everything). No bar where `height` knows nothing."""
-    width = min(0.8 / max(len(roles), 1), 0.22)
-    crowded = width / len(groups) < CROWDED
-    for number, role in enumerate(roles):
-        entries = [e for e in comparison.of_role(role)]
-        for place, group in enumerate(groups):
-            each = [figure for figure in (height(entry, group) for entry in entries) if figure is not None]
-            if not each or not all(np.isfinite(figure.value) for figure in each):
+    """Groups of bars, a group for each metric, by its label, a bar for each policy kind. One seed: its own interval.
+    Several: their mean and points, and from three on the t-interval (two would give one that hides everything). No bar
+    where nothing is known. The legend stands above the axes."""
+    width = min(0.8 / max(len(kinds), 1), 0.22)
+    for number, kind in enumerate(kinds):
+        for place, metric in enumerate(metrics.values()):
+            each = [f for one in comparison.of_kind(kind) if (f := comparison.figure(one.name, metric)) is not None]
+            bar = comparison.over(kind, metric)
+            if bar is None or not all(np.isfinite(figure.value) for figure in each):
                 continue
-            bar = each[0] if len(each) == 1 else t_interval([figure.value for figure in each])
-            x = place + (number - (len(roles) - 1) / 2) * width
-            axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, role))
+            x = place + (number - (len(kinds) - 1) / 2) * width
+            axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, kind))
             top = bar.value
             if np.isfinite([bar.low, bar.high]).all() and len(each) != 2:
                 axes.plot([x, x], [bar.low, bar.high], color="#222222", linewidth=1.1)
                 top = max(bar.high, top)
             if len(each) > 1:
                 axes.plot([x] * len(each), [f.value for f in each], "o", color="white", markeredgecolor="#222222", ms=3)
-            if crowded:
-                continue
-            axes.annotate(
-                f"{bar.value:.{digits}f}",
-                (x, max(top, *(figure.value for figure in each), bar.value)),
-                (0, 2),
-                textcoords="offset points",
-                ha="center",
-                va="bottom",
-                fontsize=8,
-            )
-    axes.set_xticks(range(len(groups)), groups)
-    axes.set_xlim(-0.5, len(groups) - 0.5)
-
-
-def legend(axes: Axes, comparison: Comparison, roles: Sequence[str]) -> None:
-    """The colours of the roles, above the axes."""
-    handles = [Patch(color=colour(comparison, role), label=role) for role in roles]
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": _columns(roles)}
+            if width / len(metrics) >= CROWDED:
+                above = (x, max(top, *(figure.value for figure in each), bar.value))
+                look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 8}
+                axes.annotate(f"{bar.value:.{digits}f}", above, (0, 2), **look)
+    axes.set_xticks(range(len(metrics)), list(metrics))
+    axes.set_xlim(-0.5, len(metrics) - 0.5)
+    names = [kind.label for kind in kinds]
+    handles = [Patch(color=colour(comparison, kind), label=kind.label) for kind in kinds]
+    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": legend_columns(names)}
     axes.legend(handles=handles, handlelength=1.0, **place)
 
 
-def _columns(names: Sequence[str]) -> int:
-    """Of a legend above a wide figure: as many as fit."""
+def legend_columns(names: Sequence[str]) -> int:
+    """Columns of a legend above a wide figure: as many as fit."""
     return min(len(names), 6 if sum(map(len, names)) < 90 else 4)
+
+
+def matrix_figure(comparison: Comparison) -> Figure:
+    """The gap matrix as heat maps: success, retention and unexplained action variance of every teacher's students."""
+    matrix = comparison.matrix
+    teachers = [teacher for teacher in TEACHERS if any(matrix[teacher.row].values())]
+    students = [student for student in STUDENTS if any(matrix[teacher.row][student] for teacher in teachers)]
+    figure = Figure(figsize=(WIDTH, 0.85 + 0.72 * len(teachers)), layout="constrained")
+    panels = figure.subplots(1, len(MAPS), sharey=True)
+    for axes, (title, (key, shades)) in zip(panels, MAPS.items(), strict=True):
+        found = {}
+        for y, teacher in enumerate(teachers):
+            for x, student in enumerate(students):
+                kind = matrix[teacher.row][student]
+                found[x, y] = comparison.over_seeds[kind].get(key) if kind else None
+        top = max((f.value for f in found.values() if f), default=1.0) if key == "unexplained" else 1.0
+        for (x, y), of_cell in found.items():
+            _square(axes, x, y, of_cell, shades, top)
+        axes.set(title=title, xlim=(-0.5, len(students) - 0.5), ylim=(len(teachers) - 0.5, -0.5))
+        axes.set_xticks(range(len(students)), students)
+        axes.set_yticks(range(len(teachers)), [_teacher_label(comparison, teacher) for teacher in teachers])
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def _teacher_label(comparison: Comparison, teacher: PolicyKind) -> str:
+    """Name of a row, with the teachers' own success."""
+    own = comparison.over(teacher, "success_at_end")
+    return teacher.label + (f" ({own.value:.3f})" if own else "")
+
+
+def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, top: float) -> None:
+    """One cell: its figure with interval and number of seeds; hatched where nothing was run."""
+    if found is None or not np.isfinite(found.value):
+        axes.add_patch(
+            Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor="#fafafa", edgecolor="#dddddd", hatch="////")
+        )
+        return
+    share = found.value / top if top else 0.0
+    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=shades(share), edgecolor="none"))
+    red, green, blue = shades(share)[:3]
+    ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
+    axes.text(x, y - 0.12, f"{found.value:.3f}", color=ink, ha="center", va="center", fontsize=10)
+    low, high = found.both.low, found.both.high
+    digits = 2 if top == 1.0 else 3
+    bounds = f"{low:.{digits}f}–{high:.{digits}f}" if np.isfinite(low) else ""  # noqa: RUF001
+    axes.text(
+        x, y + 0.2, f"{bounds}\n{seeds_in_words(len(found.each))}", color=ink, ha="center", va="center", fontsize=6.5
+    )
+
+
+def decomposition_figure(comparison: Comparison) -> Figure:
+    """What the students lost, in parts that add up: by whether the object was in view at reset, and, where a control
+    student was trained, by learning and by sight, of success and of the teacher's decisions."""
+    kinds = [kind for kind in comparison.kinds if kind.is_student and not kind.control]
+    by_cause = any(comparison.over(kind, "observability_gap") for kind in kinds)
+    chosen = LOST if by_cause else LOST[:1]
+    figure = Figure(figsize=(WIDTH, 1.15 + 0.42 * len(kinds)), layout="constrained")
+    panels = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
+    for axes, (title, unit, parts, whole) in zip(panels, chosen, strict=True):
+        _stacked(axes, comparison, kinds, parts, whole)
+        axes.set_title(title, pad=20)
+        axes.set_xlabel(unit)
+    panels[0].set_yticks(range(len(kinds)), [kind.label for kind in kinds])
+    panels[0].set_ylim(len(kinds) - 0.4, -0.6)
+    return figure
+
+
+def _stacked(
+    axes: Axes,
+    comparison: Comparison,
+    kinds: Sequence[PolicyKind],
+    parts: Mapping[str, tuple[str, str]],
+    whole: str,
+) -> None:
+    """Bars of parts (colour and metric, by name) that add up to a whole (a metric), whose interval is drawn but for two
+    seeds; what is below zero grows to the left."""
+    for row, kind in enumerate(kinds):
+        right = left = 0.0
+        for shade, metric in parts.values():
+            figure = comparison.over(kind, metric)
+            if figure is None:
+                continue
+            start = right if figure.value >= 0 else left
+            axes.barh(row, figure.value, 0.56, left=start, color=shade)
+            right, left = (right + figure.value, left) if figure.value >= 0 else (right, left + figure.value)
+        total = comparison.over(kind, whole, among=[metric for _, metric in parts.values()])
+        if total is not None and right > left:
+            if np.isfinite([total.low, total.high]).all() and len(comparison.of_kind(kind)) != 2:
+                axes.plot([total.low, total.high], [row, row], color="#222222", linewidth=1.1)
+            axes.plot(total.value, row, "|", color="#222222", markersize=9)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    handles = [Patch(color=shade, label=name) for name, (shade, _) in parts.items()]
+    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, ncols=2,
+                handlelength=1.0)  # fmt: skip
 
 
 def learning_figure(comparison: Comparison) -> Figure:
     """Success of teachers and students, and the students' imitation error, over the environment steps of training:
-    the mean over the seeds of a role, in a band from the lowest to the highest."""
+    the mean over the seeds of a policy kind, in a band from the lowest to the highest."""
     figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
     teachers, students, errors = figure.subplots(1, 3)
-    for role in comparison.roles:
-        taught, entries = "→" in role, comparison.of_role(role)
-        axes, look = students if taught else teachers, {"color": colour(comparison, role)}
-        pale = any("validation/success_at_end" in metrics for e in entries for metrics in e.origin.metrics)
-        success = [curve_of(e.origin.metrics, "success_at_end", smooth=pale) for e in entries]
-        band(axes, success, label=None if pale else role, alpha=0.35 if pale else 1, **look)
-        validated = [curve_of(e.origin.metrics, "validation/success_at_end") for e in entries]
-        band(axes, validated, label=role, marker="o", markersize=3, **look)
-        if taught:
-            band(errors, [curve_of(e.origin.metrics, "imitation_error") for e in entries], **look)
+    for kind in comparison.kinds:
+        members = comparison.of_kind(kind)
+        axes, look = students if kind.is_student else teachers, {"color": colour(comparison, kind)}
+        pale = any("validation/success_at_end" in metrics for one in members for metrics in one.origin.metrics)
+        success = [curve_of(one.origin.metrics, "success_at_end", smooth=pale) for one in members]
+        band(axes, success, label=None if pale else kind.label, alpha=0.35 if pale else 1, **look)
+        validated = [curve_of(one.origin.metrics, "validation/success_at_end") for one in members]
+        band(axes, validated, label=kind.label, marker="o", markersize=3, **look)
+        if kind.is_student:
+            band(errors, [curve_of(one.origin.metrics, "imitation_error") for one in members], **look)
     teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
     students.set(title="Students: success at end", ylim=(0, 1.02))
     errors.set(title="Students: imitation error", ylim=(0, None))
@@ -197,103 +308,60 @@ def learning_figure(comparison: Comparison) -> Figure:
 
 def visibility_figure(comparison: Comparison) -> Figure:
     """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset: the
-    mean over the seeds of a role, in a band from the lowest to the highest."""
-    evaluation = comparison.entries[0].evaluation
+    mean over the seeds of a policy kind, in a band from the lowest to the highest."""
+    evaluation = comparison.policies[0].evaluation
     view = evaluation.in_view_at_reset
     groups = {"All resets": np.ones_like(view), "Object in view at reset": view, "Out of view at reset": ~view}
     groups = {name: rows for name, rows in groups.items() if rows.any()}
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, groups.items(), strict=True):
-        for role in comparison.roles:
-            curves = [_share_in_view(entry, rows) for entry in comparison.of_role(role)]
-            band(axes, curves, role, color=colour(comparison, role), ls="--" if "→" in role else "-")
+        for kind in comparison.kinds:
+            curves = [_share_in_view(one, rows) for one in comparison.of_kind(kind)]
+            band(axes, curves, kind.label, color=colour(comparison, kind), ls="--" if kind.is_student else "-")
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     panels[0].set_ylabel("share with the object in view")
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=_columns(names))
+    figure.legend(handles, names, loc="outside upper center", ncols=legend_columns(names))
     return figure
 
 
-def _share_in_view(entry: Entry, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _share_in_view(policy: PolicyResult, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(2, R) step, and share of the episodes that are running there."""
-    seen = entry.evaluation.in_view[rows]
+    seen = policy.evaluation.in_view[rows]
     running = np.isfinite(seen).sum(axis=0)
     known = running > 0
     return np.stack([np.flatnonzero(known).astype(np.float64), np.nansum(seen[:, known], axis=0) / running[known]])
 
 
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.prop_cycle": cycler(color=["#b5490f", "#0a5a94", "#e69f00", "#56b4e9", "#009e73", "#cc79a7"]),
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.major.pad": 5,
-    "ytick.major.pad": 5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "handsight",
-}
-WIDTH = 9.6
-"""Of a wide figure, inches."""
+def seeds_in_words(count: int) -> str:
+    """How many seeds there are, for a figure."""
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
-def curves_figure(trainings: Mapping[str, Sequence[Mapping[str, float]]], metrics: Mapping[str, str]) -> Figure:
-    """One panel per metric over the environment steps of training, a line for each training that logged it.
-
-    Args:
-        trainings: rows of a metrics.csv (`Run.metrics`) by the name that the legend shows.
-        metrics: titles of the panels by name of the metric, e.g. {"success_at_end": "Success at end"}.
-    """
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-    for axes, (metric, title) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
-        for number, (name, rows) in enumerate(trainings.items()):
-            curve = curve_of(rows, metric)
-            marker = "o" if curve.shape[1] < 40 else ""
-            band(axes, [curve], label=name, color=f"C{number}", marker=marker, markersize=3)
-        axes.set(title=title, xlabel="environment steps (millions)")
-        axes.set_xlim(left=0)
-        if len(axes.get_legend_handles_labels()[1]) > 1:
-            axes.legend(fontsize=8)
+def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
+    """The extra loss of the state teachers' students: a line per scene and kind of depth teacher; every pair of
+    students is a point, the bar is the interval over seeds (over resets for one seed)."""
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.52 * len(verdicts)), layout="constrained")
+    axes = figure.subplots()
+    for row, verdict in enumerate(verdicts):
+        seeded, shade = verdict.loss.figure, INK if verdict.word in ("Supported", "Contradicted") else SOFT
+        whole = verdict.interval
+        if np.isfinite([whole.low, whole.high]).all():
+            axes.plot(
+                [100 * whole.low, 100 * whole.high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt"
+            )
+        axes.plot(100 * whole.value, row, "D", color=shade, markersize=6.5)
+        if len(seeded.each) > 1:
+            each = [100 * one.value for one in seeded.each]
+            axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    names = [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts]
+    axes.set_yticks(range(len(verdicts)), names)
+    axes.tick_params(axis="y", pad=10)
+    axes.set_ylim(len(verdicts) - 0.4, -0.6)
+    axes.set_xlabel("extra loss of the state-taught students, points (right of zero: as the claim has it)")
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
     return figure
-
-
-def curve_of(rows: Sequence[Mapping[str, float]], metric: str, smooth: bool = False) -> NDArray[np.float64]:
-    """(2, R): steps in millions and one metric, from rows of a metrics.csv, without the rollouts of a warm start; R
-    may be 0. A noisy one gets a running mean over ten rows, weighted by their episodes."""
-    rows = [row for row in rows if metric in row and "warm_start" not in row]
-    steps, values = (np.array([row[name] for row in rows]) for name in ("step", metric))
-    if smooth and rows:
-        weights = np.array([row.get("episodes", 1.0) for row in rows])
-        window = np.ones(min(10, len(rows)))
-        values = np.convolve(values * weights, window)[: len(rows)] / np.convolve(weights, window)[: len(rows)]
-    return np.stack([steps / 1e6, values])
-
-
-def band(axes: Axes, curves: Sequence[NDArray[np.float64]], label: str | None = None, **look: Any) -> None:
-    """The mean of several curves, (2, R) each, from where all have begun to where the first ends, in a band from
-    their lowest to their highest."""
-    curves = [curve for curve in curves if curve.shape[1]]
-    if not curves:
-        return
-    x = np.unique(np.concatenate([curve[0] for curve in curves]))
-    x = x[(x >= max(curve[0, 0] for curve in curves)) & (x <= min(curve[0, -1] for curve in curves))]
-    y = np.stack([np.interp(x, *curve) for curve in curves])
-    axes.plot(x, y.mean(axis=0), label=label, **look)
-    if len(curves) > 1:
-        shade = {"color": look.get("color"), "alpha": 0.18 * look.get("alpha", 1), "linewidth": 0}
-        axes.fill_between(x, y.min(axis=0), y.max(axis=0), **shade)

@@ -49,7 +49,7 @@ class Film:
     lost: NDArray[np.bool_]
     """(E,) the world diverged."""
     kinds: tuple[str, ...]
-    """E object kinds."""
+    """Object kind of each of the E episodes."""
     control_dt: float
     """Seconds between two frames."""
     object_mask: NDArray[np.bool_] | None = None

@@ -43,22 +43,25 @@ def cell(value: object, bounds: str = "", text: bool = False, code: bool = False
     return {"value": str(value), "bounds": bounds, "text": text, "code": code}
 
 
-def share(figure: Interval | Mapping[str, float] | None) -> dict[str, Any]:
+def share(figure: Interval | None) -> dict[str, Any]:
     """A share in per cent with its interval; a dash where nothing was measured."""
-    return _measured(figure, scale=100, digits=1, unit=" %")
+    return number(figure, digits=1, scale=100, unit=" %")
 
 
-def number(figure: Interval | Mapping[str, float] | None, digits: int = 2) -> dict[str, Any]:
+def number(figure: Interval | None, digits: int = 2, scale: float = 1, unit: str = "") -> dict[str, Any]:
     """A number with its interval; a dash where nothing was measured."""
-    return _measured(figure, scale=1, digits=digits)
-
-
-def _measured(figure: Interval | Mapping[str, float] | None, scale: float, digits: int, unit: str = "") -> dict:
-    if figure is None:
+    if figure is None or figure.value != figure.value:
         return cell(DASH)
-    known = figure if isinstance(figure, Interval) else Interval(figure["value"], figure["low"], figure["high"])
-    value, low, high = (scale * bound for bound in (known.value, known.low, known.high))
-    if value != value:
-        return cell(DASH)
+    value, low, high = (scale * bound for bound in (figure.value, figure.low, figure.high))
     bounds = f"{low:.{digits}f} {DASH} {high:.{digits}f}" if low == low else ""
     return cell(f"{value:.{digits}f}{unit}".replace("-", MINUS), bounds.replace("-", MINUS))
+
+
+def markdown(content: Mapping[str, Any]) -> list[str]:
+    """A table as lines of Markdown."""
+    lines = ["| " + " | ".join(content["heads"]) + " |", "| --- " * len(content["heads"]) + "|"]
+    for one in content["rows"]:
+        bounds = [f" [{c['bounds'].replace(f' {DASH} ', ', ')}]" if c["bounds"] else "" for c in one["cells"]]
+        cells = [c["value"] + told for c, told in zip(one["cells"], bounds, strict=True)]
+        lines.append("| " + " | ".join([one["name"], *cells]) + " |")
+    return lines

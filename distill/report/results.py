@@ -1,5 +1,5 @@
-"""From loaded policies to the entries of a comparison: each evaluated on the same resets, students with their teacher
-listening, and everything that was evaluated before read from the run folders."""
+"""From candidates to the results of a comparison: each is evaluated on the same resets, students with their teacher
+asked beside them, and everything that was evaluated before is read from the run folders."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from ..runs import checkpoint
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
 from ..runs.provenance import versions
-from .policies import Contestant, Origin
-
-Found = tuple[Evaluation, Disagreement | None]
+from .candidates import Candidate, Origin
+from .policy_kind import PolicyKind
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,13 @@ class TrialConfig:
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
-    """Of the resets."""
+    """Seed of the resets."""
     num_envs: int = 256
-    """Worlds stepped together."""
+    """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
     ablations: bool = False
-    """Also try each policy that has eyes with its images shuffled, frozen and black."""
+    """Also try each policy that sees images with them shuffled, frozen and black."""
     device: str = "cpu"
     """Where the policies and the environment run."""
 
@@ -51,102 +50,137 @@ class TrialConfig:
         """What decides which resets are met, as `evaluate` takes it."""
         return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind")}
 
+    def ablations_of(self, kind: PolicyKind) -> tuple[str, ...]:
+        """The ablations that are tried with policies of this kind."""
+        return kinds_of(kind.sight) if self.ablations else ()
 
-def make_entries(contestants: Sequence[Contestant], trial: TrialConfig, out: Path) -> list[Entry]:
+
+@dataclass(frozen=True)
+class PolicyResult:
+    """All that was found out about one policy of a comparison."""
+
+    name: str
+    """Unique: the kind's label, with the training seed where several policies share it."""
+    kind: PolicyKind
+    """Equal for all training seeds."""
+    evaluation: Evaluation
+    origin: Origin
+    teacher: str | None = None
+    """Name of its teacher's result; None for a teacher, and for a student whose teacher is not compared."""
+    disagreement: Disagreement | None = None
+    """With that teacher, on this policy's own states."""
+    ablations: Mapping[str, Evaluation] = field(default_factory=dict)
+    """By kind (`ablation.KINDS`): the same policy on the same resets, its images tampered with; empty if not run."""
+    ablated_disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
+    """With the teacher, which sees what is there, on the states that the ablated student visits."""
+    driver: str | None = None
+    """Digest of the checkpoint of the student that was the behaviour policy while this one, its control, was fitted."""
+    driven: Disagreement | None = None
+    """With the teacher on the states of that student, which acted while both were asked."""
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """`Evaluation.summary`, worked out once."""
+        return self.evaluation.summary()
+
+
+class Trials:
+    """Tries policies in one environment; what was tried before is read from where it was kept."""
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        env_config: sims.EnvConfig,
+        out: Path,
+        advance: Callable[[int], None] = lambda episodes: None,
+    ) -> None:
+        """
+        Args:
+            config: how policies are tried.
+            env_config: where.
+            out: folder for what is found out about a policy that lies in no run folder.
+            advance: called with the number of episodes finished.
+        """
+        self.config, self.env_config, self.out, self.advance = config, env_config, out, advance
+
+    def result(self, candidate: Candidate, teacher: Candidate | None) -> PolicyResult:
+        """Evaluate one policy, its disagreement with its teacher (if that is compared), and its ablations.
+
+        Returns:
+            a result that is called by its kind, like its teacher; `try_all` tells seeds apart.
+        """
+        evaluation, both = self.evaluated(candidate, teacher)
+        kinds = self.config.ablations_of(candidate.kind)
+        ablated = {kind: self.evaluated(candidate, teacher, ablation=kind) for kind in kinds}
+        driver = driver_of(candidate, self.config.device) if teacher else None
+        return PolicyResult(
+            name=candidate.kind.label,
+            kind=candidate.kind,
+            evaluation=evaluation,
+            origin=candidate.origin,
+            teacher=teacher.kind.label if teacher else None,
+            disagreement=both,
+            ablations={kind: found for kind, (found, _) in ablated.items()},
+            ablated_disagreements={kind: other for kind, (_, other) in ablated.items() if other is not None},
+            driver=candidate.driver_digest,
+            driven=self.evaluated(candidate, teacher, driver=driver)[1] if driver else None,
+        )
+
+    def evaluated(
+        self,
+        candidate: Candidate,
+        teacher: Candidate | None,
+        ablation: str | None = None,
+        driver: LoadedPolicy | None = None,
+    ) -> tuple[Evaluation, Disagreement | None]:
+        """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder.
+
+        With a driver, which acts instead of the candidate, the evaluation is the driver's.
+        """
+        drives = candidate.driver_digest if driver else None
+        who = who_met(candidate.origin.digest, teacher.origin.digest if teacher else None, ablation, drives)
+        folder = self.folder(candidate.loaded.results if candidate.origin.run else self.out, who)
+        if is_evaluated(folder):
+            self.advance(self.config.episodes)
+            return Evaluation.load(folder), Disagreement.load(folder / "disagreement.npz") if teacher else None
+        policy: Policy = candidate.loaded.policy
+        policy = AblatedPolicy(policy, ablation) if ablation else policy
+        how = {**self.config.resets, "device": self.config.device, "advance": self.advance}
+        if teacher is None:
+            evaluation, both = evaluate(policy, self.env_config, **how), None
+        else:
+            driving = driver.policy if driver else None
+            evaluation, both = disagreement(policy, teacher.loaded.policy, self.env_config, **how, driver=driving)
+            folder.mkdir(parents=True, exist_ok=True)
+            both.save(folder / "disagreement.npz")
+        evaluation = replace(evaluation, settings=evaluation.settings | who)
+        evaluation.save(folder)
+        return evaluation, both
+
+    def folder(self, home: Path, who: Mapping[str, Any]) -> Path:
+        """Where an evaluation is kept: below the policy's run folder `home`, by who (`who_met`) did what where."""
+        columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
+        environment = {
+            "env": plain(without_machine(self.env_config, asdict(self.env_config))),
+            "worlds": sources_digest(),
+        }
+        wanted = {**who, **self.config.resets, **environment, "columns": columns}
+        return home / "evaluations" / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def try_all(candidates: Sequence[Candidate], config: TrialConfig, out: Path) -> list[PolicyResult]:
     """Try each in the first one's environment; what is not kept in a run folder goes to `out`."""
-    names = unique_names([c.role for c in contestants], [c.origin.seed for c in contestants])
-    env_config, entries = contestants[0].loaded.env_config, []
-    total = sum(1 + len(ablations(c, trial)) + bool(c.driver) for c in contestants) * trial.episodes
+    names = unique_names([c.kind.label for c in candidates], [c.origin.seed for c in candidates])
+    results = []
+    total = sum(1 + len(config.ablations_of(c.kind)) + bool(c.driver) for c in candidates) * config.episodes
     with stage("Evaluate on the same resets", total, unit="episodes") as progress:
-        for contestant, name in zip(contestants, names, strict=True):
-            taught_by = [i for i, c in enumerate(contestants) if c.origin.digest == contestant.teacher_digest]
-            teacher = contestants[taught_by[0]] if taught_by else None
-            entry = make_entry(contestant, teacher, env_config, trial, out, progress.advance)
-            progress.advance(0, success=float(entry.evaluation.success_at_end.mean()))
-            entries.append(replace(entry, name=name, teacher=names[taught_by[0]] if taught_by else None))
-    return entries
-
-
-def make_entry(
-    contestant: Contestant,
-    teacher: Contestant | None,
-    env_config: sims.EnvConfig,
-    trial: TrialConfig,
-    out: Path,
-    advance: Callable[[int], None] = lambda episodes: None,
-) -> Entry:
-    """All that is found out about one policy: its evaluation, its disagreement with its teacher, its ablations.
-
-    Args:
-        contestant: is tried.
-        teacher: its own, if it is a student whose teacher is compared.
-        env_config: where.
-        trial: how.
-        out: folder for what is found out about a policy that lies in no run folder.
-        advance: called with the number of episodes finished.
-
-    Returns:
-        an entry that is called by its role, like its teacher; `make_entries` tells seeds apart.
-    """
-    kinds = ablations(contestant, trial)
-    evaluation, both = evaluated(contestant, teacher, env_config, trial, out, advance)
-    ablated = {kind: evaluated(contestant, teacher, env_config, trial, out, advance, kind) for kind in kinds}
-    driver = driver_of(contestant, trial.device) if teacher else None
-    driven = evaluated(contestant, teacher, env_config, trial, out, advance, driver=driver)[1] if driver else None
-    return Entry(
-        name=contestant.role,
-        role=contestant.role,
-        sight=contestant.sight,
-        evaluation=evaluation,
-        origin=contestant.origin,
-        teacher=teacher.role if teacher else None,
-        disagreement=both,
-        ablations={kind: found for kind, (found, _) in ablated.items()},
-        ablated_disagreements={kind: other for kind, (_, other) in ablated.items() if other is not None},
-        driver=contestant.driver_digest,
-        driven=driven,
-    )
-
-
-def ablations(contestant: Contestant, trial: TrialConfig) -> tuple[str, ...]:
-    """Kinds of ablation that are tried with this policy."""
-    return kinds_of(contestant.sight) if trial.ablations else ()
-
-
-def evaluated(
-    contestant: Contestant,
-    teacher: Contestant | None,
-    env_config: sims.EnvConfig,
-    trial: TrialConfig,
-    out: Path,
-    advance: Callable[[int], None] = lambda episodes: None,
-    ablation: str | None = None,
-    driver: LoadedPolicy | None = None,
-) -> Found:
-    """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder.
-
-    With a driver, which acts instead of the contestant, the evaluation is the driver's.
-    """
-    drives = contestant.driver_digest if driver else None
-    who = who_met(contestant.origin.digest, teacher.origin.digest if teacher else None, ablation, drives)
-    home = contestant.loaded.results if contestant.origin.run else out
-    folder = evaluation_folder(home, who, env_config, trial)
-    if is_evaluated(folder):
-        advance(trial.episodes)
-        return Evaluation.load(folder), Disagreement.load(folder / "disagreement.npz") if teacher else None
-    policy: Policy = contestant.loaded.policy
-    policy = AblatedPolicy(policy, ablation) if ablation else policy
-    how = {**trial.resets, "device": trial.device, "advance": advance}
-    if teacher is None:
-        evaluation, both = evaluate(policy, env_config, **how), None
-    else:
-        driving = driver.policy if driver else None
-        evaluation, both = disagreement(policy, teacher.loaded.policy, env_config, **how, driver=driving)
-        folder.mkdir(parents=True, exist_ok=True)
-        both.save(folder / "disagreement.npz")
-    evaluation = replace(evaluation, settings=evaluation.settings | who)
-    evaluation.save(folder)
-    return evaluation, both
+        trials = Trials(config, candidates[0].loaded.env_config, out, progress.advance)
+        for candidate, name in zip(candidates, names, strict=True):
+            taught_by = [i for i, c in enumerate(candidates) if c.origin.digest == candidate.teacher_digest]
+            result = trials.result(candidate, candidates[taught_by[0]] if taught_by else None)
+            progress.advance(0, success=float(result.evaluation.success_at_end.mean()))
+            results.append(replace(result, name=name, teacher=names[taught_by[0]] if taught_by else None))
+    return results
 
 
 def who_met(
@@ -157,31 +191,19 @@ def who_met(
     return {"policy": policy, "teacher": teacher} | {key: value for key, value in more.items() if value}
 
 
-def driver_of(contestant: Contestant, device: str) -> LoadedPolicy | None:
-    """The student on whose states a control student was fitted; None if it drove itself.
+def driver_of(candidate: Candidate, device: str) -> LoadedPolicy | None:
+    """The student on whose states a control student was fitted; None if it was its own behaviour policy.
 
     Raises:
         HandsightError: it is not where it was any more.
     """
-    if contestant.driver is None:
+    if candidate.driver is None:
         return None
-    known = load_policy(contestant.driver, device)
-    if checkpoint.digest(known.path) != contestant.driver_digest:
-        what = f"{contestant.loaded.path} was fitted on the states of {contestant.driver}"
+    known = load_policy(candidate.driver, device)
+    if checkpoint.digest(known.path) != candidate.driver_digest:
+        what = f"{candidate.loaded.path} was fitted on the states of {candidate.driver}"
         raise HandsightError(f"{what}; expected that checkpoint there, found another one")
     return known
-
-
-def evaluation_folder(home: Path, who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> Path:
-    """Where an evaluation is kept.
-
-    Args:
-        home: run folder of the policy.
-        who: see `who_met`.
-        env_config: where.
-        trial: how.
-    """
-    return home / "evaluations" / _key(who, env_config, trial)
 
 
 def is_evaluated(folder: Path) -> bool:
@@ -189,63 +211,20 @@ def is_evaluated(folder: Path) -> bool:
     return (folder / "episodes.npz").is_file()
 
 
-def _key(who: Mapping[str, Any], env_config: sims.EnvConfig, trial: TrialConfig) -> str:
-    """Of an evaluation: who did what in which worlds, and which columns were written down."""
-    columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
-    wanted = {
-        **who,
-        **trial.resets,
-        "env": plain(without_machine(env_config, asdict(env_config))),
-        "worlds": sources_digest(),
-        "columns": columns,
-    }
-    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def sources_digest() -> str:
-    """Of everything that an evaluation's worlds are made of: our simulator's sources and the packages' versions."""
+    """Digest of everything that an evaluation's environments are made of: our simulator's sources and the packages'
+    versions."""
     sources = sorted(Path(sims.__file__).parent.rglob("*.py"))
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
     return f"{digest.hexdigest()} {versions()}"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One policy of a comparison."""
-
-    name: str
-    """Unique: the role, with the training seed where several policies share it."""
-    role: str
-    """e.g. "depth teacher, warm start", "depth → stereo"; equal for the seeds of one kind of chain (see `roles`)."""
-    sight: str
-    """What it sees beside proprioception: "state", "depth", "stereo", "left eye"."""
-    evaluation: Evaluation
-    origin: Origin
-    teacher: str | None = None
-    """Name of its teacher's entry; None for a teacher, and for a student whose teacher is not compared."""
-    disagreement: Disagreement | None = None
-    """With that teacher, on this policy's own states."""
-    ablations: Mapping[str, Evaluation] = field(default_factory=dict)
-    """By kind (`ablation.KINDS`): the same policy on the same resets, its images tampered with; empty if not run."""
-    ablated_disagreements: Mapping[str, Disagreement] = field(default_factory=dict)
-    """With the teacher, which sees what is there, on the states that the ablated student visits."""
-    driver: str | None = None
-    """Digest of the checkpoint of the student on whose states this one, its control, was fitted."""
-    driven: Disagreement | None = None
-    """With the teacher on the states of that student, which acted while both were asked."""
-
-    @cached_property
-    def summary(self) -> dict[str, Any]:
-        """`Evaluation.summary`, worked out once."""
-        return self.evaluation.summary()
-
-
-def unique_names(roles: Sequence[str], seeds: Sequence[int | None]) -> list[str]:
-    """Names of the entries: the role, with the training seed (or a number) where several share the role."""
+def unique_names(labels: Sequence[str], seeds: Sequence[int | None]) -> list[str]:
+    """Names of the results: the label of the kind, with the training seed (or a number) where several share it."""
     names = []
-    for i, (role, seed) in enumerate(zip(roles, seeds, strict=True)):
-        alike = [j for j, other in enumerate(roles) if other == role]
-        telling = len({seeds[j] for j in alike}) == len(alike) and seed is not None
-        mark = f"seed {seed}" if telling else f"no. {alike.index(i) + 1}"
-        names.append(f"{role} ({mark})" if len(alike) > 1 else role)
+    for i, (label, seed) in enumerate(zip(labels, seeds, strict=True)):
+        same = [j for j, other in enumerate(labels) if other == label]
+        telling = len({seeds[j] for j in same}) == len(same) and seed is not None
+        mark = f"seed {seed}" if telling else f"no. {same.index(i) + 1}"
+        names.append(f"{label} ({mark})" if len(same) > 1 else label)
     return names

@@ -1,6 +1,6 @@
 """A comparison as files that are small enough to be committed, and whole enough to be read back without checkpoints:
 
-comparison.{json,csv,md}     figures and origins, see `Comparison.save`
+comparison.{json,csv,md}     figures and origins, see `tables.save`
 policies/<name>/episodes.npz     the evaluation, one row per reset
 policies/<name>/decisions.npz    a student's disagreement with its teacher, actions in steps of 1/64
 policies/<name>/metrics.csv      what was logged in training, at most 200 rows
@@ -24,10 +24,11 @@ from ..evaluation.disagreement import Disagreement
 from ..evaluation.evaluation import Evaluation
 from ..runs import metrics as metrics_file
 from . import tables
+from .candidates import Origin
 from .comparison import Comparison
 from .film import file_name
-from .policies import Origin
-from .results import Entry
+from .policy_kind import read_kind
+from .results import PolicyResult
 
 POLICIES = "policies"
 EPISODES, DECISIONS, METRICS = "episodes.npz", "decisions.npz", "metrics.csv"
@@ -35,7 +36,7 @@ ABLATED, DRIVEN = "ablated-", "driven"
 LEVELS = 64
 """Actions in [-1, 1] are kept in steps of 1 / LEVELS: an error variance of 2e-5, where actions vary by about 0.1."""
 ABLATED_EPISODES = 64
-"""Of a student with its images changed, decisions in so many of the first episodes are kept."""
+"""So many of the first episodes keep the decisions of a student with its images changed."""
 EXACT = ("step", "iteration", "seconds")
 """Columns of a curve that are not rounded; "seconds" is the cost of all rows so far, left out or not."""
 ROWS = 200
@@ -45,68 +46,75 @@ ROWS = 200
 def save_comparison(comparison: Comparison, folder: Path) -> None:
     """Write the comparison; what lay there is replaced, and policies that have another name by now are removed."""
     tables.save(comparison, folder)
-    places = [_place(folder, entry.name) for entry in comparison.entries]
-    for entry, place in zip(comparison.entries, places, strict=True):
-        save_entry(entry, place)
+    places = [_place(folder, policy.name) for policy in comparison.policies]
+    for policy, place in zip(comparison.policies, places, strict=True):
+        save_policy(policy, place)
     for stale in set((folder / POLICIES).iterdir()) - set(places):
         shutil.rmtree(stale)
 
 
 def load_comparison(folder: Path) -> Comparison:
-    """What `save_comparison` wrote. Raises FileNotFoundError if there is none."""
+    """What `save_comparison` wrote.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
     facts = read_json(folder / "comparison.json")
-    names = {field.name for field in fields(Origin)} - {"metrics"}
-    entries = []
-    for row in facts["policies"]:
-        place = _place(folder, row["name"])
-        origin = Origin(**{key: row[key] for key in names}, metrics=tuple(metrics_file.read(place / METRICS)))
-        ablated = {how: place / f"{ABLATED}{how}".replace(" ", "-") for how in kinds_of(row["sight"])}
-        ablated = {how: path for how, path in ablated.items() if path.is_dir()}
-        entries.append(
-            Entry(
-                name=row["name"],
-                role=row["role"],
-                sight=row["sight"],
-                evaluation=Evaluation.load(place),
-                origin=origin,
-                teacher=row["teacher"],
-                disagreement=_decisions_in(place),
-                ablations={how: Evaluation.load(path) for how, path in ablated.items()},
-                ablated_disagreements={how: b for how, path in ablated.items() if (b := _decisions_in(path))},
-                driver=row.get("driver"),
-                driven=_decisions_in(place / DRIVEN),
-            )
-        )
-    return Comparison(tuple(entries), facts["settings"], tuple(facts["notes"]))
+    policies = tuple(_load_policy(row, _place(folder, row["name"])) for row in facts["policies"])
+    return Comparison(policies, facts["settings"], tuple(facts["notes"]))
 
 
-def save_entry(entry: Entry, place: Path) -> None:
+def _load_policy(row: dict[str, Any], place: Path) -> PolicyResult:
+    """One policy from its line in comparison.json and its folder."""
+    kind, names = read_kind(row["role"]), {field.name for field in fields(Origin)} - {"metrics"}
+    ablated = {how: _ablated(place, how) for how in kinds_of(kind.sight) if _ablated(place, how).is_dir()}
+    return PolicyResult(
+        name=row["name"],
+        kind=kind,
+        evaluation=Evaluation.load(place),
+        origin=Origin(**{key: row[key] for key in names}, metrics=tuple(metrics_file.read(place / METRICS))),
+        teacher=row["teacher"],
+        disagreement=_decisions_in(place),
+        ablations={how: Evaluation.load(path) for how, path in ablated.items()},
+        ablated_disagreements={how: both for how, path in ablated.items() if (both := _decisions_in(path))},
+        driver=row.get("driver"),
+        driven=_decisions_in(place / DRIVEN),
+    )
+
+
+def save_policy(policy: PolicyResult, place: Path) -> None:
     """Write one policy's arrays and curve."""
     place.mkdir(parents=True, exist_ok=True)
-    entry.evaluation.save_episodes(place)
-    if entry.disagreement is not None:
-        save_decisions(entry.disagreement, place / DECISIONS)
-    if entry.driven is not None:
-        (place / DRIVEN).mkdir(exist_ok=True)
-        save_decisions(entry.driven, place / DRIVEN / DECISIONS)
-    for how, evaluation in entry.ablations.items():
-        inner = place / f"{ABLATED}{how}".replace(" ", "-")
+    policy.evaluation.save_episodes(place)
+    decisions = {place: policy.disagreement, place / DRIVEN: policy.driven}
+    for how, evaluation in policy.ablations.items():
+        inner = _ablated(place, how)
         inner.mkdir(exist_ok=True)
         evaluation.save_episodes(inner)
-        if how in entry.ablated_disagreements:
-            save_decisions(entry.ablated_disagreements[how], inner / DECISIONS)
-    metrics_file.write(place / METRICS, entry.origin.metrics)
+        decisions[inner] = policy.ablated_disagreements.get(how)
+    for where, both in decisions.items():
+        if both is not None:
+            where.mkdir(exist_ok=True)
+            save_decisions(both, where / DECISIONS)
+    metrics_file.write(place / METRICS, policy.origin.metrics)
 
 
-def stored(entry: Entry) -> Entry:
-    """The entry as `save_entry` keeps it, so that figures worked out before and after storing are the same."""
+def as_stored(comparison: Comparison) -> Comparison:
+    """The comparison with curves and decisions as `save_comparison` keeps them, so that what is reported is what is
+    committed."""
+    return replace(comparison, policies=tuple(_stored(policy) for policy in comparison.policies))
+
+
+def _stored(policy: PolicyResult) -> PolicyResult:
+    few = slice(ABLATED_EPISODES)
     return replace(
-        entry,
-        origin=replace(entry.origin, metrics=thinned(entry.origin.metrics)),
-        disagreement=entry.disagreement and stored_decisions(entry.disagreement),
-        driven=entry.driven and stored_decisions(entry.driven),
+        policy,
+        origin=replace(policy.origin, metrics=thinned(policy.origin.metrics)),
+        disagreement=policy.disagreement and stored_decisions(policy.disagreement),
+        driven=policy.driven and stored_decisions(policy.driven),
         ablated_disagreements={
-            how: stored_decisions(_first(both)) for how, both in entry.ablated_disagreements.items()
+            how: stored_decisions(Disagreement(**{f.name: getattr(both, f.name)[:, few] for f in fields(both)}))
+            for how, both in policy.ablated_disagreements.items()
         },
     )
 
@@ -145,7 +153,7 @@ def save_decisions(both: Disagreement, path: Path) -> None:
 
 
 def load_decisions(path: Path) -> Disagreement:
-    """What `save_decisions` wrote."""
+    """Read decisions that `save_decisions` wrote."""
     found = read_arrays(path)
     with explained(path):
         return _decoded(found)
@@ -165,9 +173,8 @@ def _decisions_in(place: Path) -> Disagreement | None:
     return load_decisions(place / DECISIONS) if (place / DECISIONS).is_file() else None
 
 
-def _first(both: Disagreement) -> Disagreement:
-    few = slice(ABLATED_EPISODES)
-    return Disagreement(**{one.name: getattr(both, one.name)[:, few] for one in fields(both)})
+def _ablated(place: Path, how: str) -> Path:
+    return place / f"{ABLATED}{how}".replace(" ", "-")
 
 
 def _place(folder: Path, name: str) -> Path:

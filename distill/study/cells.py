@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import HandsightError, unknown
-from ..report.policies import LEFT
+from ..report.policy_kind import LEFT
 
 TEACHERS = ("state-teacher", "depth-teacher", "depth-teacher-scratch")
 """Kinds of teachers' cells."""

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 from ...errors import HandsightError
 from ..evaluation.evaluation import Evaluation
+from ..report.candidates import Candidate, refuse_incomparable
 from ..report.comparison import Comparison
-from ..report.policies import Contestant, refuse_unlike
-from ..report.results import Entry, make_entries
+from ..report.results import PolicyResult, try_all
+from ..report.store import as_stored
+from ..report.study_results import STUDENT_CURVE, TEACHER_CURVE, Match, Study, TrainingResult, flatness
 from ..runs import stored_config
 from ..runs.provenance import provenance
 from .cells import Cell
-from .matching import Match
-from .results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Study, as_stored, flatness
 from .spec import StudyConfig
 from .work import Found, Work
 
@@ -44,7 +44,7 @@ def collect(work: Work, failed: Mapping[str, str] | None = None) -> Study:
         missing = [cell.key for cell in members if cell not in ready]
         notes += [f"Not among the results, as not finished: {', '.join(missing)}."] if missing else []
     matches = [match for cell in _matched(spec) if (match := _match_of(work, cell))]
-    commits = {_commit(entry) for comparison in comparisons.values() for entry in comparison.entries} - {None}
+    commits = {_commit(entry) for comparison in comparisons.values() for entry in comparison.policies} - {None}
     notes += [f"Cells were trained by {len(commits)} commits: {', '.join(sorted(map(str, commits)))}."] * (
         len(commits) > 1
     )
@@ -55,24 +55,24 @@ def collect(work: Work, failed: Mapping[str, str] | None = None) -> Study:
 
 def _compare(work: Work, scene: str, ready: list[Cell]) -> tuple[Comparison, dict[Cell, str]]:
     """The comparison of a scene, and the name of each cell's entry."""
-    contestants: dict[str, Contestant] = {}
+    candidates: dict[str, Candidate] = {}
     digests: dict[Cell, str] = {}
     for cell in ready:
-        for contestant, _ in work.contestants(cell):
-            known = contestants.get(contestant.origin.digest)
-            contestants[contestant.origin.digest] = known or contestant
-            digests[cell] = contestant.origin.digest
-    members = list(contestants.values())
-    refuse_unlike(members, f"the policies of scene {scene}")
-    entries = make_entries(members, work.trial, work.out)
+        for candidate, _ in work.candidates(cell):
+            known = candidates.get(candidate.origin.digest)
+            candidates[candidate.origin.digest] = known or candidate
+            digests[cell] = candidate.origin.digest
+    members = list(candidates.values())
+    refuse_incomparable(members, f"the policies of scene {scene}")
+    policies = try_all(members, work.trial, work.out)
     settings = {
-        **{key: entries[0].evaluation.settings[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
+        **{key: policies[0].evaluation.settings[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
         "scene": scene,
         "rig": members[0].loaded.signature.get("rig", {}),
         "provenance": portable(provenance(), work.out),
     }
-    names = {cell: next(e.name for e in entries if e.origin.digest == digest) for cell, digest in digests.items()}
-    comparison = Comparison(tuple(_portable_entry(entry, work.out) for entry in entries), settings)
+    names = {cell: next(e.name for e in policies if e.origin.digest == digest) for cell, digest in digests.items()}
+    comparison = Comparison(tuple(_portable_entry(entry, work.out) for entry in policies), settings)
     return as_stored(comparison), names
 
 
@@ -94,7 +94,7 @@ def _found(work: Work, cell: Cell) -> Found:
         return Found("new")
 
 
-def _result(work: Work, cell: Cell, entry: str | None, error: str | None) -> CellResult:
+def _result(work: Work, cell: Cell, entry: str | None, error: str | None) -> TrainingResult:
     found = _found(work, cell)
     state: Literal["finished", "begun", "failed", "waiting"] = "waiting"
     if error:
@@ -104,7 +104,7 @@ def _result(work: Work, cell: Cell, entry: str | None, error: str | None) -> Cel
     rows = found.run.metrics() if found.run else []
     meta = found.run.meta if found.run else {}
     settled = work.settled(cell) or cell
-    return CellResult(
+    return TrainingResult(
         scene=cell.scene,
         seed=cell.seed,
         cell=settled.name,
@@ -132,12 +132,12 @@ def _match_of(work: Work, cell: Cell) -> Match | None:
         return None
 
 
-def _commit(entry: Entry) -> str | None:
+def _commit(entry: PolicyResult) -> str | None:
     git = entry.origin.meta.get("git") or {}
     return git.get("commit", "")[:10] or None
 
 
-def _portable_entry(entry: Entry, out: Path) -> Entry:
+def _portable_entry(entry: PolicyResult, out: Path) -> PolicyResult:
     """The entry without a path of this machine."""
     metrics, origin = entry.origin.metrics, {k: v for k, v in asdict(entry.origin).items() if k != "metrics"}
     return replace(

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ..report.study_results import Match
 from ..runs.policy_io import BEST
 from .cells import StudyError
 from .spec import StudyMatchingConfig
-
-
-@dataclass(frozen=True)
-class Match:
-    """Which checkpoint of the stronger teacher of a seed is as good as the best one of the weaker teacher.
-
-    Chosen by success on resets of its own (`resets_seed`), never on those of the final evaluation.
-    """
-
-    scene: str
-    seed: int
-    stronger: str
-    """Kind of cell: "state-teacher" or "depth-teacher"."""
-    weaker: str
-    stronger_success: float
-    """success_at_end of the stronger teacher's best.ckpt."""
-    weaker_success: float
-    """success_at_end of the weaker teacher's best.ckpt."""
-    candidates: dict[str, float]
-    """success_at_end of each periodic checkpoint of the stronger teacher, by name."""
-    chosen: str
-    """The one whose success is nearest to the weaker's; of equals the latest."""
-    episodes: int
-    resets_seed: int
-
-    @property
-    def difference(self) -> float:
-        """Success of the chosen checkpoint minus the weaker teacher's."""
-        return self.candidates[self.chosen] - self.weaker_success
 
 
 def choose(scene: str, seed: int, successes: Mapping[str, Mapping[str, float]], asked: StudyMatchingConfig) -> Match:

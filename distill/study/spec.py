@@ -45,7 +45,7 @@ class StudyEvaluationConfig:
     seed: int = HELD_OUT_SEED
     """Of the resets."""
     num_envs: int = 256
-    """Worlds stepped together."""
+    """Number of environments stepped together."""
     reset_kind: str = "wide"
     """Of every reset."""
     ablations: bool = True

@@ -16,8 +16,9 @@ from ...sims.machine import with_machine_of
 from ..evaluation.ablation import kinds_of
 from ..evaluation.evaluate import evaluate
 from ..evaluation.statistics import plain
-from ..report.policies import Contestant, differences, flat, load_contestant
-from ..report.results import TrialConfig, evaluation_folder, is_evaluated, make_entry, who_met
+from ..report.candidates import Candidate, differences, flat, load_candidate
+from ..report.results import TrialConfig, Trials, is_evaluated, who_met
+from ..report.study_results import Match
 from ..runs import checkpoint, stored_config
 from ..runs.policy_io import BEST, find_checkpoint, load_policy
 from ..runs.run import CONFIG, Run, RunError
@@ -26,7 +27,7 @@ from ..training.teacher_config import TeacherConfig
 from ..training.train_student import train_student
 from ..training.train_teacher import train_teacher
 from .cells import MATCHED, RIVALS, Cell, StudyError, folder
-from .matching import Match, choose
+from .matching import choose
 from .spec import StudyConfig
 
 SPEC, MATCH = "spec.json", "match.json"
@@ -143,8 +144,8 @@ class Work:
 
     def evaluate(self, cell: Cell) -> None:
         """Evaluate a finished cell, and the chosen checkpoint of its teacher if it was chosen for it."""
-        for contestant, teacher in self.contestants(cell):
-            make_entry(contestant, teacher, self.env(cell), self.trial, self.out)
+        for candidate, teacher in self.candidates(cell):
+            Trials(self.trial, self.env(cell), self.out).result(candidate, teacher)
 
     def is_evaluated(self, cell: Cell) -> bool:
         """Whether all that `evaluate` finds out about a finished cell is on the disk."""
@@ -159,7 +160,8 @@ class Work:
         if settled.matched and origin and teacher:
             kinds = (None, *self._ablations(settled.taught_by))
             asked += [(origin.parents[1], who_met(teacher, None, kind)) for kind in kinds]
-        return all(is_evaluated(evaluation_folder(home, who, self.env(cell), self.trial)) for home, who in asked)
+        trials = Trials(self.trial, self.env(cell), self.out)
+        return all(is_evaluated(trials.folder(home, who)) for home, who in asked)
 
     def _ablations(self, sight: str) -> tuple[str, ...]:
         return kinds_of(sight) if self.trial.ablations else ()
@@ -168,18 +170,17 @@ class Work:
         """The worlds in which a cell is trained and evaluated."""
         return self.spec.env(cell.scene)
 
-    def contestants(self, cell: Cell) -> list[tuple[Contestant, Contestant | None]]:
+    def candidates(self, cell: Cell) -> list[tuple[Candidate, Candidate | None]]:
         """The policies of a finished cell, each with its teacher: one, or for a matched student that and its own."""
         settled = self.settled(cell)
         assert settled is not None
         found, origin = self.found(cell), self.teacher_of(settled)
-        own = load_contestant(found.path)
+        own = load_candidate(found.path)
         if not settled.is_teacher:
             assert origin is not None
-            teacher = load_contestant(origin)
+            teacher = load_candidate(origin)
             if settled.matched:
-                teacher = replace(teacher, role=f"{teacher.role}, {MATCHED}")
-                own = replace(own, role=own.role.replace(" → ", f", {MATCHED} → "))
+                own, teacher = (replace(one, kind=replace(one.kind, matched=True)) for one in (own, teacher))
                 return [(teacher, None), (own, teacher)]
             return [(own, teacher)]
         return [(own, None)]

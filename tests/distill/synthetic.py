@@ -9,11 +9,18 @@ import numpy as np
 from handsight.distill.evaluation.disagreement import Disagreement
 from handsight.distill.evaluation.evaluation import Evaluation
 from handsight.distill.evaluation.phases import UNKNOWN
+from handsight.distill.report.candidates import Origin
 from handsight.distill.report.comparison import Comparison
-from handsight.distill.report.policies import Origin
-from handsight.distill.report.results import Entry, unique_names
-from handsight.distill.study.matching import Match
-from handsight.distill.study.results import STUDENT_CURVE, TEACHER_CURVE, CellResult, Study, flatness
+from handsight.distill.report.policy_kind import read_kind
+from handsight.distill.report.results import PolicyResult, unique_names
+from handsight.distill.report.study_results import (
+    STUDENT_CURVE,
+    TEACHER_CURVE,
+    Match,
+    Study,
+    TrainingResult,
+    flatness,
+)
 
 EPISODES, STEPS = 512, 36
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -28,22 +35,21 @@ SUCCESS = {
 
 
 def comparison(seeds: int = 1) -> Comparison:
-    """Two chains; every figure in it is invented."""
+    """Two teachers with a student each; every figure in it is invented."""
     roles = [role for role in SUCCESS for _ in range(seeds)]
     numbers = [seed for _ in SUCCESS for seed in range(seeds)]
     names = unique_names(roles, numbers)
-    entries = []
+    policies = []
     for name, role, seed in zip(names, roles, numbers, strict=True):
         draws = np.random.default_rng([list(SUCCESS).index(role), seed])
         evaluation = invented(role, draws)
         teacher = taught_by(name) if "→" in role else None
-        sight = "stereo" if teacher else role.split()[0]
         both = decisions(role, evaluation, draws) if teacher else None
-        entries.append(Entry(name, role, sight, evaluation, origin(role, seed, draws), teacher, both))
+        policies.append(PolicyResult(name, read_kind(role), evaluation, origin(role, seed, draws), teacher, both))
     rig = {"height": 32, "width": 32}
     machine = {"hardware": {"cpu": "an invented processor", "cores": 2, "memory_gib": 8.0, "gpus": []},
                "versions": {"torch": "0"}, "started": "2000-01-01T00:00:00"}  # fmt: skip
-    return Comparison(tuple(entries), SETTINGS | {"rig": rig, "provenance": machine}, ("This is invented.",))
+    return Comparison(tuple(policies), SETTINGS | {"rig": rig, "provenance": machine}, ("This is invented.",))
 
 
 def taught_by(name: str) -> str:
@@ -119,28 +125,21 @@ def origin(role: str, seed: int, draws: np.random.Generator) -> Origin:
 
 def report_for_a_look(folder: Path) -> Path:
     """`python -c` this to look at the page while working on it; the title says that it is invented."""
-    from handsight.distill.report.film import film_in, write_video
-    from handsight.distill.report.report import write_report
+    from handsight.distill.report.report import write_page
 
-    from .toy_env import Scripted, ToyEnv
-
-    film = film_in(ToyEnv(("state", "proprio", "depth", "stereo"), 4), Scripted("state"), seed=1)
-    for name in ("state-to-stereo", "depth-to-stereo", "state-teacher", "depth-teacher-warm-start"):
-        write_video(folder / "videos" / f"{name}.mp4", film, title=name)
-    films = {role: film for role in SUCCESS}
-    return write_report(comparison(), folder / "report.html", films)
+    return write_page(Study({"": comparison()}, {}, ()), folder)[0]
 
 
 def study(seeds: int = 2) -> Study:
     """Two scenes, the first one with all seeds; a depth teacher's student that failed in the second. All invented."""
     scenes = {"wrist": comparison(seeds), "open": comparison(1)}
     cells = [
-        cell_of(scene, entry, seed)
+        cell_of(scene, policy, seed)
         for scene, c in scenes.items()
-        for entry in c.entries
-        for seed in [entry.origin.seed]
+        for policy in c.policies
+        for seed in [policy.origin.seed]
     ]
-    cells.append(CellResult("open", 1, "depth-to-stereo", "failed", error="ZeroDivisionError: division by zero"))
+    cells.append(TrainingResult("open", 1, "depth-to-stereo", "failed", error="ZeroDivisionError: division by zero"))
     candidates = {"iteration_000050.ckpt": 0.71, "iteration_000100.ckpt": 0.92, "iteration_000160.ckpt": 0.95}
     match = Match(
         "wrist", 0, "depth-teacher", "state-teacher", 0.95, 0.91, candidates, "iteration_000100.ckpt", 512, 600_000
@@ -157,18 +156,18 @@ CELLS = {
 }
 
 
-def cell_of(scene: str, entry: Entry, seed: int | None) -> CellResult:
-    student, rows = "→" in entry.role, entry.origin.metrics
-    return CellResult(
+def cell_of(scene: str, policy: PolicyResult, seed: int | None) -> TrainingResult:
+    student, rows = policy.kind.is_student, policy.origin.metrics
+    return TrainingResult(
         scene=scene,
         seed=seed or 0,
-        cell=CELLS[entry.role],
+        cell=CELLS[policy.kind.label],
         state="finished",
-        entry=entry.name,
-        teacher=f"{entry.role.split()[0]}-teacher" if student else None,
+        entry=policy.name,
+        teacher=f"{policy.kind.teacher}-teacher" if student else None,
         iterations=len(rows),
         steps=int(rows[-1]["step"]),
-        seconds=entry.origin.seconds or 0.0,
+        seconds=policy.origin.seconds or 0.0,
         cores=1,
         flatness=flatness(rows, STUDENT_CURVE if student else TEACHER_CURVE),
     )

@@ -9,9 +9,9 @@ import numpy as np
 
 from handsight.distill.evaluation.evaluation import Evaluation
 from handsight.distill.report.comparison import Comparison
-from handsight.distill.report.results import Entry, unique_names
-from handsight.distill.study.matching import Match
-from handsight.distill.study.results import CellResult, Study
+from handsight.distill.report.policy_kind import read_kind
+from handsight.distill.report.results import PolicyResult, unique_names
+from handsight.distill.report.study_results import Match, Study, TrainingResult
 
 from . import synthetic
 
@@ -39,8 +39,8 @@ def study(loss: Mapping[str, float] = LOSS, seeds: int = 5) -> Study:
     small = dict.fromkeys(("state teacher", "depth teacher, warm start"), 0.05)
     small |= {"state → stereo": 0.06, "depth → stereo, warm start": 0.06}
     scenes = {"wrist": wrist, "open": scene(small, 2)}
-    cells = [_cell(name, entry) for name, comparison in scenes.items() for entry in comparison.entries]
-    cells.append(CellResult("open", 1, "depth-to-control", "failed", error="ZeroDivisionError: division by zero"))
+    cells = [_cell(name, entry) for name, comparison in scenes.items() for entry in comparison.policies]
+    cells.append(TrainingResult("open", 1, "depth-to-control", "failed", error="ZeroDivisionError: division by zero"))
     candidates = {"iteration_000050.ckpt": 0.71, "iteration_000100.ckpt": 0.92, "iteration_000160.ckpt": 0.95}
     rivals = {"stronger": "depth-teacher", "weaker": "state-teacher", "stronger_success": 0.95, "weaker_success": 0.91}
     chosen = {"candidates": candidates, "chosen": "iteration_000100.ckpt", "episodes": 512, "resets_seed": 600_000}
@@ -59,13 +59,12 @@ def scene(loss: Mapping[str, float], seeds: int, ablated: bool = False) -> Compa
         draws = np.random.default_rng([list(loss).index(role), seed])
         evaluation = _failing(role, loss[role], draws)
         teacher = _teacher(role, seed, roles, names) if "→" in role else None
-        sight = role.split(" → ")[1].split(",")[0] if teacher else role.split()[0]
         both = synthetic.decisions(role, evaluation, draws) if teacher else None
         origin = synthetic.origin("state → stereo" if teacher else "state teacher", seed, draws)
         warm = "runs/teacher-state" if role == "depth teacher, warm start" else None
         origin = replace(origin, checkpoint=origin.checkpoint.replace("state", role.split()[0]), warm_started_from=warm)
         tampered = _ablated(role, draws) if ablated and "stereo" in role else {}
-        entries.append(Entry(name, role, sight, evaluation, origin, teacher, both, tampered))
+        entries.append(PolicyResult(name, read_kind(role), evaluation, origin, teacher, both, tampered))
     machine = {"hardware": {"cpu": "an invented processor", "cores": 2, "memory_gib": 8.0, "gpus": []},
                "versions": {"torch": "0"}, "started": "2000-01-01T00:00:00"}  # fmt: skip
     settings = synthetic.SETTINGS | {"rig": {"height": 32, "width": 32}, "provenance": machine}
@@ -98,12 +97,12 @@ def _ablated(role: str, draws: np.random.Generator) -> dict[str, Evaluation]:
     return {kind: _failing(role, loss, draws) for kind, loss in much.items()}
 
 
-def _cell(name: str, entry: Entry) -> CellResult:
+def _cell(name: str, entry: PolicyResult) -> TrainingResult:
     rows = entry.origin.metrics
-    return CellResult(
+    return TrainingResult(
         scene=name,
         seed=entry.origin.seed or 0,
-        cell=entry.role.replace(", warm start", "").replace(" → ", "-to-").replace(" ", "-"),
+        cell=entry.kind.label.replace(", warm start", "").replace(" → ", "-to-").replace(" ", "-"),
         state="finished",
         entry=entry.name,
         iterations=len(rows),

@@ -11,6 +11,8 @@ import torch
 from handsight.distill.commands import cli
 from handsight.distill.commands.capacity import CapacityArgs, capacity
 from handsight.distill.commands.demo import Stages
+from handsight.distill.report.illustrate import FILE, Illustrations
+from handsight.distill.report.study_results import Study
 from handsight.distill.runs import checkpoint, zoo
 from handsight.distill.runs.checkpoint import MANIFEST, TENSORS, TREE, CheckpointError
 from handsight.distill.runs.metrics import read as read_metrics
@@ -18,8 +20,6 @@ from handsight.distill.runs.policy_io import PolicyError, load_policy
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.runs.tree import unpack
 from handsight.distill.runs.zoo import ZooError
-from handsight.distill.study.illustrate import FILE, Illustrations
-from handsight.distill.study.results import Study
 from handsight.distill.study.spec import read_study
 from handsight.distill.study.work import read_spec
 from handsight.distill.training.teacher_config import TeacherConfig

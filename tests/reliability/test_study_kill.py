@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handsight.distill.report.study_results import Study
 from handsight.distill.runs import checkpoint
-from handsight.distill.study.results import Study
 
 HERE = Path(__file__).resolve().parent
 RUN = """

@@ -12,7 +12,15 @@ import torch
 from handsight.distill.commands import compare as compare_module
 from handsight.distill.commands.compare import CompareArgs, compare, run_compare
 from handsight.distill.report import tables
-from handsight.distill.report.policies import check_alike, differences, flat, gather, load_contestant, refuse_unlike
+from handsight.distill.report.candidates import (
+    comparability,
+    differences,
+    flat,
+    gather,
+    load_candidate,
+    refuse_incomparable,
+)
+from handsight.distill.report.policy_kind import read_kind
 from handsight.distill.report.results import unique_names
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import policy_tree
@@ -47,7 +55,7 @@ def make_student(root: Path, teacher: Path, name: str = "student", config: Stude
     policy = StereoStudent(config, env.obs_spec, env.action_dim)
     run = Run.create(name, ToyConfig(), root)
     place = teacher / "checkpoints" / "best.ckpt"
-    seal = load_contestant(teacher).origin.digest
+    seal = load_candidate(teacher).origin.digest
     tree = policy_tree(policy, config, env.action_dim, env.signature, EnvConfig(), policy.obs_keys)
     checkpoint.save(run.checkpoints / "best.ckpt", tree | {"teacher": {"path": str(place), "sha256": seal}})
     return run.path
@@ -66,8 +74,8 @@ def args(out: Path, *policies: Path, **changes) -> CompareArgs:
 def test_comparison_from_checkpoints_to_files(chain, tmp_path, toy_sims):
     _, student = chain
     comparison = compare(args(tmp_path / "out", student, videos=True))
-    assert [entry.role for entry in comparison.entries] == ["depth teacher", "depth → stereo"]
-    teacher, pupil = comparison.entries
+    assert [one.kind.label for one in comparison.policies] == ["depth teacher", "depth → stereo"]
+    teacher, pupil = comparison.policies
     assert pupil.teacher == teacher.name
     np.testing.assert_array_equal(teacher.evaluation.kind, pupil.evaluation.kind)
     assert pupil.disagreement is not None and pupil.disagreement.valid.all()
@@ -86,7 +94,7 @@ def test_comparison_from_checkpoints_to_files(chain, tmp_path, toy_sims):
 @pytest.fixture
 def no_report(monkeypatch):
     """Drawing takes seconds, and some tests are about the figures' numbers only."""
-    monkeypatch.setattr(compare_module, "write_report", lambda comparison, path, films: path)
+    monkeypatch.setattr(compare_module, "write_page", lambda study, folder: (folder, {}))
 
 
 def test_what_is_evaluated_already_is_not_evaluated_again(chain, tmp_path, toy_sims, no_report):
@@ -103,11 +111,11 @@ def test_ablations_are_run_where_they_mean_something_and_kept(tmp_path, toy_sims
     teacher = make_teacher(tmp_path / "runs", "state")
     student = make_student(tmp_path / "runs", teacher)
     found = compare(args(tmp_path / "a", student, ablations=True))
-    known, pupil = found.entries
+    known, pupil = found.policies
     assert not known.ablations
     assert list(pupil.ablations) == ["shuffled", "frozen", "left eye black", "right eye black"]
     assert set(pupil.ablated_disagreements) == set(pupil.ablations)
-    assert {effect.kind for effect in found.ablations} == set(pupil.ablations)
+    assert {one["kind"] for one in tables.figures_dict(found)["ablations"]} == set(pupil.ablations)
     returns = [one.episode_return.tolist() for one in (pupil.evaluation, *pupil.ablations.values())]
     assert len(set(map(tuple, returns))) > 1
     rows = list(csv.DictReader((tmp_path / "a" / "comparison.csv").open()))
@@ -130,8 +138,8 @@ def test_roles_come_from_the_checkpoints(tmp_path):
         (warm, StudentConfig()): "depth → stereo, warm start",
     }
     for number, ((teacher, config), role) in enumerate(expected.items()):
-        assert load_contestant(make_student(tmp_path, teacher, f"student{number}", config)).role == role
-    assert load_contestant(warm).role == "depth teacher, warm start"
+        assert load_candidate(make_student(tmp_path, teacher, f"student{number}", config)).kind.label == role
+    assert load_candidate(warm).kind.label == "depth teacher, warm start"
 
 
 def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims, no_report):
@@ -145,27 +153,27 @@ def test_changed_checkpoint_is_evaluated_again(chain, tmp_path, toy_sims, no_rep
 
 
 def test_policies_of_unlike_worlds_are_refused_and_told_apart(tmp_path):
-    one = load_contestant(make_teacher(tmp_path, "state"))
-    rig = load_contestant(make_teacher(tmp_path, "depth", rig={"pixels": 64}, action_space="toy9"))
+    one = load_candidate(make_teacher(tmp_path, "state"))
+    rig = load_candidate(make_teacher(tmp_path, "depth", rig={"pixels": 64}, action_space="toy9"))
     with pytest.raises(
         HandsightError, match=r"cannot be compared.*\n  action_space: 'toy3' and 'toy9'\n  rig.pixels: 16 and 64"
     ):
-        check_alike([one, rig])
+        comparability([one, rig])
 
 
 def test_unlike_training_environments_are_noted(tmp_path):
-    one, other = (load_contestant(make_teacher(tmp_path, "state", seed)) for seed in (0, 1))
-    assert check_alike([one, other]) == []
+    one, other = (load_candidate(make_teacher(tmp_path, "state", seed)) for seed in (0, 1))
+    assert comparability([one, other]) == []
     changed = replace(other, loaded=replace(other.loaded, env_config=replace(other.loaded.env_config, threads=3)))
-    (note,) = check_alike([one, changed])
+    (note,) = comparability([one, changed])
     assert "threads: None and 3" in note
 
 
 def test_teacher_that_is_gone_leaves_a_note(chain):
     teacher, student = chain
     (teacher / "checkpoints" / "best.ckpt").rename(teacher / "checkpoints" / "other.ckpt")
-    contestants, notes = gather([student])
-    assert [c.role for c in contestants] == ["unknown → stereo"]
+    candidates, notes = gather([student])
+    assert [c.kind.label for c in candidates] == ["unknown → stereo"]
     assert "not at" in notes[0]
 
 
@@ -185,23 +193,23 @@ def test_flat_names_of_nested_differences():
 
 def test_extra_loss_is_the_difference_of_the_two_gaps():
     comparison = synthetic.comparison()
-    extra = comparison.extra_loss()
-    state, depth = (gap.success.value for gap in comparison.gaps)
-    assert extra is not None
+    (loss,) = comparison.extra_losses()
+    extra = loss.figure.both
+    state, depth = (comparison.figure(p.name, "success_gap").value for p in comparison.policies if p.teacher)
     assert extra.value == pytest.approx(state - depth)
     assert extra.low < extra.value < extra.high
 
 
 def test_several_seeds_give_t_intervals():
-    over = synthetic.comparison(seeds=3).over_seeds["state → stereo"]
-    assert over["seeds"] == 3
-    assert over["success_gap"].low < over["success_gap"].value < over["success_gap"].high
+    over = synthetic.comparison(seeds=3).over_seeds[read_kind("state → stereo")]["success_gap"]
+    assert len(over.each) == 3
+    assert over.seeds.low < over.value < over.seeds.high
 
 
 def test_paths_are_told_from_the_working_directory(tmp_path, monkeypatch):
     run = make_teacher(tmp_path / "runs", "state")
     monkeypatch.chdir(tmp_path)
-    origin = load_contestant(run).origin
+    origin = load_candidate(run).origin
     assert origin.run == str(run.relative_to(tmp_path))
     assert origin.checkpoint.startswith("runs/")
 
@@ -212,11 +220,11 @@ def test_unlike_budgets_are_noted_and_a_study_refuses_them(tmp_path, chain):
     config = json.loads((other / "config.json").read_text())
     config["config"] |= {"task": "other", "seed": 3}
     (other / "config.json").write_text(json.dumps(config))
-    contestants = [load_contestant(path) for path in (teacher, student, other)]
-    (note,) = check_alike(contestants)
+    candidates = [load_candidate(path) for path in (teacher, student, other)]
+    (note,) = comparability(candidates)
     assert "trained otherwise than" in note and "task: 'toy' and 'other'" in note and "seed" not in note
     with pytest.raises(HandsightError, match=r"(?s)policies of scene x differ in more than what is compared:.*task"):
-        refuse_unlike(contestants, "the policies of scene x")
+        refuse_incomparable(candidates, "the policies of scene x")
 
 
 def test_study_is_told_by_its_file_alone():

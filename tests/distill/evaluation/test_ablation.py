@@ -9,9 +9,10 @@ from torch import Tensor
 from handsight.distill.evaluation.ablation import AblatedPolicy, kinds_of, other_world
 from handsight.distill.evaluation.disagreement import disagreement
 from handsight.distill.evaluation.evaluate import evaluate, evaluate_in
-from handsight.distill.report.comparison import ablation_effects
-from handsight.distill.report.policies import Origin
-from handsight.distill.report.results import Entry
+from handsight.distill.report.candidates import Origin
+from handsight.distill.report.comparison import figures_of
+from handsight.distill.report.policy_kind import PolicyKind
+from handsight.distill.report.results import PolicyResult
 from handsight.errors import HandsightError
 from handsight.policies.policy import Policy, zero_where_first
 
@@ -141,11 +142,13 @@ def test_teacher_that_is_asked_sees_what_is_there(toy_sims):
     ablated, both = disagreement(student, teacher, ToyConfig(), episodes=4, num_envs=4)
     np.testing.assert_array_equal(whole.episode_return, ablated.episode_return)
     assert (both.student[..., :2] == 0).all() and np.abs(both.teacher[..., :2]).max() > 0.5
-    entry = Entry("s", "state → stereo", "stereo", whole, Origin("c", "d"), None, None, {"left eye black": ablated},
-                  {"left eye black": both})  # fmt: skip
-    (effect,) = ablation_effects(entry)
-    assert effect.lost.value == 0.0 and effect.success.value == ablated.success_at_end.mean()
-    assert effect.unexplained == both.unexplained()
+    kind = PolicyKind("state", "stereo")
+    student = PolicyResult("s", kind, whole, Origin("c", "d"), None, None, {"left eye black": ablated},
+                           {"left eye black": both})  # fmt: skip
+    figures = figures_of(student)
+    assert figures["success_lost, left eye black"].value == 0.0
+    assert figures["success_at_end, left eye black"].value == ablated.success_at_end.mean()
+    assert figures["unexplained_action_variance, left eye black"] == both.unexplained()
 
 
 def test_only_what_means_something_is_tried():

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from handsight.distill.report.figures import band, curve_of, curves_figure
+from handsight.distill.report.curves import band, curve_of, curves_figure
 
 ROWS = [{"step": 1e6 * i, "success_at_end": 0.1 * i} for i in range(1, 5)]
 

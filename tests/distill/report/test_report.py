@@ -1,6 +1,8 @@
 """The report: complete, self-contained, honest about what it does not show."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -10,17 +12,23 @@ from handsight.distill.report import report
 from handsight.distill.report.comparison import Comparison
 from handsight.distill.report.figures import COLOURS, colour, drawn, success_figure
 from handsight.distill.report.findings import headline, limits
-from handsight.distill.report.report import write_report
+from handsight.distill.report.policy_kind import read_kind
+from handsight.distill.report.report import write_page
+from handsight.distill.report.study_results import Study
 
 from .. import synthetic
 
 
+def write_report(comparison: Comparison, folder: Path) -> Path:
+    return write_page(Study({"": comparison}, {}, ()), folder)[0]
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(synthetic.comparison(), path)
-    names = {file.name for file in (path.parent / "figures").iterdir()}
-    assert names == {f"{name}.svg" for name in ("success", "kinds", "unexplained", "learning", "visibility")}
+    path = write_report(synthetic.comparison(), tmp_path_factory.mktemp("report"))
+    names = {file.stem for file in (path.parent / "figures").iterdir()}
+    more = {"matrix", "decomposition", "sigma"}
+    assert names == {"success", "kinds", "unexplained", "learning", "visibility"} | more
     return path.read_text()
 
 
@@ -35,7 +43,7 @@ def test_page_asks_nobody_for_anything(page):
 def test_page_shows_every_policy_figure_and_gap(page):
     for role in synthetic.SUCCESS:
         assert role in page
-    assert page.count("data:image/svg+xml") == 5
+    assert page.count("data:image/svg+xml") == 8
     for heading in ("The observability gap", "Learning", "Who looks", "What this does not show", "What was run"):
         assert heading in page
     assert "Over training seeds" not in page
@@ -44,27 +52,27 @@ def test_page_shows_every_policy_figure_and_gap(page):
 @pytest.fixture
 def words_only(monkeypatch):
     """Drawing takes seconds, and some tests are about the text."""
-    monkeypatch.setattr(report, "draw", lambda comparison, films: {})
+    monkeypatch.setattr(report, "draw", lambda study: {})
 
 
 def test_several_seeds_have_a_table_of_their_own(tmp_path, words_only):
-    text = write_report(synthetic.comparison(seeds=3), tmp_path / "report.html").read_text()
+    text = write_report(synthetic.comparison(seeds=3), tmp_path).read_text()
     assert "Over training seeds" in text
     assert "state → stereo (seed 2)" in text
 
 
 def test_page_of_teachers_alone_has_no_gap(tmp_path, words_only):
     whole = synthetic.comparison()
-    teachers = Comparison(tuple(e for e in whole.entries if "teacher" in e.role), whole.settings)
-    text = write_report(teachers, tmp_path / "report.html").read_text()
+    teachers = Comparison(tuple(p for p in whole.policies if not p.kind.is_student), whole.settings)
+    text = write_report(teachers, tmp_path).read_text()
     assert "The observability gap" not in text
     assert "state teacher policy succeeds in" in text
 
 
 def test_names_are_escaped(tmp_path, words_only):
     whole = synthetic.comparison()
-    odd = Comparison(whole.entries, whole.settings, notes=("<script>alert(1)</script>",))
-    assert "<script>" not in write_report(odd, tmp_path / "report.html").read_text()
+    odd = Comparison(whole.policies, whole.settings, notes=("<script>alert(1)</script>",))
+    assert "<script>" not in write_report(odd, tmp_path).read_text()
 
 
 def test_warm_start_is_named_and_called_no_end_to_end_result():
@@ -85,9 +93,15 @@ def test_limits_name_seeds_pixels_simulation_and_missing_control():
 
 def test_difference_within_its_interval_is_not_claimed(monkeypatch):
     comparison = synthetic.comparison()
-    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(0.02, -0.01, 0.05))
+    (loss,) = comparison.extra_losses()
+
+    def lose(both: Interval) -> None:
+        changed = replace(loss, figure=replace(loss.figure, both=both))
+        monkeypatch.setattr(Comparison, "extra_losses", lambda self: (changed,))
+
+    lose(Interval(0.02, -0.01, 0.05))
     assert "do not tell the two chains apart" in headline(comparison)[-1]
-    monkeypatch.setattr(Comparison, "extra_loss", lambda self: Interval(-0.05, -0.08, -0.02))
+    lose(Interval(-0.05, -0.08, -0.02))
     assert "The depth teacher's student loses 5.0 points [2.0, 8.0] more" in headline(comparison)[-1]
 
 
@@ -102,17 +116,17 @@ def test_several_seeds_add_what_their_spread_says():
 def test_headline_gives_each_students_success_and_loss():
     comparison = synthetic.comparison()
     first = headline(comparison)[0]
-    success = comparison.entry("state → stereo").evaluation.success_at_end.mean()
+    success = comparison.policy("state → stereo").evaluation.success_at_end.mean()
     assert f"{100 * success:.1f}" in first
     assert "loses" in first
 
 
-def test_role_has_one_colour_whatever_else_is_compared():
+def test_policy_kind_has_one_colour_whatever_else_is_compared():
     whole = synthetic.comparison()
-    some = Comparison(whole.entries[2:], whole.settings)
-    role = "depth → stereo, warm start"
-    assert colour(whole, role) == colour(some, role) == COLOURS[role]
-    assert colour(whole, "depth → stereo") == COLOURS["depth → stereo"] != COLOURS[role]
+    some = Comparison(whole.policies[2:], whole.settings)
+    warm, scratch = read_kind("depth → stereo, warm start"), read_kind("depth → stereo")
+    assert colour(whole, warm) == colour(some, warm) == COLOURS[warm]
+    assert colour(whole, scratch) == COLOURS[scratch] != COLOURS[warm]
     assert len(set(COLOURS.values())) == len(COLOURS)
 
 

@@ -12,10 +12,10 @@ import torch
 from handsight.datasets import Shard, Windows
 from handsight.datasets.shard import verify
 from handsight.distill.evaluation.evaluation import Evaluation
+from handsight.distill.report.study_results import Study
 from handsight.distill.runs import checkpoint, zoo
 from handsight.distill.runs.policy_io import load_policy
 from handsight.distill.runs.run import Run
-from handsight.distill.study.results import Study
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.train_teacher import train_teacher
 
@@ -83,4 +83,4 @@ def test_committed_study_results():
     with warnings.catch_warnings(action="error"):
         study = Study.load(ROOT / "benchmarks" / "results" / "study")
     assert set(study.comparisons) == {"open", "occluded", "wrist"}
-    assert all(isinstance(entry.evaluation, Evaluation) for one in study.comparisons.values() for entry in one.entries)
+    assert all(isinstance(entry.evaluation, Evaluation) for one in study.comparisons.values() for entry in one.policies)

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from handsight.distill.commands.report import ReportArgs, run_report
-from handsight.distill.study import report as study_report
-from handsight.distill.study.illustrate import Illustrations, Picture
-from handsight.distill.study.report import main_policies, write_study_report
-from handsight.distill.study.results import Study
-from handsight.distill.study.verdict import matched_loss, study_headline, study_limits, verdicts
+from handsight.distill.report import report as study_report
+from handsight.distill.report.findings import study_headline, study_limits, verdicts
+from handsight.distill.report.illustrate import Illustrations, Picture
+from handsight.distill.report.policy_kind import read_kind
+from handsight.distill.report.report import main_policies, write_study_report
+from handsight.distill.report.study_results import Study
 
 from .. import synthetic_study
 
@@ -97,7 +98,7 @@ def test_report_is_the_same_from_what_was_stored(whole, folder):
 
 def test_planted_loss_is_found_in_its_direction_and_size(whole):
     verdict = verdicts(whole)[0]
-    assert (verdict.scene, verdict.warm, len(verdict.loss.chains)) == ("wrist", True, 5)
+    assert (verdict.scene, verdict.warm, len(verdict.loss.pairs)) == ("wrist", True, 5)
     assert verdict.word == "Supported"
     assert verdict.interval.value == pytest.approx(0.13, abs=0.03)  # 0.25 - 0.12 of the resets; teachers are alike
     assert verdict.sentence.startswith("Supported in the scene wrist: students of state teachers lost 1")
@@ -138,19 +139,21 @@ def test_single_seed_decides_nothing_and_says_so():
 
 def test_equal_teachers_have_a_verdict_of_their_own(whole):
     comparison = whole.comparisons["wrist"]
-    assert matched_loss(comparison) is None
+    assert comparison.matched_loss() is None
     student, teacher = (
-        comparison.entry("depth → stereo, warm start (seed 0)"),
-        comparison.entry("state teacher (seed 0)"),
+        comparison.policy("depth → stereo, warm start (seed 0)"),
+        comparison.policy("state teacher (seed 0)"),
     )
-    early = replace(comparison.entry(str(student.teacher)), name="early", role="depth teacher, warm start, matched")
+    early = replace(
+        comparison.policy(str(student.teacher)), name="early", kind=read_kind("depth teacher, warm start, matched")
+    )
     early = replace(early, evaluation=teacher.evaluation)  # as good as the state teacher of its seed
-    role = "depth, matched → stereo, warm start"
-    pupil = replace(student, name="pupil", role=role, teacher="early")
-    found = matched_loss(replace(comparison, entries=(*comparison.entries, early, pupil)))
+    kind = read_kind("depth, matched → stereo, warm start")
+    pupil = replace(student, name="pupil", kind=kind, teacher="early")
+    found = replace(comparison, policies=(*comparison.policies, early, pupil)).matched_loss()
     assert found is not None
-    assert found.chains == (("state → stereo (seed 0)", "pupil"),)
-    mine = comparison.entry("state → stereo (seed 0)").evaluation.success_at_end.astype(float)
+    assert found.pairs == (("state → stereo (seed 0)", "pupil"),)
+    mine = comparison.policy("state → stereo (seed 0)").evaluation.success_at_end.astype(float)
     assert found.figure.value == pytest.approx(float(np.mean(student.evaluation.success_at_end - mine)))
 
 
@@ -171,16 +174,16 @@ def test_limits_of_one_scene_name_it_and_those_of_all_are_said_once(whole):
 
 
 def test_crowded_figures_show_teachers_and_stereo_students(whole):
-    roles = main_policies(whole.comparisons["wrist"]).roles
+    roles = {kind.label for kind in main_policies(whole.comparisons["wrist"]).kinds}
     assert "state → left eye" not in roles and "state → control" not in roles
-    assert {"state teacher", "state → stereo", "depth → stereo", "depth → stereo, warm start"} <= set(roles)
+    assert {"state teacher", "state → stereo", "depth → stereo", "depth → stereo, warm start"} <= roles
     assert main_policies(whole.comparisons["open"]) is whole.comparisons["open"]
 
 
 def test_study_without_chains_has_a_report_without_a_verdict(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(study_report, "draw", lambda study: {})  # drawing takes seconds
     comparison = whole.comparisons["open"]
-    teachers = replace(comparison, entries=tuple(e for e in comparison.entries if "teacher" in e.role))
+    teachers = replace(comparison, policies=tuple(p for p in comparison.policies if not p.kind.is_student))
     page = write_study_report(replace(whole, comparisons={"open": teachers}), tmp_path).read_text()
     assert "Verdict" not in page.split("</header>")[0]
     assert "No verdict" in study_headline(replace(whole, comparisons={"open": teachers}))
@@ -190,7 +193,7 @@ def test_constant_sigma_has_no_figure(whole):
     comparison = whole.comparisons["open"]
     constant = [
         replace(e, disagreement=e.disagreement and replace(e.disagreement, student_std=e.disagreement.teacher_std))
-        for e in comparison.entries
+        for e in comparison.policies
     ]
     assert "sigma" in study_report._of_scene(comparison)
-    assert "sigma" not in study_report._of_scene(replace(comparison, entries=tuple(constant)))
+    assert "sigma" not in study_report._of_scene(replace(comparison, policies=tuple(constant)))

@@ -9,8 +9,8 @@ import pytest
 from handsight.distill.evaluation.disagreement import Disagreement
 from handsight.distill.evaluation.statistics import plain
 from handsight.distill.report import tables
-from handsight.distill.report.store import load_decisions, save_decisions, thinned
-from handsight.distill.study.results import Study, as_stored, flatness
+from handsight.distill.report.store import as_stored, load_decisions, save_decisions, thinned
+from handsight.distill.report.study_results import Study, flatness
 from handsight.errors import HandsightError
 
 from .. import synthetic
@@ -30,29 +30,31 @@ def test_study_is_read_back_as_it_was_saved(study, tmp_path):
     for scene, comparison in study.comparisons.items():
         other = again.comparisons[scene]
         assert plain(tables.as_dict(other)) == plain(tables.as_dict(comparison))
-        for one, two in zip(comparison.entries, other.entries, strict=True):
+        for one, two in zip(comparison.policies, other.policies, strict=True):
             assert one.origin.metrics == two.origin.metrics
             np.testing.assert_array_equal(one.evaluation.visible, two.evaluation.visible)
-    assert [e.role for e in again.of_cell("wrist", "state-to-stereo")] == ["state → stereo"] * 2
+    assert [one.kind.label for one in again.of_cell("wrist", "state-to-stereo")] == ["state → stereo"] * 2
 
 
 def test_ablations_are_kept(study, tmp_path):
     comparison = study.comparisons["open"]
-    student = comparison.entries[-1]
-    frozen = replace(student, ablations={"frozen": comparison.entries[0].evaluation})
-    replace(study, comparisons={"open": replace(comparison, entries=(*comparison.entries[:-1], frozen))}).save(tmp_path)
-    (kept,) = Study.load(tmp_path).comparisons["open"].entries[-1].ablations.items()
+    student = comparison.policies[-1]
+    frozen = replace(student, ablations={"frozen": comparison.policies[0].evaluation})
+    replace(study, comparisons={"open": replace(comparison, policies=(*comparison.policies[:-1], frozen))}).save(
+        tmp_path
+    )
+    (kept,) = Study.load(tmp_path).comparisons["open"].policies[-1].ablations.items()
     assert kept[0] == "frozen"
-    np.testing.assert_array_equal(kept[1].success_at_end, comparison.entries[0].evaluation.success_at_end)
+    np.testing.assert_array_equal(kept[1].success_at_end, comparison.policies[0].evaluation.success_at_end)
 
 
 def test_what_a_control_student_did_on_the_states_of_its_driver_is_kept(study, tmp_path):
     comparison = study.comparisons["open"]
-    student = comparison.entries[-1]
+    student = comparison.policies[-1]
     control = replace(student, driver="digest", driven=student.disagreement, disagreement=None)
-    other = replace(comparison, entries=(*comparison.entries[:-1], control))
+    other = replace(comparison, policies=(*comparison.policies[:-1], control))
     replace(study, comparisons={"open": other}).save(tmp_path)
-    kept = Study.load(tmp_path).comparisons["open"].entries[-1]
+    kept = Study.load(tmp_path).comparisons["open"].policies[-1]
     assert kept.driver == "digest" and kept.disagreement is None
     np.testing.assert_array_equal(kept.driven.student, student.disagreement.student)
 
@@ -60,12 +62,12 @@ def test_what_a_control_student_did_on_the_states_of_its_driver_is_kept(study, t
 def test_a_policy_that_got_another_name_is_not_kept_under_the_old_one(study, tmp_path):
     study.save(tmp_path)
     comparison = study.comparisons["open"]
-    renamed = replace(comparison.entries[-1], name="another")
-    replace(study, comparisons={"open": replace(comparison, entries=(*comparison.entries[:-1], renamed))}).save(
+    renamed = replace(comparison.policies[-1], name="another")
+    replace(study, comparisons={"open": replace(comparison, policies=(*comparison.policies[:-1], renamed))}).save(
         tmp_path
     )
     there = {path.name for path in (tmp_path / "open" / "policies").iterdir()}
-    assert len(there) == len(comparison.entries) and "another" in there
+    assert len(there) == len(comparison.policies) and "another" in there
 
 
 def test_missing_study_is_named(tmp_path):
@@ -135,23 +137,3 @@ def test_results_are_small_enough_to_commit(study, tmp_path):
     study.save(tmp_path)
     sizes = {path: path.stat().st_size for path in Path(tmp_path).rglob("*") if path.is_file()}
     assert sum(sizes.values()) / 12 < 450_000  # noise packs badly; a real policy's decisions take a third of it
-
-
-def test_extra_loss_at_equal_success_takes_the_matched_chain_of_the_stronger_teacher(study):
-    wrist = study.comparisons["wrist"]
-    state, depth = wrist.entry("state → stereo (seed 0)"), wrist.entry("depth → stereo, warm start (seed 0)")
-    teacher = replace(wrist.entry(depth.teacher), name="matched teacher")
-    worse = replace(depth.evaluation, success_at_end=np.zeros_like(depth.evaluation.success_at_end))
-    matched = replace(depth, name="matched student", teacher="matched teacher", evaluation=worse)
-    cell = next(c for c in study.cells if c.entry == depth.name)
-    whole = replace(
-        study,
-        comparisons={"wrist": replace(wrist, entries=(*wrist.entries, teacher, matched))},
-        cells=(*study.cells, replace(cell, cell="depth-matched-to-stereo", entry="matched student")),
-    )
-    assert study.matched_extra_loss("wrist") is None  # the stronger teacher's matched student is not there
-    extra = whole.matched_extra_loss("wrist")
-    assert extra is not None and extra.chains == ((state.name, "matched student"),)
-    lost = [wrist.entry(e.teacher).evaluation.success_at_end.mean() - v for e, v in
-            ((state, state.evaluation.success_at_end.mean()), (depth, 0.0))]  # fmt: skip
-    assert extra.figure.value == pytest.approx(lost[0] - lost[1])

@@ -1,4 +1,4 @@
-"""What a study found: a comparison for each scene, what became of every cell, how teachers were matched, its cost."""
+"""What a study found: a comparison for each scene, what became of every training, matched teachers, and its cost."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy import stats
 
 from ...errors import HandsightError
 from ...files import check_links, explained, inside, read_json, write_json
-from ..evaluation.observability import gap_differences
 from ..evaluation.statistics import CONFIDENCE, Interval, plain
-from ..report.comparison import Comparison, ExtraLoss
-from ..report.policies import WARM, role_of_cell
-from ..report.results import Entry
-from ..report.store import load_comparison, save_comparison, stored
-from .matching import Match
+from .comparison import Comparison
+from .results import PolicyResult
+from .store import load_comparison, save_comparison
+from .tables import loss_dict
 
 STUDY = "study.json"
 STUDENT_CURVE, TEACHER_CURVE = "success_at_end", "validation/success_at_end"
@@ -33,7 +30,7 @@ class Flatness:
     """Whether a training had ended when its budget did."""
 
     metric: str
-    """Name in metrics.csv."""
+    """Name of a column in metrics.csv."""
     iterations: int
     """Iterations in the last third, over which the line was fitted."""
     gain: Interval
@@ -49,19 +46,48 @@ class Flatness:
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """One training of the matrix and what became of it."""
+class Match:
+    """Which checkpoint of the stronger teacher of a seed is as good as the best one of the weaker teacher.
+
+    Chosen by success on resets of its own (`resets_seed`), never on those of the final evaluation.
+    """
+
+    scene: str
+    seed: int
+    stronger: str
+    """Kind of training: "state-teacher" or "depth-teacher"."""
+    weaker: str
+    stronger_success: float
+    """success_at_end of the stronger teacher's best.ckpt."""
+    weaker_success: float
+    """success_at_end of the weaker teacher's best.ckpt."""
+    candidates: dict[str, float]
+    """success_at_end of each periodic checkpoint of the stronger teacher, by name."""
+    chosen: str
+    """The one whose success is nearest to the weaker's; of equals the latest."""
+    episodes: int
+    resets_seed: int
+
+    @property
+    def difference(self) -> float:
+        """Success of the chosen checkpoint minus the weaker teacher's."""
+        return self.candidates[self.chosen] - self.weaker_success
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """One training of a study and what became of it."""
 
     scene: str
     seed: int
     cell: str
-    """Kind of cell, e.g. "state-teacher", "depth-to-stereo": the name of its folder."""
+    """Kind of training, e.g. "state-teacher", "depth-to-stereo": the name of its folder."""
     state: Literal["finished", "begun", "failed", "waiting"]
     """"waiting": not begun, e.g. because its teacher failed."""
     entry: str | None = None
-    """Name of its entry in the scene's comparison; None if it is not finished."""
+    """Name of its policy in the scene's comparison; None if it is not finished."""
     teacher: str | None = None
-    """Kind of cell that its teacher is from; None for a teacher, and for a warm start the state teacher's."""
+    """Kind of training that its teacher is from; None for a teacher, and for a warm start the state teacher's."""
     iterations: int = 0
     """Rollouts that were learnt from."""
     steps: int = 0
@@ -72,7 +98,7 @@ class CellResult:
     """Processor cores that its process could use."""
     flatness: Flatness | None = None
     error: str | None = None
-    """Last lines of the traceback of a cell that failed."""
+    """Last lines of what a training that failed wrote."""
 
 
 @dataclass(frozen=True)
@@ -80,22 +106,23 @@ class Study:
     """Everything that a report of a study needs; `load` reads it without checkpoints or simulator."""
 
     comparisons: dict[str, Comparison]
-    """By scene. Entries of a kind share a role: see `distill/cells.py` for the names."""
+    """Its comparisons by scene."""
     spec: dict[str, Any]
     """What was asked for: the study's configuration with all defaults."""
-    cells: tuple[CellResult, ...]
+    cells: tuple[TrainingResult, ...]
     matches: tuple[Match, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
-    """Of the process that collected the results; each entry's origin has that of its training."""
+    """Commit, machine and versions of the process that collected the results; each policy has those of its training."""
     notes: tuple[str, ...] = ()
-    """What a reader has to know beside the figures: cells that are missing, trainings of other commits, ..."""
+    """What a reader has to know beside the figures: trainings that are missing, trainings of other commits, ..."""
 
     @cached_property
     def cost(self) -> dict[str, Any]:
         """What it took, JSON-able: {"trainings", "training_seconds", "training_steps", "evaluations",
         "evaluation_seconds", "evaluation_steps", "by_cell": {cell: the first three}}. Seconds are wall time of one
         process each; several ran side by side, so the whole took less."""
-        found = [e for c in self.comparisons.values() for entry in c.entries for e in _evaluations(entry)]
+        policies = [policy for comparison in self.comparisons.values() for policy in comparison.policies]
+        found = [e for policy in policies for e in (policy.evaluation, *policy.ablations.values())]
         kinds = dict.fromkeys(cell.cell for cell in self.cells)
         return {
             **_training_cost(self.cells),
@@ -105,38 +132,10 @@ class Study:
             "by_cell": {kind: _training_cost([c for c in self.cells if c.cell == kind]) for kind in kinds},
         }
 
-    def of_cell(self, scene: str, cell: str) -> list[Entry]:
-        """Entries of one kind of cell in the order of their seeds, finished ones only."""
+    def of_cell(self, scene: str, cell: str) -> list[PolicyResult]:
+        """The policies of one kind of training in the order of their seeds, finished ones only."""
         found = [c for c in self.cells if (c.scene, c.cell) == (scene, cell) and c.entry]
-        return [self.comparisons[scene].entry(c.entry) for c in sorted(found, key=lambda c: c.seed) if c.entry]
-
-    def matched_extra_loss(self, scene: str, chosen: NDArray[np.bool_] | None = None) -> ExtraLoss | None:
-        """`Comparison.extra_losses` once more at equal teacher success: in each seed the chain of the weaker teacher
-        against that of the stronger one's matched checkpoint. None without a seed that has both stereo students.
-
-        chosen (E,) bool: resets to look at.
-        """
-        pairs = []
-        for match in (match for match in self.matches if match.scene == scene):
-            state, depth = (
-                self._chain(scene, match.seed, f"{sight}{'-matched' * (match.stronger == teacher)}-to-stereo")
-                for sight, teacher in (("state", "state-teacher"), ("depth", "depth-teacher"))
-            )
-            pairs += [(state, depth)] if state and depth else []
-        if not pairs:
-            return None
-        first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*pairs, strict=True))
-        names = tuple((state[1].name, depth[1].name) for state, depth in pairs)
-        return ExtraLoss(role_of_cell(f"depth{WARM}", "stereo"), names, gap_differences(first, second, chosen))
-
-    def _chain(self, scene: str, seed: int, cell: str) -> tuple[Entry, Entry] | None:
-        """(teacher, student) of a cell, if it is finished."""
-        comparison = self.comparisons.get(scene)
-        found = [c.entry for c in self.cells if (c.scene, c.seed, c.cell) == (scene, seed, cell) and c.entry]
-        if comparison is None or not found:
-            return None
-        student = comparison.entry(found[0])
-        return (comparison.entry(student.teacher), student) if student.teacher else None
+        return [self.comparisons[scene].policy(c.entry) for c in sorted(found, key=lambda c: c.seed) if c.entry]
 
     def save(self, folder: Path) -> None:
         """Write study.json and, in a folder for each scene, its comparison with all arrays."""
@@ -147,7 +146,7 @@ class Study:
             "spec": self.spec,
             "cells": self.cells,
             "matches": self.matches,
-            "extra_loss_at_equal_success": {scene: self.matched_extra_loss(scene) for scene in self.comparisons},
+            "extra_loss_at_equal_success": {s: loss_dict(c.matched_loss()) for s, c in self.comparisons.items()},
             "cost": self.cost,
             "provenance": self.provenance,
             "notes": self.notes,
@@ -159,7 +158,7 @@ class Study:
         """What `save` wrote.
 
         Raises:
-            HandsightError: there is no study.
+            HandsightError: there is no study there.
         """
         path = Path(folder) / STUDY
         if not path.is_file():
@@ -179,11 +178,6 @@ class Study:
             provenance=facts["provenance"],
             notes=tuple(facts["notes"]),
         )
-
-
-def as_stored(comparison: Comparison) -> Comparison:
-    """The comparison with curves and decisions as `Study.save` keeps them: what is reported is what is committed."""
-    return Comparison(tuple(stored(entry) for entry in comparison.entries), comparison.settings, comparison.notes)
 
 
 def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
@@ -216,19 +210,15 @@ def _with_axis(rows: Sequence[dict[str, float]], axis: str) -> list[dict[str, fl
     return filled
 
 
-def _cell(row: dict[str, Any]) -> CellResult:
+def _cell(row: dict[str, Any]) -> TrainingResult:
     flat = row.get("flatness")
     if flat:
         gain = {key: float("nan") if value is None else value for key, value in flat["gain"].items()}
         row = {**row, "flatness": {**flat, "gain": gain}}
-    return TypeAdapter(CellResult).validate_python(row)
+    return TypeAdapter(TrainingResult).validate_python(row)
 
 
-def _evaluations(entry: Entry) -> list[Any]:
-    return [entry.evaluation, *entry.ablations.values()]
-
-
-def _training_cost(cells: Sequence[CellResult]) -> dict[str, float]:
+def _training_cost(cells: Sequence[TrainingResult]) -> dict[str, float]:
     begun = [cell for cell in cells if cell.steps]
     return {
         "trainings": len(begun),
