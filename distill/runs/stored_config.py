@@ -1,4 +1,4 @@
-"""A configuration as artefacts hold it: what the worlds and the training are, and nothing of a machine."""
+"""A configuration as artefacts hold it: what the environment and the training are, and nothing of a machine."""
 
 from __future__ import annotations
 
