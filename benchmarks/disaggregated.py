@@ -1,8 +1,7 @@
-"""What remote simulators cost and survive: `python benchmarks/disaggregated.py overhead overlap transports kills`.
+"""What remote simulators cost and survive: `python benchmarks/disaggregated.py overhead overlap kills`.
 
 overhead   a step of 3 simulators x 64 worlds with 64 x 64 depth beside the same worlds in this process, in turns
 overlap    an iteration of the depth teacher in turns and with `lag`, beside the longer one of its two halves
-transports a step of worlds that cost nothing to simulate, by each transport that runs without a GPU
 kills      simulators killed, stopped and made to raise in turn, while every row is checked against its actions
 
 Each part writes its figures into benchmarks/results/disaggregated.json as soon as it has them.
@@ -113,34 +112,6 @@ def overlap_of(args: argparse.Namespace, placement: str, threads: int | None, wo
     }  # fmt: skip
 
 
-def transports(args: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds from sending actions until the step is gathered, by bytes of observations; in turns, so that
-    other load falls on all."""
-    chained_env = toys()
-    found: dict[str, Any] = {}
-    for worlds in (16, args.worlds, 8 * args.worlds):
-        config = {name: RemoteConfig(transport=name, spares=0, step_timeout=60.0) for name in ("object-store", "gloo")}
-        envs = {
-            name: RemoteVecEnv(chained_env.StillEnv, f"cpu*{args.simulators}", args.simulators * worlds, one)
-            for name, one in config.items()
-        }
-        seconds: dict[str, list[float]] = {name: [] for name in envs}
-        for env in envs.values():
-            env.reset(0)
-        for count in range(args.rounds + 1):
-            for name, env in envs.items():
-                for _ in range(args.steps):
-                    env.step(torch.zeros(env.num_envs, env.action_dim))
-                figures = env.statistics()
-                if count:
-                    seconds[name].append(figures["remote/seconds_transfer"])
-        for env in envs.values():
-            env.close()
-        medians = {name: statistics.median(times) for name, times in seconds.items()}
-        found[str(worlds)] = {"bytes_per_step": figures["remote/bytes_per_step"], "seconds": medians, "rounds": seconds}
-    return {"simulators": args.simulators, "by_worlds_each": found}
-
-
 def toys() -> Any:
     """The tests' module of worlds, which the simulators must find by its name, too."""
     sys.path.insert(0, str(TOYS))
@@ -188,7 +159,7 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
-    "overhead": overhead, "overlap": overlap, "transports": transports, "kills": kills,
+    "overhead": overhead, "overlap": overlap, "kills": kills,
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """What the second process of the Isaac Gym engine costs: `python benchmarks/isaac_boundary.py [--isaac-python PATH]`.
 
-Times control steps of the engine with its stand-in and subtracts what the worker itself was busy with, so that what is
-left is the boundary: two commands, one copy of targets in, one copy of states and images out. No Isaac Gym takes part.
-For comparison, the same bytes copied once inside one process. Writes benchmarks/results/isaac_boundary.json.
+Times control steps of the engine with the tests' fake of Isaac Gym and subtracts what the worker itself was busy with,
+so that what is left is the boundary: two commands, one copy of targets in, one copy of states and images out. No Isaac
+Gym takes part. For comparison, the same bytes copied once inside one process. Writes
+benchmarks/results/isaac_boundary.json.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -23,15 +25,16 @@ from handsight.sims.scene import SceneConfig
 from handsight.sims.tasks.grasp import GraspTask
 
 RESULTS = Path(__file__).parent / "results" / "isaac_boundary.json"
+FAKE = Path(__file__).resolve().parents[1] / "tests" / "isaacgym_fake"
 GROUPS = {"states": ("state", "proprio"), "depth": ("state", "depth"), "stereo": ("proprio", "stereo")}
 
 
-def measure(python: str | None, observe: tuple[str, ...], worlds: int, pixels: int, steps: int) -> dict[str, float]:
+def measure(python: str, observe: tuple[str, ...], worlds: int, pixels: int, steps: int) -> dict[str, float]:
     """Medians over `steps` control steps: {"boundary_us", "worker_us", "bytes", "mb_per_s", "copy_us"}."""
     config = EnvConfig(
         engine="isaacgym",
         scene=SceneConfig(rig=CameraRig(height=pixels, width=pixels)),
-        isaac=IsaacConfig(python=python, stand_in=True, timeout=600),
+        isaac=IsaacConfig(python=python, timeout=600),
     )
     env = make(config, observe, worlds)
     env.reset(0)
@@ -81,11 +84,12 @@ def time_copy(arrays: list[np.ndarray]) -> float:
 def main() -> None:
     """Measure, print a table, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--isaac-python", default=None, help="interpreter of the worker; default: ours")
+    parser.add_argument("--isaac-python", default=sys.executable, help="interpreter of the worker; default: ours")
     parser.add_argument("--worlds", type=int, default=1024)
     parser.add_argument("--pixels", type=int, default=32, help="height and width of the images")
     parser.add_argument("--steps", type=int, default=30)
     options = parser.parse_args()
+    os.environ["PYTHONPATH"] = str(FAKE)  # what the worker imports in Isaac Gym's place
     rows = {}
     for name, observe in GROUPS.items():
         rows[name] = measure(options.isaac_python, observe, options.worlds, options.pixels, options.steps)

@@ -15,6 +15,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; subpr
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 NUMPY = "numpy==1.23.5"
+ISAACGYM_FAKE = Path(__file__).with_name("isaacgym_fake")
+"""What stands for Isaac Gym where there is none."""
+sys.path.append(str(ISAACGYM_FAKE))  # at the end: it has a torch, too
 
 
 def _python38() -> str | None:
@@ -48,6 +51,12 @@ def python38(pytestconfig) -> str:
             if done.returncode:
                 pytest.skip(f"uv cannot give Python 3.8 its {NUMPY}: {done.stderr.strip().splitlines()[-1:]}")
     return str(python)
+
+
+@pytest.fixture
+def isaacgym_fake(monkeypatch) -> None:
+    """Workers that are started now import the fake in Isaac Gym's place."""
+    monkeypatch.setenv("PYTHONPATH", str(ISAACGYM_FAKE))
 
 
 @pytest.fixture(params=["ours", "3.8"])

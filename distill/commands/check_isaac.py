@@ -34,8 +34,8 @@ PLACE, TURN = 1e-3, 2e-3
 """m, and largest element of a rotation matrix's difference: a link is where MuJoCo has it for the same joint angles."""
 DEPTH = 5e-3
 """m: pixels nearer to each other than this agree."""
-PIXELS, STAND_IN_PIXELS = 0.9, 0.6
-"""Least share of pixels that agree. The stand-in draws the table and a ball in the object's place, but no hand."""
+PIXELS = 0.9
+"""Least share of pixels that agree."""
 PALM_LAG = 0.03
 """m: two simulators, the same joint targets: the palm stays this near."""
 REST = 2e-3
@@ -83,28 +83,27 @@ def check_isaac(
 
 
 def _findings(env: GraspTask, engine: IsaacEngine, config: EnvConfig, seed: int, episodes: int) -> Iterator[Finding]:
-    stand_in = config.isaac.stand_in
-    yield from _contract(env, seed, episodes, stand_in)
+    yield from _contract(env, seed, episodes)
     groups = [group for group in IMAGE_GROUPS if group in env.obs_spec]
     twin = MujocoEngine(config.scene, env.num_envs, groups, config.threads)
     try:
         yield from _same_places(env, engine, twin, seed)
         if "depth" in groups:
-            yield from _same_images(engine, twin, groups, STAND_IN_PIXELS if stand_in else PIXELS)
+            yield from _same_images(engine, twin, groups)
     finally:
         twin.close()
-    yield from _same_motion(env, config, seed, stand_in)
+    yield from _same_motion(env, config, seed)
     yield _boundary(env, engine, seed)
 
 
-def _contract(env: GraspTask, seed: int, episodes: int, stand_in: bool) -> Iterator[Finding]:
+def _contract(env: GraspTask, seed: int, episodes: int) -> Iterator[Finding]:
     for promise, check in promises(env, seed, episodes).items():
         try:
             check()
         except NotImplementedError as missing:
             yield Finding(promise, "not offered", str(missing))
         except ContractError as error:
-            excused = promise in (REPEATS, GOES_ON) and not stand_in
+            excused = promise in (REPEATS, GOES_ON)
             yield Finding(promise, "differs" if excused else "BROKEN", str(error), NOT_PROMISED if excused else "")
         else:
             yield Finding(promise, "holds")
@@ -145,12 +144,14 @@ def _same_places(env: GraspTask, engine: IsaacEngine, twin: MujocoEngine, seed: 
         yield _judge(f"{what} for the same joint angles", off[worst], limit, f"{worst} off by {off[worst]:.1e}")
 
 
-def _same_images(engine: IsaacEngine, twin: MujocoEngine, groups: Collection[str], least: float) -> Iterator[Finding]:
+def _same_images(engine: IsaacEngine, twin: MujocoEngine, groups: Collection[str]) -> Iterator[Finding]:
     """Eyes: place, direction, focal length, which way is up, units, background."""
     ours, theirs = engine.render(groups), twin.render(groups)
     depth, expected = ours["depth"].cpu(), theirs["depth"]
     agree = float(((depth - expected).abs() < DEPTH).float().mean())
-    yield _judge("depth images", -agree, -least, f"{agree:.1%} of pixels within {1000 * DEPTH:g} mm", f">= {least:.0%}")
+    yield _judge(
+        "depth images", -agree, -PIXELS, f"{agree:.1%} of pixels within {1000 * DEPTH:g} mm", f">= {PIXELS:.0%}"
+    )
     pixels = [images["object_pixels"].float().mean().item() for images in (ours, theirs)]
     yield Finding("pixels of the object", "measured", f"{pixels[0]:.1f} a world", f"{pixels[1]:.1f} by the CPU engine")
     if "stereo" in groups:
@@ -160,7 +161,7 @@ def _same_images(engine: IsaacEngine, twin: MujocoEngine, groups: Collection[str
         )
 
 
-def _same_motion(env: GraspTask, config: EnvConfig, seed: int, stand_in: bool) -> Iterator[Finding]:
+def _same_motion(env: GraspTask, config: EnvConfig, seed: int) -> Iterator[Finding]:
     """Two simulators under the same joint targets, and objects left alone."""
     cpu = sims.make(replace(config, engine="mujoco"), ("state", "proprio"), env.num_envs)
     step, targets = cpu.engine.step, []
@@ -182,8 +183,7 @@ def _same_motion(env: GraspTask, config: EnvConfig, seed: int, stand_in: bool) -
             apart = max(apart, float(off.norm(dim=1).max()))
     finally:
         cpu.close()
-    lag = _judge("palm under the same joint targets, 1 s", apart, PALM_LAG, f"up to {1000 * apart:.1f} mm apart")
-    yield replace(lag, verdict="measured", expected="not judged: the stand-in has no inertia") if stand_in else lag
+    yield _judge("palm under the same joint targets, 1 s", apart, PALM_LAG, f"up to {1000 * apart:.1f} mm apart")
     env.reset(seed)
     height = env.engine.read().object_pos[:, 2]
     for _ in range(STEPS):
@@ -215,15 +215,12 @@ def _judge(what: str, value: float, limit: float, found: str, expected: str = ""
 
 def _heading(engine: IsaacEngine, config: EnvConfig, num_envs: int) -> list[str]:
     hello = engine.worker.hello
-    what = "Isaac Gym"
-    if hello["stand_in"]:
-        what = "STAND-IN: no Isaac Gym, no PhysX and no GPU took part"
     versions = ", ".join(f"{name} {version}" for name, version in hello["versions"].items())
     rig = config.scene.rig
     return [
-        f"## handsight check-env --engine isaacgym: {what}",
+        "## handsight check-env --engine isaacgym",
         "",
-        f"- worker: {versions}" + (f", {hello['gpu']}" if "gpu" in hello else ""),
+        f"- worker: {versions}, {hello['gpu']}",
         f"- Handsight {__version__}: Python {platform.python_version()}, torch {torch.__version__}, "
         f"mujoco {mujoco.__version__}, {platform.platform()}",
         f"- {num_envs} worlds, {rig.width} x {rig.height} pixels, compute device {config.isaac.compute_device}, "

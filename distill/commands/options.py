@@ -15,9 +15,7 @@ from ...sims.machine import machine_settings
 from ...sims.scenes import with_image
 
 Config = TypeVar("Config")
-SHORT = {
-    "--engine": "--env.engine", "--isaac-python": "--env.isaac.python", "--stand-in": "--env.isaac.stand-in",
-}  # fmt: skip
+SHORT = {"--engine": "--env.engine", "--isaac-python": "--env.isaac.python"}
 """Short names of options of the worlds, for every command that has worlds."""
 
 

@@ -108,9 +108,9 @@ class Run:
         if facts["type"] != config_class.__qualname__:
             raise RunError(f"{where}: expected a {config_class.__qualname__}, found a {facts['type']}")
         config = stored_config.read(config_class, facts["config"], where, RunError)
-        unknown = _unknown_fields(facts["config"], asdict(config))  # type: ignore[call-overload]
+        unknown = set(_unknown_fields(facts["config"], asdict(config))) - stored_config.GONE  # type: ignore[call-overload]
         if unknown:
-            raise RunError(f"{where}: {facts['type']} has no field {', '.join(unknown)} in this version")
+            raise RunError(f"{where}: {facts['type']} has no field {', '.join(sorted(unknown))} in this version")
         return config
 
     def resume(self, config_class: type[Config], here: Config | None = None) -> Config:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,10 +47,7 @@ class IsaacConfig:
     """How to reach Isaac Gym. Nothing in it changes the worlds, and all of it is of the user's machine."""
 
     python: str | None = machine(None)
-    """Interpreter that has isaacgym, e.g. /opt/rlgpu/bin/python3.8; None = $HANDSIGHT_ISAAC_PYTHON, and with the
-    stand-in our own."""
-    stand_in: bool = machine(False)
-    """Use the stand-in, which checks calls and knows no physics, instead of Isaac Gym's binary: for tests."""
+    """Interpreter that has isaacgym, e.g. /opt/rlgpu/bin/python3.8; None = $HANDSIGHT_ISAAC_PYTHON."""
     compute_device: int = machine(0)
     """CUDA ordinal of the GPU that simulates."""
     graphics_device: int = machine(0)
@@ -69,7 +65,7 @@ class IsaacEngine(Engine):
         """groups: image groups to render, any of "depth", "stereo"; device: where states and images are delivered.
 
         Raises:
-            WorkerError: the worker does not start (`isaac_process.py` names the ways).
+            WorkerError: the worker does not start (`process.py` names the ways).
             HandsightError: the scene has a wall.
         """
         if config.wall is not None:
@@ -103,15 +99,13 @@ class IsaacEngine(Engine):
 
     def _start(self) -> None:
         python = self._isaac.python or os.environ.get("HANDSIGHT_ISAAC_PYTHON")
-        if not python and self._isaac.stand_in:
-            python = sys.executable
         if not python:
             raise WorkerMissing(
                 "engine 'isaacgym' needs the Python 3.8 that has isaacgym, and none is named: expected --isaac-python "
                 "PATH or HANDSIGHT_ISAAC_PYTHON; docs/isaac.md says how to make one"
             )
         arrays = shared_arrays(self.num_worlds, self._config.rig, self.model, self._groups)
-        self._worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout, self._isaac.stand_in)
+        self._worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
         shape = (self.num_worlds,)
         self._pending = torch.zeros(shape, dtype=torch.bool)
         self._bad = torch.zeros(shape, dtype=torch.bool, device=self.device)
@@ -284,7 +278,7 @@ class IsaacEngine(Engine):
     def state_dict(self) -> dict[str, Any]:
         """Where everything is, and what was seen: Isaac Gym cannot draw a state without moving it. Contacts that the
         solver remembers are not part of it, so a restored simulation goes on close to, but not bit for bit like, the
-        saved one; the stand-in has no such memory."""
+        saved one."""
         self._settle()
         params = {name: value.clone() for name, value in vars(self.params).items()}
         tensors = {"shown": self._shown, "images": self._images}

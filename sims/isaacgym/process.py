@@ -27,7 +27,7 @@ import numpy as np
 from ...errors import HandsightError
 
 PROTOCOL = 1
-"""Of commands and answers; `isaac_worker.py` holds its own and the two must agree."""
+"""Of commands and answers; `worker.py` holds its own and the two must agree."""
 ALIGNMENT = 64
 LAST_WORDS = 20
 """Lines of the worker's output that an error shows."""
@@ -64,7 +64,7 @@ ArrayLayout = Mapping[str, tuple[tuple[int, ...], str]]
 class WorkerProcess:
     """A running worker. `arrays` are shared with it; `call` sends a command and waits for its answer."""
 
-    def __init__(self, python: str, program: Path, arrays: ArrayLayout, timeout: float, stand_in: bool) -> None:
+    def __init__(self, python: str, program: Path, arrays: ArrayLayout, timeout: float) -> None:
         """Start `program` under the interpreter `python` and open the shared memory.
 
         Args:
@@ -72,7 +72,6 @@ class WorkerProcess:
             program: the worker's file.
             arrays: what is shared.
             timeout: longest wait for a short command's answer, s.
-            stand_in: whether the worker uses the stand-in instead of the simulator's binary.
 
         Raises:
             WorkerMissing: no such interpreter, or it cannot import the simulator.
@@ -81,7 +80,7 @@ class WorkerProcess:
         """
         self.where, self.timeout = f"{python} {program.name}", timeout
         self.hello: dict[str, Any] = {}
-        """What the worker said about itself: versions and whether it is the stand-in."""
+        """What the worker said about itself: its versions and its GPU."""
         self.last_seconds = 0.0
         """What the last command took inside the worker, s."""
         self._count, self._unread = 0, b""
@@ -92,7 +91,7 @@ class WorkerProcess:
         self._memory = mmap.mmap(memory, size)
         self.arrays = {name: _view(self._memory, *place) for name, place in layout.items()}
         self._socket, theirs = socket.socketpair()
-        start = {"parent": os.getpid(), "control": theirs.fileno(), "memory": memory, "stand_in": stand_in}
+        start = {"parent": os.getpid(), "control": theirs.fileno(), "memory": memory}
         # The kernel kills the worker with the thread that started it, so that thread must live as long as we do.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="handsight-worker")
         try:

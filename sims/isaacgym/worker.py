@@ -1,14 +1,12 @@
 """The other side of `IsaacEngine`: a program for the Python 3.8 that owns Isaac Gym. Imports nothing of Handsight.
 
-    python3.8 isaac_worker.py '{"parent": PID, "control": FD, "memory": FD, "stand_in": false}'
+    python3.8 worker.py '{"parent": PID, "control": FD, "memory": FD}'
 
 Commands come and answers go as lines of JSON over the socket `control`; states, targets and images lie in the shared
 memory file `memory`, whose layout comes with the command `open`. The end of the socket is the end of this program.
-With `stand_in` the calls to Isaac Gym below go to `isaac_stand_in.py` instead, which checks their order.
 """
 
 import ctypes
-import importlib
 import json
 import mmap
 import os
@@ -19,7 +17,6 @@ import sys
 import tempfile
 import time
 import traceback
-import types
 
 import numpy as np
 
@@ -305,9 +302,8 @@ def order(found, wanted, what, more=False):
 class Worker:
     """Answers commands."""
 
-    def __init__(self, memory_file, stand_in):
-        self.file, self.stand_in = memory_file, stand_in
-        self.memory, self.simulation = {}, None
+    def __init__(self, memory_file):
+        self.file, self.memory, self.simulation = memory_file, {}, None
 
     def open(self, layout, size):
         """Map the shared memory and import Isaac Gym. layout: {name: [offset, shape, dtype]}."""
@@ -316,21 +312,18 @@ class Worker:
             count = int(np.prod(shape))
             self.memory[name] = np.frombuffer(shared, dtype, count, offset).reshape(shape)
         versions = {"python": platform.python_version(), "numpy": np.__version__}
-        if self.stand_in:
-            self.api = load_stand_in()
-            return {"stand_in": True, "versions": versions}
         from isaacgym import gymapi, gymtorch  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue] # isort: skip
         import torch  # isort: skip # Isaac Gym refuses to be imported after it
 
         self.api, self.gymtorch, self.torch = gymapi, gymtorch, torch
         versions.update(torch=torch.__version__, cuda=str(torch.version.cuda), isaacgym=isaacgym_version())
-        return {"stand_in": False, "versions": versions, "gpu": torch.cuda.get_device_name(0)}
+        return {"versions": versions, "gpu": torch.cuda.get_device_name(0)}
 
     def build(self, **spec):
         """Make the simulation; once in the life of this process."""
         expect(self.simulation is None, "PhysX allows one simulation in a process: build was asked for twice")
         device = f"cuda:{spec['compute_device']}"
-        tensors = self.api.Tensors() if self.stand_in else Torch(self.gymtorch, self.torch, device)
+        tensors = Torch(self.gymtorch, self.torch, device)
         self.simulation = Simulation(self.api, tensors, spec, self.memory)
         return {"projection": self.simulation.projection() if spec["render"] else None}
 
@@ -340,19 +333,12 @@ class Worker:
         return {}
 
 
-def load_stand_in():
-    """Import from this folder without `sims/__init__.py`, which needs a newer Python."""
-    package = types.ModuleType("handsight_stand_in")
-    package.__path__ = [os.path.dirname(os.path.abspath(__file__))]
-    sys.modules[package.__name__] = package
-    return importlib.import_module(package.__name__ + ".isaac_stand_in")
-
-
 def isaacgym_version():
+    """As the package says itself, or as it was installed."""
     from importlib import metadata
 
     try:
-        return metadata.version("isaacgym")
+        return getattr(sys.modules["isaacgym"], "__version__", None) or metadata.version("isaacgym")
     except metadata.PackageNotFoundError:
         return "unknown"
 
@@ -383,7 +369,7 @@ def main(argument):
     start = json.loads(argument)
     die_with(start["parent"])
     control = socket.socket(fileno=start["control"]).makefile("rw", encoding="utf-8", newline="\n")
-    worker = Worker(start["memory"], start["stand_in"])
+    worker = Worker(start["memory"])
 
     def send(message):
         control.write(json.dumps(message) + "\n")

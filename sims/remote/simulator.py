@@ -84,12 +84,6 @@ class Simulator:
         with suppress(Exception):  # an engine that has no worlds on the CPU: its imports are done all the same
             maker(num_envs=1, world_offset=0, device="cpu").close()
 
-    def connect(self, transport: str, pair: str, timeout: float, patience: float) -> None:
-        """Join the learner in a process group of two."""
-        from .transports import join
-
-        join(transport, pair, timeout, patience)
-
     def release(self) -> None:
         """Drop the worlds."""
         if self._env is not None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from numpy.typing import NDArray
+from pydantic import BeforeValidator
 
 from ...errors import HandsightError
 from ..machine import machine
@@ -18,10 +20,16 @@ from . import spares
 from .placement import Slot
 from .simulator import Description, Maker, Packet
 
-PAIRED = ("nccl", "gloo")
-"""Transports by `pair_transport`."""
 NEW_SEED = 1 << 40
 """Added to the seed for each successor: it must not live through the same episodes again."""
+
+
+def _of_today(transport: object) -> object:
+    """Configurations of the first edition may name a transport that is gone."""
+    if transport in ("gloo", "nccl"):
+        warnings.warn(f"transport {transport!r} is gone: reading it as {spares.OBJECT_STORE!r}", stacklevel=2)
+        return spares.OBJECT_STORE
+    return transport
 
 
 @dataclass(frozen=True)
@@ -30,9 +38,9 @@ class RemoteConfig:
 
     address: str | None = machine(None)
     """Of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
-    transport: Literal["object-store", "cuda-ipc", "nccl", "gloo"] = machine(spares.OBJECT_STORE)
-    """How observations travel: "object-store", through the hosts' shared memory; or by Ray Direct Transport from device
-    to device: "cuda-ipc" between GPUs of one host, "nccl" between GPUs of several, "gloo" between hosts without."""
+    transport: Annotated[Literal["object-store", "cuda-ipc"], BeforeValidator(_of_today)] = machine(spares.OBJECT_STORE)
+    """How observations travel: "object-store", through the hosts' shared memory, or "cuda-ipc", by Ray Direct Transport
+    between GPUs of one host."""
     double_buffer: bool = machine(False)
     """Step the simulators in two halves, so that one simulates while the policy decides for the other."""
     step_timeout: float = machine(4.0)
@@ -70,9 +78,7 @@ class Worker:
         self.lost_at: float | None = None
         """When the simulator failed whose successor is on its way; None if one is at work."""
         self.asked_at = 0.0
-        self.pair: str | None = None
-        """Name of its process group with the learner, where the transport needs one."""
-        self._transport = transport_name(config.transport)
+        self._transport = _transport_name(config.transport)
         self._launch()
 
     def _launch(self) -> None:
@@ -105,12 +111,6 @@ class Worker:
                     f"the simulator on {self.slot} had no worlds after {self.config.build_timeout:.0f} s; asked for "
                     f"{dict(self.slot.resources) or 'no resources'}, and Ray has {ray.available_resources()}"
                 ) from late
-            if self.config.transport in PAIRED:
-                from . import transports as pair_transport
-
-                timeout, patience = self.config.build_timeout, self.config.step_timeout
-                timeout = patience if self.lost else timeout  # the others wait for a successor
-                self.pair = pair_transport.connect(self.actor, self.config.transport, timeout, patience)
         assert self.description is not None
         return self.description
 
@@ -163,7 +163,6 @@ class Worker:
             self.kill()
         else:
             spares.give_back(self.slot, self.config.transport, self.actor)
-            self._part()
 
     def kill(self) -> None:
         """End the process, though it be stopped."""
@@ -171,25 +170,12 @@ class Worker:
         if self.description and not self.slot.resources and not self.config.address:
             with suppress(ProcessLookupError):
                 os.kill(self.description.pid, signal.SIGKILL)
-        self._part()
-
-    def _part(self) -> None:
-        if self.pair:
-            from . import transports as pair_transport
-
-            pair_transport.forget(self.pair)
-            self.pair = None
 
 
-def transport_name(transport: str) -> str:
-    """What Ray calls it; ours are made known to it."""
-    if transport == "cuda-ipc":
-        from . import cuda_ipc
+def _transport_name(transport: str) -> str:
+    """What Ray calls it; ours is made known to it."""
+    if transport == spares.OBJECT_STORE:
+        return transport
+    from .transports import register  # imports Ray, which must have been started
 
-        cuda_ipc.register()
-        return cuda_ipc.NAME
-    if transport in PAIRED:
-        from . import transports as pair_transport
-
-        return pair_transport.register(transport)
-    return transport
+    return register()

@@ -1,8 +1,11 @@
-"""The report for owners of Isaac Gym: what it says of the stand-in, and that it finds what is wrong."""
+"""The report for owners of Isaac Gym: what it says of the tests' fake, and that it finds what is wrong."""
+
+import sys
 
 import numpy as np
 import pytest
 
+from handsight.distill.commands import check_isaac as checks
 from handsight.distill.commands.check_isaac import check_isaac
 from handsight.distill.commands.cli import main
 from handsight.sims import CameraRig, EnvConfig, GraspConfig
@@ -14,11 +17,18 @@ from handsight.sims.scene import SceneConfig
 SMALL = ("--num-envs", "4", "--env.task.episode-steps", "4")
 
 
-def test_check_env_passes_under_python_38_and_says_that_it_was_the_stand_in(python38, capsys):
-    words = ["check-env", "--engine", "isaacgym", "--stand-in", "--isaac-python", python38, *SMALL]
+@pytest.fixture(autouse=True)
+def _as_the_fake_can(isaacgym_fake, monkeypatch):
+    """It draws the table and a ball in the object's place, but no hand, and its joints have no inertia."""
+    monkeypatch.setattr(checks, "PIXELS", 0.6)
+    monkeypatch.setattr(checks, "PALM_LAG", 1.0)
+
+
+def test_check_env_passes_under_python_38_and_says_that_it_was_a_fake(python38, capsys):
+    words = ["check-env", "--engine", "isaacgym", "--isaac-python", python38, *SMALL]
     assert main(words) == 0
     report = capsys.readouterr().out
-    assert "STAND-IN: no Isaac Gym, no PhysX and no GPU took part" in report
+    assert "isaacgym FAKE of the tests: no Isaac Gym, no PhysX and no GPU took part" in report
     assert "worker: python 3.8." in report
     rows = [line.split(" | ") for line in report.splitlines() if line.startswith("| ")][2:]
     assert len(rows) == 15 and {row[1] for row in rows} == {"holds", "measured"}
@@ -26,7 +36,7 @@ def test_check_env_passes_under_python_38_and_says_that_it_was_the_stand_in(pyth
 
 def config():
     scene, task = SceneConfig(rig=CameraRig(height=16, width=16)), GraspConfig(episode_steps=2)
-    return EnvConfig(engine="isaacgym", scene=scene, task=task, isaac=IsaacConfig(stand_in=True))
+    return EnvConfig(engine="isaacgym", scene=scene, task=task, isaac=IsaacConfig(python=sys.executable))
 
 
 ELBOW_FIRST = ("arm_1", "arm_4", "arm_3", "arm_2", *isaac_spec.JOINTS[4:])

@@ -1,4 +1,4 @@
-"""The Isaac Gym engine with its stand-in: the contract, what crosses the boundary, and what is reset when."""
+"""The Isaac Gym engine with a fake of Isaac Gym: the contract, what crosses the boundary, and what is reset when."""
 
 import ast
 import subprocess
@@ -9,10 +9,10 @@ import mujoco
 import numpy as np
 import pytest
 import torch
+from isaacgym import geometry
 
 from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
 from handsight.sims.checker import check_vec_env
-from handsight.sims.isaacgym import isaac_geometry
 from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.engine import IsaacConfig
 from handsight.sims.isaacgym.model import JOINTS, LINKS, robot_urdf
@@ -20,30 +20,31 @@ from handsight.sims.isaacgym.process import PROTOCOL
 from handsight.sims.scene import SceneConfig, build_model
 
 SIMS = Path(isaac_worker.__file__).parent
-FOR_PYTHON38 = [SIMS / name for name in ("worker.py", "isaac_stand_in.py", "isaac_geometry.py")]
+FOR_PYTHON38 = [SIMS / "worker.py", *(Path(geometry.__file__).with_name(name) for name in ("gymapi.py", "geometry.py"))]
+pytestmark = pytest.mark.usefixtures("isaacgym_fake")
 ALL = ("state", "proprio", "depth", "stereo")
 
 
-def stand_in(python=sys.executable, observe=("state", "proprio"), num_envs=4, steps=5, rig=None, **isaac):
+def fake(python=sys.executable, observe=("state", "proprio"), num_envs=4, steps=5, rig=None, **isaac):
     scene = SceneConfig(rig=rig or CameraRig(height=8, width=16))
-    isaac = IsaacConfig(python=python, stand_in=True, timeout=60, **isaac)
+    isaac = IsaacConfig(python=python, timeout=60, **isaac)
     config = EnvConfig(engine="isaacgym", scene=scene, task=GraspConfig(episode_steps=steps), isaac=isaac)
     return make(config, observe, num_envs)
 
 
 def test_engine_keeps_the_contract_under_either_interpreter(isaac_python):
-    env = stand_in(isaac_python, ALL)
+    env = fake(isaac_python, ALL)
     promises = check_vec_env(env)
     assert len(promises) == 7 and not any("not offered" in promise for promise in promises)
-    assert env.engine.worker.hello["stand_in"]
+    assert env.engine.worker.hello["versions"]["isaacgym"].startswith("FAKE")
     assert isaac_python == sys.executable or env.engine.worker.hello["versions"]["python"].startswith("3.8.")
     env.close()
 
 
-def test_stand_in_moves_the_robot_where_mujoco_has_it():
+def test_the_fake_moves_the_robot_where_mujoco_has_it():
     """Two readers of the same joint angles: MuJoCo's model, and the URDF written from it, read by other code."""
     model = build_model(SceneConfig())
-    asset = isaac_geometry.read_urdf(robot_urdf(model), from_text=True)
+    asset = geometry.read_urdf(robot_urdf(model), from_text=True)
     rng, data = np.random.default_rng(0), mujoco.MjData(model)
     for _ in range(5):
         data.qpos[:23] = rng.uniform(model.jnt_range[:23, 0], model.jnt_range[:23, 1])
@@ -57,10 +58,10 @@ def test_stand_in_moves_the_robot_where_mujoco_has_it():
 
 def test_joints_and_links_cross_under_their_names_though_the_importer_orders_them_otherwise():
     model = build_model(SceneConfig())
-    asset = isaac_geometry.read_urdf(robot_urdf(model), from_text=True)
+    asset = geometry.read_urdf(robot_urdf(model), from_text=True)
     assert sorted(asset.dof_names) == sorted(JOINTS) and asset.dof_names != list(JOINTS)
     assert set(LINKS) < set(asset.links)
-    env = stand_in()
+    env = fake()
     env.reset(0)
     body = env.engine.read()
     expected = env._bank.joint_pos.reshape(-1, 7)
@@ -80,7 +81,7 @@ def test_urdf_has_masses_limits_and_straight_lengths_of_the_model():
 
 
 def test_a_control_step_is_ten_physics_steps_in_two_commands_whether_worlds_reset_or_not():
-    env = stand_in(steps=3)
+    env = fake(steps=3)
     env.reset(0)
     calls, call = [], env.engine.worker.call
     env.engine.worker.call = lambda command, **words: calls.append(words) or call(command, **words)
@@ -92,7 +93,7 @@ def test_a_control_step_is_ten_physics_steps_in_two_commands_whether_worlds_rese
 
 
 def test_a_reset_world_is_seen_where_it_was_put_and_the_others_go_on():
-    env = stand_in()
+    env = fake()
     env.reset(0)
     for _ in range(2):
         env.step(torch.ones(4, 6))
@@ -109,7 +110,7 @@ def test_a_reset_world_is_seen_where_it_was_put_and_the_others_go_on():
 
 
 def test_world_that_breaks_in_the_held_back_step_shows_its_last_state_and_is_reset_next():
-    env = stand_in(steps=20)
+    env = fake(steps=20)
     env.reset(0)
     advance, arrays = env.engine._advance, env.engine.worker.arrays
 
@@ -130,7 +131,7 @@ def test_world_that_breaks_in_the_held_back_step_shows_its_last_state_and_is_res
 
 
 def test_worlds_keep_the_objects_of_their_first_episode():
-    env = stand_in(steps=2)
+    env = fake(steps=2)
     env.reset(0)
     size = env.measure()["kind"].clone(), env._params.size.clone()
     for _ in range(4):
@@ -141,7 +142,7 @@ def test_worlds_keep_the_objects_of_their_first_episode():
 
 
 def test_checkpoint_restores_another_process_with_its_own_objects():
-    env, other = stand_in(observe=ALL, steps=9), stand_in(observe=ALL, steps=9)
+    env, other = fake(observe=ALL, steps=9), fake(observe=ALL, steps=9)
     env.reset(0)
     other.reset(1)
     for _ in range(3):
@@ -158,7 +159,7 @@ def test_checkpoint_restores_another_process_with_its_own_objects():
 def test_depth_is_positive_metres_and_zero_where_nothing_is():
     """From 0.8 m above, looking straight down, the table is 0.8 m away; straight ahead there is sky."""
     above = CameraRig(mount="world", position=(0.62, 0.0, 0.8), right=(0, -1, 0), up=(1, 0, 0), height=16, width=16)
-    env = stand_in(observe=("depth",), rig=above)
+    env = fake(observe=("depth",), rig=above)
     env.reset(0)
     depth = env.engine.render(("depth",))["depth"]
     assert float(depth.max()) == pytest.approx(0.8, abs=0.01) and float(depth.min()) > 0.5
@@ -166,17 +167,17 @@ def test_depth_is_positive_metres_and_zero_where_nothing_is():
     ahead = CameraRig(
         mount="world", position=(0, 0, 0.5), right=(0, -1, 0), up=(0, 0, 1), fov_y=90, height=16, width=16
     )
-    env = stand_in(observe=("depth", "stereo"), rig=ahead)
+    env = fake(observe=("depth", "stereo"), rig=ahead)
     env.reset(0)
     images = env.engine.render(("depth", "stereo"))
     assert (images["depth"][:, 0, :8] == 0).all() and (images["depth"][:, 0, -1, 8] > 0).all()
-    assert images["stereo"][0, 0, :, 0, 0].tolist() == [140, 158, 178]  # the stand-in's sky: RGB, blue last
+    assert images["stereo"][0, 0, :, 0, 0].tolist() == [140, 158, 178]  # the fake's sky: RGB, blue last
     env.close()
 
 
 @pytest.mark.slow  # compiles the ray tracer of the overview
 def test_a_film_from_outside_is_drawn_from_the_reported_state():
-    env = stand_in()
+    env = fake()
     env.reset(0)
     assert env.render_overview(1, 24, 32).std() > 5
     env.close()

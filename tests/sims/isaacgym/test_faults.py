@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from handsight.sims import EnvConfig, make
 from handsight.sims.isaacgym import engine as isaac
@@ -32,8 +33,11 @@ def say(message):
 """
 
 
-def start(program=isaac.WORKER, python=sys.executable, timeout=30.0, stand_in=True):
-    return WorkerProcess(python, program, ARRAYS, timeout, stand_in)
+pytestmark = pytest.mark.usefixtures("isaacgym_fake")
+
+
+def start(program=isaac.WORKER, python=sys.executable, timeout=30.0):
+    return WorkerProcess(python, program, ARRAYS, timeout)
 
 
 def script(folder: Path, body: str) -> Path:
@@ -109,9 +113,10 @@ def test_missing_interpreter_is_named():
         start(python="/no/python3.8")
 
 
-def test_missing_binary_is_named(isaac_python):
+def test_missing_binary_is_named(isaac_python, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH")
     with pytest.raises(WorkerMissing, match=r"(?s)No module named 'isaacgym'.*expected NumPy, PyTorch and Isaac Gym"):
-        start(python=isaac_python, stand_in=False)
+        start(python=isaac_python)
 
 
 def test_without_a_named_interpreter_the_error_says_how_to_name_one(monkeypatch):
@@ -123,15 +128,19 @@ def test_without_a_named_interpreter_the_error_says_how_to_name_one(monkeypatch)
 def test_interpreter_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("HANDSIGHT_ISAAC_PYTHON", "/somewhere/python3.8")
     with pytest.raises(WorkerMissing, match=r"'/somewhere/python3\.8'"):
-        make(EnvConfig(engine="isaacgym", isaac=IsaacConfig(stand_in=True)), ("state",), 2)
+        make(EnvConfig(engine="isaacgym"), ("state",), 2)
 
 
 def test_missing_camera_tensors_are_explained():
-    config = EnvConfig(engine="isaacgym", isaac=IsaacConfig(stand_in=True, graphics_device=-1))
+    config = EnvConfig(engine="isaacgym", isaac=IsaacConfig(python=sys.executable, graphics_device=-1))
     env = make(config, ("depth",), 2)
     with pytest.raises(WorkerFailed, match=r"error 101\): graphics device -1 is not the GPU of compute device 0"):
         env.reset(0)
     assert is_gone(env.engine.worker.pid)
+
+
+def test_a_configuration_of_the_first_edition_that_names_the_stand_in_is_still_read():
+    assert TypeAdapter(IsaacConfig).validate_python({"python": "p", "stand_in": True}) == IsaacConfig(python="p")
 
 
 def test_closed_worker_leaves_and_may_be_closed_again():
@@ -153,7 +162,7 @@ def test_worker_never_outlives_a_killed_owner(stopped, tmp_path):
         bare = sys.modules[{sims!r}] = types.ModuleType({sims!r})  # without its __init__, which imports torch
         bare.__path__ = [{str(isaac.WORKER.parents[1])!r}]
         from handsight.sims.isaacgym.process import WorkerProcess
-        worker = WorkerProcess(sys.executable, Path({str(isaac.WORKER)!r}), {ARRAYS!r}, 60.0, True)
+        worker = WorkerProcess(sys.executable, Path({str(isaac.WORKER)!r}), {ARRAYS!r}, 60.0)
         print(worker.pid, flush=True)
         time.sleep(60)
         """)

@@ -1,19 +1,25 @@
-"""The stand-in refuses what Isaac Gym's documentation forbids: a worker that breaks a rule does not pass its tests."""
+"""The fake refuses what Isaac Gym's documentation forbids: a worker that breaks a rule does not pass its tests."""
+
+from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from isaacgym import gymapi, gymtorch
+from isaacgym.gymapi import RuleBroken
 
 from handsight.sims.cameras import CameraRig
-from handsight.sims.isaacgym import isaac_stand_in
 from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.engine import table_textures
-from handsight.sims.isaacgym.isaac_stand_in import RuleBroken
 from handsight.sims.isaacgym.model import build_spec, shared_arrays
 from handsight.sims.scene import SceneConfig, build_model
 from handsight.sims.world_params import WorldParams
 
 GROUPS = ("depth", "stereo")
+FAKE_TORCH = SimpleNamespace(**run_path(str(Path(gymapi.__file__).parents[1] / "torch.py")))
+TENSORS = isaac_worker.Torch(gymtorch, FAKE_TORCH, "cpu")
 
 
 def two_cylinders() -> WorldParams:
@@ -46,7 +52,7 @@ def simulation(parts):
     spec, arrays = parts
     for name in ("reset", "reset_joints", "targets"):
         arrays[name][:] = 0
-    return isaac_worker.Simulation(isaac_stand_in, isaac_stand_in.Tensors(), spec, arrays)
+    return isaac_worker.Simulation(gymapi, TENSORS, spec, arrays)
 
 
 def test_the_worker_keeps_the_rules(simulation):
@@ -87,7 +93,7 @@ def sim_twice(self):
 )
 def test_a_world_that_is_built_in_the_wrong_order_is_refused(parts, method, body, words):
     with pytest.raises(RuleBroken, match=words):
-        type("Broken", (isaac_worker.Simulation,), {method: body})(isaac_stand_in, isaac_stand_in.Tensors(), *parts)
+        type("Broken", (isaac_worker.Simulation,), {method: body})(gymapi, TENSORS, *parts)
 
 
 def calls(simulation):

@@ -99,18 +99,6 @@ class ChainedEnv(VecEnv):
         pass
 
 
-class StillEnv(ChainedEnv):
-    """The same worlds where nothing happens, for what it costs to hear of them."""
-
-    def __init__(self, num_envs: int, world_offset: int = 0, device: str = "cpu") -> None:
-        super().__init__(num_envs, world_offset, device)
-        nothing = torch.zeros(num_envs, dtype=torch.bool)
-        self.nothing = Step(self.reset(0), torch.zeros(num_envs), nothing, nothing, nothing, ~nothing, {})
-
-    def step(self, action: Tensor) -> Step:
-        return self.nothing
-
-
 class Ledger:
     """Follows every world and refuses a valid row that is not the one step that its action leads to."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from handsight import sims
 from handsight.errors import HandsightError
@@ -84,15 +85,22 @@ def test_64_worlds_are_the_same_on_4_and_on_16_simulators(ray_cluster, slots, sh
     far.close()
 
 
-@pytest.mark.parametrize("config", [RemoteConfig(), RemoteConfig(double_buffer=True), RemoteConfig(transport="gloo")])
+@pytest.mark.parametrize("config", [RemoteConfig(), RemoteConfig(double_buffer=True)])
 def test_remote_worlds_keep_the_contract(remote, config):
     promises = check_vec_env(remote(config=config))
     assert len(promises) == 7 and not any("not offered" in promise for promise in promises)
 
 
+@pytest.mark.parametrize("gone", ["gloo", "nccl"])
+def test_a_configuration_that_names_a_transport_of_the_first_edition_is_read_with_a_word(gone):
+    with pytest.warns(UserWarning, match=f"transport '{gone}' is gone: reading it as 'object-store'"):
+        assert TypeAdapter(RemoteConfig).validate_python({"transport": gone}) == RemoteConfig()
+    with pytest.raises(ValidationError, match="object-store"):
+        TypeAdapter(RemoteConfig).validate_python({"transport": "pigeon"})
+
+
 def test_ray_listens_to_this_machine_only(remote):
     remote()
-    remote(config=RemoteConfig(transport="gloo"))
     ours = {inode for pid in family_of(os.getpid()) for inode in _sockets(pid)}
     listening = {inode: address for inode, address in _listening() if inode in ours}
     assert len(listening) >= 4, "Ray's own sockets were not found: the test reads /proc wrongly"

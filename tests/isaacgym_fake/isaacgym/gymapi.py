@@ -1,18 +1,16 @@
 """A substitute for Isaac Gym's binary that checks how it is called. No physics: nothing falls over, nothing slips.
 
-`isaac_worker.py --stand-in` calls this instead of `isaacgym.gymapi` and `gymtorch`, in the same order and with the same
-arguments. Rules of Isaac Gym's documentation that a caller can break are checked (`RuleBroken`); what lies behind is
+Rules of Isaac Gym's documentation that a caller can break are checked (`RuleBroken`); what lies behind is
 kinematic: joints follow their servos without inertia, objects fall straight down onto the table, cameras see the table,
 the object's bounding ball and nothing else. Written for Python 3.8 and NumPy alone.
 """
 
 import math
-import weakref
 from types import SimpleNamespace
 
 import numpy as np
 
-from .isaac_geometry import Asset, cast, matrix, pixel_rays, quaternion, read_urdf
+from .geometry import Asset, cast, matrix, pixel_rays, quaternion, read_urdf
 
 SIM_PHYSX, UP_AXIS_Z, DOF_MODE_POS, DOMAIN_SIM, FOLLOW_TRANSFORM, MESH_VISUAL = "physx", "z", 1, "sim", "follow", 1
 IMAGE_COLOR, IMAGE_DEPTH, IMAGE_SEGMENTATION = "color", "depth", "segmentation"
@@ -67,30 +65,6 @@ def SimParams():
 
 AssetOptions = CameraProperties = SimpleNamespace
 ContactCollection = int
-
-
-class Tensors:
-    """The calls of `isaac_worker.Torch`, on arrays."""
-
-    stack = staticmethod(np.stack)
-
-    @staticmethod
-    def wrap(shared):
-        return shared
-
-    @staticmethod
-    def unwrap(tensor):
-        """A descriptor holds an address, not a reference: `Gym` notices when the tensor is gone before it is read."""
-        rule(tensor.flags["C_CONTIGUOUS"], "a tensor that is handed over must be contiguous")
-        return weakref.ref(tensor)
-
-    @staticmethod
-    def load(array):
-        return np.array(array)
-
-    @staticmethod
-    def store(out, tensor):
-        out[...] = tensor
 
 
 def acquire_gym():

@@ -1,4 +1,4 @@
-"""What the stand-in for Isaac Gym knows of geometry: URDF files, rotations, kinematics, and rays onto simple things.
+"""What the fake of Isaac Gym knows of geometry: URDF files, rotations, kinematics, and rays onto simple things.
 
 Independent of MuJoCo on purpose: `check-env` compares the two. Written for Python 3.8 and NumPy alone.
 """
