@@ -51,6 +51,9 @@ class LeRobotWriter:
             first: a shard, which says what columns there are.
             task: what the episodes are about, in words.
             quality: H.264's constant rate factor, 0 (lossless) to 51.
+
+        Raises:
+            DatasetError: the folder exists, or pyarrow is missing.
         """
         check_installed()
         if out.exists():
@@ -70,7 +73,7 @@ class LeRobotWriter:
         self.videos: dict[str, tuple[Any, Any]] = {}
 
     def add(self, shard: Shard, name: str) -> None:
-        """Append one episode."""
+        """Append the episode of this name in a shard. Raises DatasetError: what the shard holds of it is damaged."""
         if self.frames - self.file_begin >= FILE_FRAMES:
             self._close_file()
             self.file, self.file_begin = self.file + 1, self.frames
@@ -97,7 +100,7 @@ class LeRobotWriter:
         self.frames += steps
 
     def finish(self) -> None:
-        """Write what is left, and give the folder its name."""
+        """Write what is left, and give the folder its name. Raises DatasetError: there are no episodes."""
         if not self.episodes:
             raise DatasetError("no episodes to write")
         self._close_file()
@@ -110,7 +113,7 @@ class LeRobotWriter:
         put_in_place(self.draft, self.out)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the draft: nothing of the folder is left behind."""
         for container, _ in self.videos.values():
             container.close()
         discard(self.draft)

@@ -32,12 +32,12 @@ class Survey:
 
     @property
     def damaged_share(self) -> float:
-        """0..1."""
+        """Share of the shards that are damaged, 0..1."""
         return len(self.damaged) / (len(self.whole) + len(self.damaged))
 
 
 def survey(path: Path) -> Survey:
-    """Check every byte of every shard at `path`, a folder or a file."""
+    """Check every byte of every shard at `path`, a folder or a file. Raises DatasetError: there are none."""
     whole, damaged = [], {}
     for shard in shards_in(path):
         try:
@@ -49,7 +49,7 @@ def survey(path: Path) -> Survey:
 
 
 def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED) -> Survey:
-    """The same; damaged shards are named in a warning and left out.
+    """A survey of the shards at `path`; damaged ones are named in a warning and left out.
 
     Raises:
         DatasetError: more than the share `max_damaged` of the shards is damaged; names all of them.
@@ -67,7 +67,7 @@ def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED) -> Survey:
 
 
 class Window(NamedTuple):
-    """Rows of one episode."""
+    """Rows of one episode in the shard of this number."""
 
     shard: int
     episode: str
@@ -77,7 +77,8 @@ class Window(NamedTuple):
 class Windows(Dataset[dict[str, Tensor]]):
     """Sequences of one length: an episode is cut into windows, and what it has too few of is padded with zeros.
 
-    An item holds (L, ...) of each column, `valid` (L,) bool: not padding, and `first` (L,) bool: the memory is empty.
+    An item holds (L, ...) of each column, `valid` (L,) bool: not padding, and `first` (L,) bool: the
+    hidden state is zero.
     Files are opened anew in each worker.
     """
 
@@ -99,7 +100,7 @@ class Windows(Dataset[dict[str, Tensor]]):
             hop: steps between the starts of two windows of an episode; None lays them end to end.
 
         Raises:
-            DatasetError: no episodes, a column that is not there, or shards of different worlds.
+            DatasetError: no episodes, a column that is not there, or shards of different environments.
         """
         self.shards, self.columns, self.length = tuple(shards), tuple(columns), length
         self.windows: list[Window] = []
@@ -120,7 +121,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         self._owner = os.getpid()
         first = self[0]
         self.nbytes = sum(value.nbytes for value in first.values())
-        """Of one item."""
+        """Bytes of the tensors of one item."""
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -138,7 +139,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         return item
 
     def read_all(self, column: str) -> Tensor:
-        """(rows, ...): a column of all windows, without padding."""
+        """(rows, ...): a column of all windows, without padding. Raises DatasetError: the shards do not hold it."""
         pieces = [read_column(self._shard(w.shard), w.episode, column, w.rows) for w in self.windows]
         return torch.cat([torch.from_numpy(piece) for piece in pieces])
 
@@ -186,7 +187,7 @@ class SeededBatches(Sampler[list[int]]):
         return np.random.default_rng((self.seed, turn)).permutation(self.items).tolist()
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """Where it stands, and of what: JSON-able."""
         return {"position": self.position, "seed": self.seed, "items": self.items, "size": self.size}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -205,6 +206,6 @@ def _check_same(facts: Facts, shard: Shard) -> None:
     if facts.signature != shard.facts.signature:
         differing = [key for key in facts.signature if facts.signature[key] != shard.facts.signature.get(key)]
         raise DatasetError(
-            f"shard {shard.path} comes from other worlds than the first one; they differ in {', '.join(differing)}. "
-            "Put each kind of worlds into a folder of its own."
+            f"shard {shard.path} comes from another environment than the first one; they differ in "
+            f"{', '.join(differing)}. Put the shards of each environment into a folder of its own."
         )

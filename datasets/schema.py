@@ -2,7 +2,7 @@
 Isaac Lab's, open a shard as it is.
 
     /data              attrs: total, env_args (JSON: env_name, type, env_type, env_kwargs), handsight (JSON: `Facts`)
-    /data/demo_<k>     attrs: num_samples, seed, success, handsight (JSON: who drove, what was drawn, ..., the CRC)
+    /data/demo_<k>     attrs: num_samples, seed, success, handsight (JSON: who acted, what was drawn, ..., the CRC)
     /data/demo_<k>/*   the datasets of `COLUMNS` and `IMAGES`; every other observation group is obs/<group> (T, D)
     /mask/train|valid  names of the episodes of each split
 
@@ -66,17 +66,17 @@ class Facts:
     """What all episodes of a shard have in common; JSON-able."""
 
     env_name: str
-    """Of the task."""
+    """Name of the task, e.g. "grasp"."""
     signature: Mapping[str, Any]
-    """`VecEnv.signature` of the worlds: action space, observation parts, camera rig with its intrinsics."""
+    """`VecEnv.signature` of the environment: action space, observation parts, camera rig with its intrinsics."""
     env_config: Mapping[str, Any]
-    """From which the worlds were made."""
+    """Configuration from which the environment was made."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Policy, teacher, git commit, package versions, hardware."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Facts:
-        """From the JSON of a shard."""
+        """From the JSON of a shard. Raises KeyError: a part is missing."""
         return cls(*(stored[name] for name in ("env_name", "signature", "env_config", "origin")))
 
 
@@ -87,25 +87,25 @@ class Episode:
     columns: Mapping[str, NDArray[Any]]
     """By the name that learners know, (T, ...)."""
     success: bool
-    """At its last step."""
+    """Whether the task was done at its last step."""
     seed: int
-    """Of the reset; with `facts["world"]` it says which."""
+    """Seed of the reset; with `facts["world"]`, the number of the environment, it says which reset it was."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """JSON-able: `world`, `beta`, `policy_version`, `randomization`, `mount_from_eye`, ..."""
 
     @property
     def steps(self) -> int:
-        """T."""
+        """T, the steps of the episode."""
         return len(next(iter(self.columns.values())))
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
+        """Bytes that its arrays take."""
         return sum(column.nbytes for column in self.columns.values())
 
 
 def stored_form(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Columns of one episode as datasets by path: images HWC, one for each eye."""
+    """Columns (T, ...) of one episode as datasets by path: images (T, H, W, C), one for each eye; see `COLUMNS`."""
     return dict(part for name, values in columns.items() for part in _stored(name, values))
 
 

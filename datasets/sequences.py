@@ -18,7 +18,7 @@ from .shard import SUFFIX, Shard, verify
 from .writer import write_shard
 
 TORCH = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if isinstance(kind, torch.dtype)}
-"""Element types by name."""
+"""torch's element types by name, e.g. "float32"."""
 Columns = Mapping[str, Tensor]
 """Tensors by name, each (T, S, ...): T steps of S sequences."""
 
@@ -40,7 +40,7 @@ class Rollout:
     columns: dict[str, Tensor] | None
     """(T, S, ...) each, on the CPU; None where they are on the disk only."""
     facts: Mapping[str, Any]
-    """Of all its episodes: seed, beta, policy_version."""
+    """What all its episodes have in common: seed, beta, policy_version."""
     file: dict[str, Any] | None = None
     """Name, size and sha256 of its shard, once written."""
     shard: Shard | None = None
@@ -48,11 +48,11 @@ class Rollout:
 
     @property
     def sequences(self) -> int:
-        """S."""
+        """S, the number of its sequences."""
         return self.form["sequences"]
 
     def take(self, chosen: Tensor) -> dict[str, Tensor]:
-        """Columns (T, len(chosen), ...) of the chosen sequences."""
+        """Columns (T, len(chosen), ...) on the CPU of the chosen sequences. chosen: (C,) int64, numbers below S."""
         if self.columns is not None:
             return {name: column[:, chosen] for name, column in self.columns.items()}
         assert self.shard is not None
@@ -82,7 +82,7 @@ class SequenceBuffer:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held in memory."""
+        """Bytes of the rollouts held in memory."""
         return sum(rollout.nbytes for rollout in self._rollouts if rollout.columns is not None)
 
     @property
@@ -110,7 +110,8 @@ class SequenceBuffer:
             each = size / sequences
             raise SequenceBufferError(
                 f"sequence buffer: {sequences} sequences of {each / 2**20:.1f} MiB do not fit into "
-                f"{self.capacity / 2**30:.2f} GiB; expected at most {int(self.capacity / each)} worlds, or a larger cap"
+                f"{self.capacity / 2**30:.2f} GiB; expected at most {int(self.capacity / each)} environments, "
+                "or a larger cap"
             )
         before = self.evicted
         self._make_room(size)

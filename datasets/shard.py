@@ -128,11 +128,11 @@ class Shard:
         self._episode_facts: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; what was read stays."""
         self.file.close()
 
     def episode_facts(self, name: str) -> dict[str, Any]:
-        """What was noted of an episode: seed, success, world, randomisation, ..."""
+        """What was noted of an episode: seed, success, world (number of the environment), randomization, ..."""
         if name not in self._episode_facts:
             attributes = self.file["data"][name].attrs
             own = {key: attributes[key].item() for key in ("num_samples", "seed", "success")}

@@ -66,7 +66,7 @@ class ShardWriter:
 
     @property
     def episodes(self) -> int:
-        """Written so far."""
+        """Number of episodes written so far."""
         return sum(map(len, self.splits.values()))
 
     def add(self, episode: Episode) -> None:
@@ -116,7 +116,7 @@ class ShardWriter:
         return Written(self.path, header)
 
     def abandon(self) -> None:
-        """Leave nothing behind."""
+        """Delete the temporary file: nothing of the shard is left behind."""
         self.file.close()
         discard(self.draft)
 
@@ -137,7 +137,11 @@ class ShardWriter:
 
 
 def write_shard(path: Path, facts: Facts, episodes: Iterable[Episode], extra: Mapping[str, Any]) -> Written:
-    """All at once; nothing is left behind if it fails. extra: see `ShardWriter.finish`."""
+    """Write a whole shard; nothing is left behind if it fails. extra: see `ShardWriter.finish`.
+
+    Raises:
+        DatasetError: the shard exists already, or an episode does not fit the schema.
+    """
     writer = ShardWriter(path, facts)
     try:
         for episode in episodes:

@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_767
+PACKAGE_LINES = 23_053
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -186,12 +186,6 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 WAITING = frozenset({
-    "datasets/lerobot.py",
-    "datasets/reader.py",
-    "datasets/schema.py",
-    "datasets/sequences.py",
-    "datasets/shard.py",
-    "datasets/writer.py",
     "distill/commands/bench.py",
     "distill/commands/bench_gpu.py",
     "distill/commands/capacity.py",
@@ -205,11 +199,8 @@ WAITING = frozenset({
     "distill/commands/record.py",
     "distill/commands/video.py",
     "distill/evaluation/disagreement.py",
-    "distill/evaluation/evaluation.py",
     "distill/evaluation/observability.py",
     "distill/evaluation/statistics.py",
-    "distill/runs/policy_io.py",
-    "distill/runs/zoo.py",
     "distill/study/cells.py",
     "distill/study/job.py",
     "distill/study/progress.py",

@@ -46,23 +46,26 @@ def evaluate(
     """Build the environment that `env_config` describes, evaluate in it and close it again.
 
     Args:
-        policy: acts, with its memory zeroed at the start.
+        policy: acts, with its hidden state zeroed at the start.
         env_config: the task, robot, cameras and randomisation.
-        num_envs: worlds stepped together; the resets that are met depend on it.
+        num_envs: environments stepped together; the resets that are met depend on it.
         reset_kind: kind of reset of every episode; None takes the mix that the environment starts with.
         observe: groups to render besides those that the policy reads. A policy without a camera gets `depth`, so
             that visibility is known; it does not see it.
-        device: the policy's; the worlds are there, too, if their engine can be.
+        device: the policy's; the environments are there, too, if their engine can be.
         episodes: see `evaluate_in`, as for the rest.
         seed: of the first round.
         deterministic: act by the mean.
         watch: called at each step.
         advisor: asked at each observation; what it reads is rendered too.
         advance: called after each round.
-        driver: acts instead of `policy`, which is then only asked; what it reads is rendered too.
+        driver: behaviour policy, which acts instead of `policy`, then only asked; what it reads is rendered too.
+
+    Raises:
+        HandsightError: no environments or episodes, or there is no such kind of reset.
     """
     if num_envs < 1:
-        raise HandsightError(f"evaluate: expected at least one world, found num_envs={num_envs}")
+        raise HandsightError(f"evaluate: expected at least one environment, found num_envs={num_envs}")
     groups = {*policy.obs_keys, *observe, *(key for p in (advisor, driver) if p is not None for key in p.obs_keys)}
     if not groups & CAMERA_GROUPS:
         groups.add("depth")
@@ -103,21 +106,24 @@ def evaluate_in(
     advance: Callable[[int], None] | None = None,
     driver: Policy | None = None,
 ) -> Evaluation:
-    """Evaluate in an environment that exists already; its worlds are reset and left in the middle of an episode.
+    """Evaluate in an environment that exists already; it is reset, and left in the middle of an episode.
 
-    Reset i is world i % num_envs of round i // num_envs, and round r is seeded with `seed + r`: exactly the first
+    Reset i is environment i % num_envs of round i // num_envs, and round r is seeded with `seed + r`: exactly the first
     episode of each counts, never those that finish first (which would favour short ones).
 
     Args:
         env: renders a camera group if visibility is to be known.
-        policy: acts, with its memory zeroed at the start.
+        policy: acts, with its hidden state zeroed at the start.
         episodes: resets to start from.
         seed: of the first round.
         deterministic: act by the mean; otherwise by samples, the same draws for each policy.
         watch: called at each step with the moment and the episodes (rows) of this round.
         advisor: asked at each observation; its answers are in `Moment.advice`.
         advance: called after each round with the number of episodes finished, for a progress bar.
-        driver: acts instead of `policy`, by its mean; `policy` is only asked, and the outcome is the driver's.
+        driver: behaviour policy: acts instead of `policy`, by its mean, and the outcome is its; `policy` is only asked.
+
+    Raises:
+        HandsightError: no episodes, or the environment does not observe what a policy reads.
     """
     if episodes < 1:
         raise HandsightError(f"evaluate: expected at least one episode, found episodes={episodes}")
@@ -148,7 +154,7 @@ class _Columns:
             "reset_kinds": tuple(getattr(env, "reset_kinds", ())),
         }
         self.success = np.zeros((2, episodes), dtype=bool)
-        """Once, at end."""
+        """(2, E): success once, success at the end."""
         self.ended = np.zeros(episodes, dtype=bool)
         self.episode_return = np.zeros(episodes, dtype=np.float32)
         self.length, self.kind, self.reset_kind = (np.zeros(episodes, dtype=np.int64) for _ in range(3))

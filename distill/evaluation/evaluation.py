@@ -20,18 +20,18 @@ from .statistics import bootstrap_mean, plain, wilson
 @dataclass(frozen=True)
 class Evaluation:
     """What happened in E episodes, numbered by the reset that they started from: row i is the same reset for every
-    policy that was evaluated with the same seed, number of worlds and environment."""
+    policy that was evaluated with the same seed, `num_envs` and environment."""
 
     success_once: NDArray[np.bool_]
     """(E,) the object was lifted and held at some step."""
     success_at_end: NDArray[np.bool_]
     """(E,) the object was lifted and held at the episode's last step."""
     aborted: NDArray[np.bool_]
-    """(E,) the episode was lost (the world diverged, or never ended): a failure, whatever happened before."""
+    """(E,) the episode was lost (the simulation diverged, or it never ended): a failure, whatever happened before."""
     episode_return: NDArray[np.float32]
     """(E,) undiscounted sum of rewards."""
     length: NDArray[np.int64]
-    """(E,) steps."""
+    """(E,) steps of the episode."""
     kind: NDArray[np.int64]
     """(E,) object kind, an index into `object_kinds`."""
     reset_kind: NDArray[np.int64]
@@ -47,9 +47,9 @@ class Evaluation:
     seconds: float = 0.0
     """Wall time of the rollouts, without building the environment."""
     env_steps: int = 0
-    """Steps of all worlds in that time, finished worlds included."""
+    """Steps of all environments in that time, those whose episode was over included."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What has to be equal for two evaluations to be comparable row by row: seed, worlds, environment, ..."""
+    """What has to be equal for two evaluations to be comparable row by row: seed, num_envs, environment, ..."""
 
     @property
     def in_view_at_reset(self) -> NDArray[np.bool_]:
@@ -136,7 +136,7 @@ class Evaluation:
 
     @staticmethod
     def load(folder: Path) -> Evaluation:
-        """What `save` wrote. Raises FileNotFoundError if the folder holds no evaluation."""
+        """What `save` wrote. Raises FileNotFoundError if the folder holds none, FileError if it is damaged."""
         path = folder / "episodes.npz"
         stored = read_arrays(path)
         with explained(path):

@@ -22,7 +22,7 @@ LOGGED = ("grasp_distance", "touching", "lift")
 
 
 def phase_of(grasp_distance: ArrayLike, touching: ArrayLike, lift: ArrayLike) -> NDArray[np.int8]:
-    """The phase of each world, an index into `PHASES`.
+    """The phase of each environment, int8 of the arguments' shape, an index into `PHASES`.
 
     lift: the object is more than `RAISED` above the table; else close: it is within `NEAR` of the grasp site, or a
     digit or the palm touches it; else reach.

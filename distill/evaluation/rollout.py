@@ -16,27 +16,27 @@ from ...sims.vec_env import Step, VecEnv
 
 @dataclass(frozen=True)
 class Moment:
-    """One step of N worlds, each in the one episode that counts (the first after the reset)."""
+    """One step of N environments, each in the one episode that counts (the first after the reset)."""
 
     t: int
     """Steps since the reset, 0 for the first."""
     action: Tensor
-    """(N, A) what was done: the policy's mean, or a sample; or the driver's mean."""
+    """(N, A) in [-1, 1], what was done: the policy's mean, or a sample; or the behaviour policy's mean."""
     mean: Tensor
-    """(N, A) mean of the policy."""
+    """(N, A) mean of the policy's actions, in their unit."""
     std: Tensor
-    """(N, A) its standard deviation."""
+    """(N, A) their standard deviation, same unit."""
     advice: Tensor | None
-    """(N, A) mean of the advisor on the same observation, with its own memory."""
+    """(N, A) mean of the advisor on the same observation, with its own hidden state."""
     advice_std: Tensor | None
     """(N, A) the advisor's standard deviation."""
     step: Step
     running: Tensor
-    """(N,) bool: the world was in its first episode when the action was taken."""
+    """(N,) bool: the environment was in its first episode when the action was taken."""
     ended: Tensor
     """(N,) bool: that episode ended with this step; `step.log` describes its last state."""
     aborted: Tensor
-    """(N,) bool: that episode was lost in this step (the world diverged); `step` describes another episode already."""
+    """(N,) bool: that episode was lost in this step (it diverged); `step` describes another episode already."""
 
 
 @torch.no_grad()
@@ -48,11 +48,11 @@ def play(
     sampling: torch.Generator | None = None,
     driver: Policy | None = None,
 ) -> Iterator[Moment]:
-    """Let `policy` act from `obs`, which `env.reset` returned, until every world's first episode is over.
+    """Let `policy` act from `obs`, which `env.reset` returned, until the first episode of every environment is over.
 
     The policy acts by its mean, or by samples drawn from `sampling` (a CPU generator). `advisor` is asked at every
-    observation and never acts. With a `driver`, which acts by its mean, `policy` is only asked, too: both then meet the
-    driver's states. An episode longer than `env.episode_steps` is not waited for.
+    observation and never acts. With a behaviour policy, `driver`, which acts by its mean, `policy` is only asked, too:
+    both then meet the states of the behaviour policy. An episode longer than `env.episode_steps` is not waited for.
     """
     asked = [policy, *(p for p in (advisor, driver) if p is not None)]
     was_training = [p.training for p in asked]
@@ -83,7 +83,19 @@ def play(
 
 
 def ask(policy: Policy, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The policy's answer to the groups that it reads, moved to its device; nothing else is shown to it."""
+    """The policy's answer to the groups that it reads, moved to its device; nothing else is shown to it.
+
+    Args:
+        policy: who is asked.
+        obs: N observations.
+        hidden: (N, M) its hidden state, on its device.
+
+    Returns:
+        Mean and standard deviation (N, A) of the action, in [-1, 1], and the next hidden state, on its device.
+
+    Raises:
+        HandsightError: the environment does not observe a group that it reads.
+    """
     missing = [key for key in policy.obs_keys if key not in set(obs.keys())]
     if missing:
         raise HandsightError(

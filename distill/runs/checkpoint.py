@@ -105,7 +105,7 @@ def verify(path: Path | str) -> None:
 
 
 def digest(path: Path | str) -> str:
-    """sha256 of a checkpoint's manifest, which holds the sums of all its files: equal for equal bytes only."""
+    """sha256 of a checkpoint's manifest, which holds the sums of all its files; equal for equal bytes."""
     return hashlib.sha256((standing(Path(path)) / MANIFEST).read_bytes()).hexdigest()
 
 

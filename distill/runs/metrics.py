@@ -23,7 +23,7 @@ class MetricsFile:
         self._columns: list[str] | None = None
 
     def append(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Append one row; a new metric name first widens the file."""
+        """Append one row; a new metric name first widens the file. Raises FileError: the file is damaged."""
         row = {"step": step, **{name: float(value) for name, value in metrics.items()}}
         columns = self._open()
         new = [name for name in row if name not in columns]
@@ -58,7 +58,11 @@ class MetricsFile:
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.csv, each with the metrics that were logged in it; no file is no rows."""
+    """The rows of a metrics.csv, each with the metrics that were logged in it; no file is no rows.
+
+    Raises:
+        FileError: it holds something else than numbers.
+    """
     if not path.is_file():
         return []
     lines = read_text(path).splitlines(keepends=True)

@@ -52,6 +52,9 @@ class Run:
             name: what kind of run, e.g. "teacher-state": the folder above the date.
             config: the frozen dataclass that the run is made from; `seed` is read from it if it has one.
             root: where runs lie.
+
+        Raises:
+            RunError: the name is none of a folder, or the configuration no dataclass.
         """
         if not name or any(sign in name for sign in "/\\") or name.startswith("."):
             raise RunError(f"run name {name!r}: expected one folder name, e.g. teacher-state")
@@ -90,7 +93,7 @@ class Run:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Git commit, package versions, hardware, seed, command line."""
+        """Git commit, package versions, hardware, seed, command line. Raises RunError: meta.json is damaged."""
         return self._read(META)
 
     def config(self, config_class: type[Config]) -> Config:
@@ -105,9 +108,9 @@ class Run:
         if facts["type"] != config_class.__qualname__:
             raise RunError(f"{where}: expected a {config_class.__qualname__}, found a {facts['type']}")
         config = stored_config.read(config_class, facts["config"], where, RunError)
-        unknown = _unknown_fields(facts["config"], asdict(config))  # type: ignore[call-overload]
+        unknown = set(_unknown_fields(facts["config"], asdict(config))) - stored_config.GONE  # type: ignore[call-overload]
         if unknown:
-            raise RunError(f"{where}: {facts['type']} has no field {', '.join(unknown)} in this version")
+            raise RunError(f"{where}: {facts['type']} has no field {', '.join(sorted(unknown))} in this version")
         return config
 
     def resume(self, config_class: type[Config], here: Config | None = None) -> Config:
@@ -116,6 +119,9 @@ class Run:
         Args:
             config_class: its type.
             here: holds these settings; None: nothing was said of the machine.
+
+        Raises:
+            RunError: as `config`.
         """
         config = with_machine_of(self.config(config_class), here)
         self.machine, before = stored_config.text(config), self.meta.get("machine")

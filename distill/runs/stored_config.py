@@ -1,4 +1,4 @@
-"""A configuration as artefacts hold it: what the worlds and the training are, and nothing of a machine."""
+"""A configuration as artefacts hold it: what the environment and the training are, and nothing of a machine."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from ...errors import HandsightError
 from ...sims.machine import chosen_settings, with_machine_of, without_machine
 
 Config = TypeVar("Config")
+GONE = {"env.isaac.stand_in"}
+"""Fields that runs of the first edition hold and nobody reads any more."""
 _log = logging.getLogger(__name__)
 
 

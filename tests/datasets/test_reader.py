@@ -108,7 +108,7 @@ def test_shards_of_different_worlds_do_not_mix(tmp_path):
     shards = write(tmp_path, shards=1)
     other = replace(FACTS, signature={**FACTS.signature, "control_dt": 0.1})
     shards.append(write_shard(tmp_path / "shard_000009.hdf5", other, [episode(0)], {}).path)
-    with pytest.raises(DatasetError, match=r"shard_000009.hdf5 comes from other worlds .* differ in control_dt"):
+    with pytest.raises(DatasetError, match=r"shard_000009.hdf5 comes from another environment .* differ in control_dt"):
         Windows(shards, ("reward",), 5)
 
 

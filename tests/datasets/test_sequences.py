@@ -61,7 +61,7 @@ def test_the_oldest_are_forgotten_at_the_cap_and_it_is_said():
 
 
 def test_a_rollout_larger_than_the_cap_is_refused_with_what_would_fit():
-    with pytest.raises(SequenceBufferError, match=r"4 sequences .* expected at most 3 worlds"):
+    with pytest.raises(SequenceBufferError, match=r"4 sequences .* expected at most 3 environments"):
         SequenceBuffer(WORLDS * EACH - 1).append(rollout(0))
 
 

@@ -239,5 +239,5 @@ def test_mistakes_are_named(toy_sims):
         evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=4, reset_kind="steep")
     with pytest.raises(HandsightError, match="at least one episode, found episodes=0"):
         evaluate(Scripted("state"), ToyConfig(), episodes=0, num_envs=4)
-    with pytest.raises(HandsightError, match="at least one world, found num_envs=0"):
+    with pytest.raises(HandsightError, match="at least one environment, found num_envs=0"):
         evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=0)
