@@ -194,7 +194,6 @@ WAITING = frozenset({
     "distill/commands/bench_gpu.py",
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
-    "distill/commands/cli.py",
     "distill/commands/compare.py",
     "distill/commands/demo.py",
     "distill/commands/deploy.py",
