@@ -24,11 +24,11 @@ class Command(NamedTuple):
     """Where a command lives."""
 
     module: str
-    """In `distill`."""
+    """Module that holds it, inside `distill`."""
     config: str
-    """Its frozen dataclass."""
+    """Name of its frozen dataclass."""
     function: str
-    """What takes it."""
+    """Name of the function that takes the dataclass."""
     about: str
     """One line for the overview."""
 
@@ -108,6 +108,7 @@ def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UsageError(unknown("command", name, COMMANDS))
+    sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)  # before anything heavy is imported
     module = _module(COMMANDS[name])
     config_class, function = getattr(module, COMMANDS[name].config), getattr(module, COMMANDS[name].function)
     if name not in RESUMABLE:
@@ -115,7 +116,6 @@ def _run(words: list[str]) -> None:
         _check_device(config)
         function(config)
         return
-    sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)
     config, start = read_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), sight)
     _check_device(config)
     if start.resume is not None:

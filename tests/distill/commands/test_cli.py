@@ -87,6 +87,13 @@ def test_help_answers_at_once_and_names_every_command(capsys):
     assert time.perf_counter() - start < 5.0  # 0.1 s on an idle machine
 
 
+def test_help_of_the_teachers_imports_nothing_heavy():
+    check = "import sys; from handsight.distill.commands.cli import main\ntry: main(['train-teacher', '--help'])"
+    check += "\nexcept SystemExit: print({'torch', 'lightning', 'timm', 'tyro'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert "{state,depth}" in done.stdout and done.stdout.splitlines()[-1] == "set()"
+
+
 def test_options_are_the_fields(calls):
     assert cli.main(["evaluate", "--num-envs", "7", "--net.widths", "3", "5"]) == 0
     assert calls[1:] == [(LearnConfig(num_envs=7, net=Net((3, 5))), {})]
