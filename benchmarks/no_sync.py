@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from handsight.distill.commands import presets
+from handsight.distill.commands import options, presets
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.training.teacher_training import TeacherTraining
 
@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--image", default="64x64")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    config = presets.teacher(args.sight, "gpu", {"--image": args.image})
+    config = presets.teacher(args.sight, "gpu", options.Worlds(image=args.image))
     config = replace(config, num_envs=args.worlds, device=args.device, validate_every=0)
     training = TeacherTraining(config)
     training._collect(training.policy, training.buffer)  # allocators and kernels are warm

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from handsight.distill.commands import presets
+from handsight.distill.commands import options, presets
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=5)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    base = presets.teacher(args.sight, "gpu", {"--image": args.image})
+    base = presets.teacher(args.sight, "gpu", options.Worlds(image=args.image))
     config = replace(
         base, num_envs=args.worlds, device=args.device, validate_every=0,
         ppo=replace(base.ppo, aux_warmup_iterations=0),

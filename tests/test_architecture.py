@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_053
+PACKAGE_LINES = 22_751
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -190,7 +190,6 @@ WAITING = frozenset({
     "distill/commands/bench_gpu.py",
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
-    "distill/commands/cli.py",
     "distill/commands/demo.py",
     "distill/commands/deploy.py",
     "distill/commands/evaluate.py",

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -24,11 +24,11 @@ class Command(NamedTuple):
     """Where a command lives."""
 
     module: str
-    """In `distill`."""
+    """Module that holds it, inside `distill`."""
     config: str
-    """Its frozen dataclass."""
+    """Name of its frozen dataclass."""
     function: str
-    """What takes it."""
+    """Name of the function that takes the dataclass."""
     about: str
     """One line for the overview."""
 
@@ -65,7 +65,7 @@ COMMANDS = {
 }
 RESUMABLE = ("train-teacher", "train-student")
 SIGHTS = ("state", "depth")
-"""Of a teacher; each has defaults of its own."""
+"""What a teacher may see; each has defaults of its own."""
 
 
 class UsageError(HandsightError):
@@ -108,66 +108,77 @@ def _run(words: list[str]) -> None:
     name, rest = words[0], words[1:]
     if name not in COMMANDS:
         raise UsageError(unknown("command", name, COMMANDS))
-    from . import options
-
-    command = COMMANDS[name]
-    module = _module(command)
-    config_class, function = getattr(module, command.config), getattr(module, command.function)
+    sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)  # before anything heavy is imported
+    module = _module(COMMANDS[name])
+    config_class, function = getattr(module, COMMANDS[name].config), getattr(module, COMMANDS[name].function)
     if name not in RESUMABLE:
-        default, about, rest = _of_worlds(config_class, rest)
-        config = options.parse(config_class, rest, f"handsight {name}", default, about)
+        config = read(config_class, rest, f"handsight {name}")
         _check_device(config)
         function(config)
         return
-    sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)
-    resume, words_here = _resumed(rest)
-    if resume is not None:
-        _check_sight(resume, config_class, sight)
-        function(_going_on(resume, config_class, words_here, f"handsight {name}"), resume=resume)
-        return
-    default, rest = _default(sight, rest)
-    prog, about = " ".join(filter(None, ["handsight", name, sight])), _about(config_class, options.about_preset())
-    training = options.parse_training(config_class, rest, prog, default, about)
-    _check_device(training.config)
-    function(training.config, run_root=training.runs)
+    config, start = read_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), sight)
+    _check_device(config)
+    if start.resume is not None:
+        function(config, resume=start.resume)
+    else:
+        function(config, run_root=start.runs)
 
 
-def _default(sight: str | None, words: list[str]) -> tuple[Any, list[str]]:
-    """The configuration that the options change, and the options: a preset, as changed by words. None where there is
-    nothing to begin with: a student needs to know whose."""
-    from . import options, presets
-
-    chosen, rest = options.take(words, (options.PRESET, *options.WORDS))
-
-    def path_of(option: str) -> Path | None:
-        value = options.value_of(rest, option, f"--{option[2:].replace('-', '_')}")
-        return Path(value) if value and value != "None" else None
-
-    preset = presets.choose(chosen.pop(options.PRESET, None), options.value_of(rest, "--device", "--learner"))
-    if sight is not None:
-        return presets.teacher(sight, preset, chosen, path_of("--warm-start")), rest
-    teacher, data = path_of("--teacher"), path_of("--data")
-    own_worlds = any(options.of_worlds(word) or word in ("-h", "--help") for word in rest)
-    return presets.student(preset, teacher, data, chosen, own_worlds) if teacher or data else None, rest
-
-
-def _of_worlds(config_class: type, words: list[str]) -> tuple[Any, str | None, list[str]]:
-    """For a command with worlds of its own: the configuration that the options change, what the help says first, and
-    the options without the words that chose the worlds."""
+def read(config_class: type, words: Sequence[str], prog: str) -> Any:
+    """The configuration of a command that trains nothing, from its words."""
     from . import options
 
     worlds = next((field for field in fields(config_class) if field.name == "env"), None)
     if worlds is None or not callable(worlds.default_factory):
-        return None, None, words
-    chosen, rest = options.take(words, options.WORDS)
-    default = config_class(env=options.change(worlds.default_factory(), chosen)) if chosen else None
-    return default, _about(config_class), rest
+        return options.parse(config_class, words, prog)
+    start = options.beginning(options.Worlds, words, prog)[0].start
+    return options.parse(config_class, words, prog, config_class(env=start.change(worlds.default_factory())), start)
 
 
-def _about(config_class: type, *more: str) -> str:
-    from . import options
+def read_training(config_class: type, words: Sequence[str], prog: str, sight: str | None) -> tuple[Any, Any]:
+    """The configuration of a training from its words, and what it began with: the preset that the options change, or
+    with --resume the configuration of that run, of which they change only the settings of this machine."""
+    from ...sims.machine import machine_settings
+    from ..runs.run import Run
+    from . import options, presets
 
-    return "\n\n".join([str(config_class.__doc__), *more, options.about()])
+    found, others = options.beginning(options.Training, words, prog)
+    start = found.start
+    own_worlds = any(word.startswith(("--env.", "-h", "--help")) for word in others)
+    if start.resume is None:
+        default = _default(sight, found, own_worlds)
+        return options.parse(config_class, words, prog, default, start), start
+    _check_sight(start.resume, config_class, sight)
+    saved = presets.on_this_machine(Run.open(start.resume).config(config_class))
+    if getattr(saved, "env", saved) is None and (own_worlds or start.isaac_python):
+        saved = presets.with_own_worlds(saved)
+    config = options.parse(config_class, words, prog, saved, start)
+    here = machine_settings(saved)
+    env = getattr(config, "env", None)
+    config = config if env is None else replace(config, env=replace(env, isaac=start.change(env).isaac))
+    changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
+    changed = [one for one in changed if one[0] != "--isaac-python"]
+    changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]
+    if changed:
+        raise UsageError(
+            f"--resume {start.resume} goes on with that run's own configuration: found also "
+            f"{' '.join(f'{option} {value}' for option, value in changed)}; "
+            f"available: {', '.join(f'--{setting}' for setting in here)}"
+        )
+    return config, start
+
+
+def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
+    """The configuration that the options of a training change: that of a preset. None where there is nothing to begin
+    with: a student needs to know whose."""
+    from . import presets
+
+    preset = presets.choose(found.start.preset, found.device)
+    if sight is not None:
+        return presets.teacher(sight, preset, found.start, found.warm_start)
+    if found.teacher or found.data:
+        return presets.student(preset, found.teacher, found.data, found.start, own_worlds)
+    return None
 
 
 def _module(command: Command) -> ModuleType:
@@ -178,46 +189,13 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
     """Which teacher, and the words after it; a resumed run knows by itself."""
     if words and words[0] in SIGHTS:
         return words[0], words[1:]
-    if _resumed(words)[0] is not None:
+    if any(word.partition("=")[0] == "--resume" for word in words):
         return None, words
     if words and words[0] in ("-h", "--help"):
         sys.stdout.write("usage: handsight train-teacher {state,depth} [OPTIONS]\n\n")
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
     raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
-
-
-def _resumed(words: list[str]) -> tuple[Path | None, list[str]]:
-    """The run folder of `--resume RUN`, and the words beside it."""
-    option = next((word for word in words if word.partition("=")[0] == "--resume"), None)
-    if option is None:
-        return None, words
-    joined = option.partition("=")[2]
-    index = words.index(option)
-    value = joined or next(iter(words[index + 1 :]), "")
-    others = words[:index] + words[index + (1 if joined else 2) :]
-    if not value or value.startswith("-"):
-        raise UsageError("--resume: expected a run folder")
-    return Path(value), others
-
-
-def _going_on(resume: Path, config_class: type, words: list[str], prog: str) -> Any:
-    """A run's configuration with the settings of this machine: of the command line, and a GPU for worlds of a GPU."""
-    from ..runs.run import Run
-    from . import options, presets
-
-    config = presets.on_this_machine(Run.open(resume).config(config_class))
-    if getattr(config, "env", config) is None and any(map(options.of_worlds, words)):
-        config = presets.with_own_worlds(config)
-    others = options.not_of_machine(config, words)
-    if others:
-        raise UsageError(
-            f"--resume {resume} goes on with that run's own configuration: found also {' '.join(others)}; "
-            f"available: {', '.join(f'--{setting}' for setting in options.machine_settings(config))}"
-        )
-    config = options.parse(config_class, words, prog, config)
-    _check_device(config)
-    return config
 
 
 def _check_sight(resume: Path, config_class: type, sight: str | None) -> None:

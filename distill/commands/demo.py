@@ -23,6 +23,7 @@ from ..training.train_student import train_student
 from ..training.train_teacher import train_teacher
 from . import presets
 from .compare import CompareArgs, compare
+from .options import Worlds
 
 STAGES = "stages.json"
 """In the demo's folder: what each finished stage left, by name."""
@@ -114,14 +115,16 @@ def _depth(config: DemoConfig, state: Path) -> TeacherConfig:
 
 
 def _student(config: DemoConfig, teacher: Path) -> StudentRunConfig:
-    words = {"--image": presets.DEPTH_IMAGE} if config.preset == "gpu" else {}  # all four see the same, to be compared
+    words = Worlds(
+        image=presets.DEPTH_IMAGE if config.preset == "gpu" else None
+    )  # all four see the same, to be compared
     preset = presets.student(config.preset, teacher, chosen=words)
     worlds = preset.num_envs if config.num_envs is None else max(1, config.num_envs // 2)
     return replace(preset, iterations=config.student_iterations, **_common(config, worlds) | {"num_envs": worlds})
 
 
-def _words(config: DemoConfig) -> dict[str, str]:
-    return {"--scene": config.scene}
+def _words(config: DemoConfig) -> Worlds:
+    return Worlds(scene=config.scene)
 
 
 def _common(config: DemoConfig, usual: int) -> dict[str, Any]:

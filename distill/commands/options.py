@@ -1,29 +1,61 @@
-"""The options of a command, derived from its dataclass by tyro."""
+"""The options of a command, derived by tyro from its dataclass and from what its configuration begins with.
+
+What a command line begins with (a preset, a scene, the teacher of a student, ...) decides the defaults that all other
+options change, so it is read twice by the same parser: `beginning` for these alone, then `parse` for all of it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from ...errors import HandsightError
-from ...sims.env_config import EnvConfig
-from ...sims.machine import machine_settings
-from ...sims.scenes import with_image
+from ...sims.env_config import EngineName, EnvConfig
+from ...sims.scenes import with_image, with_scene
 
 Config = TypeVar("Config")
-SHORT = {"--engine": "--env.engine", "--isaac-python": "--env.isaac.python"}
-"""Short names of options of the worlds, for every command that has worlds."""
+Start = TypeVar("Start", bound="Worlds")
 
 
 @dataclass(frozen=True)
-class Training(Generic[Config]):
-    """What a training command takes: its configuration, and where its run lies."""
+class Worlds:
+    """Which environments a configuration begins with; None: those of the preset or of the teacher."""
 
-    config: Annotated[Config, tyro.conf.arg(name="")]
+    scene: Annotated[str | None, tyro.conf.arg(metavar="wrist|open|occluded")] = None
+    """What can be seen (docs/scenes.md); wrist if not given."""
+    image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
+    """Images of this size, pixels."""
+    engine: EngineName | None = None
+    """Simulator: short for --env.engine."""
+    isaac_python: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
+    """Interpreter that has isaacgym: short for --env.isaac.python."""
+
+    @property
+    def any(self) -> bool:
+        """Whether one of them was given."""
+        return any(getattr(self, one.name) is not None for one in fields(Worlds))
+
+    def change(self, env: EnvConfig) -> EnvConfig:
+        """The environments as these options want them.
+
+        Raises:
+            HandsightError: no such scene, or no such size of an image.
+        """
+        env = env if self.scene is None else with_scene(env, self.scene)
+        env = env if self.image is None else with_image(env, self.image)
+        isaac = replace(env.isaac, python=self.isaac_python or env.isaac.python)
+        return replace(env, engine=self.engine or env.engine, isaac=isaac)
+
+
+@dataclass(frozen=True)
+class Training(Worlds):
+    """What a training begins with, and where its run lies."""
+
+    preset: Annotated[str | None, tyro.conf.arg(metavar="cpu|gpu")] = None
+    """What to begin with, for two cores or for one GPU; without it the device decides."""
     runs: Path = Path("runs")
     """Where the run folder goes."""
     resume: Path | None = None
@@ -31,132 +63,65 @@ class Training(Generic[Config]):
     `--env.isaac.python` and the like are given again; no other option is allowed."""
 
 
+@dataclass(frozen=True)
+class _Peek(Generic[Start]):
+    """What decides the defaults, and also stands in the configuration that they are of."""
+
+    start: Annotated[Start, tyro.conf.arg(name="")]
+    device: Annotated[str | None, tyro.conf.arg(aliases=("--learner",))] = None
+    teacher: Path | None = None
+    data: Path | None = None
+    warm_start: Path | None = None
+
+
+@dataclass(frozen=True)
+class _Whole(Generic[Start, Config]):
+    """A command line: its configuration, and what that begins with."""
+
+    config: Annotated[Config, tyro.conf.arg(name="")]
+    start: Annotated[Start, tyro.conf.arg(name="")]
+
+
+def beginning(start: type[Start], words: Sequence[str], prog: str) -> tuple[_Peek[Start], list[str]]:
+    """What decides the defaults of a command line, whatever else stands in it, and the other words."""
+    return tyro.cli(_Peek[start], args=words, prog=prog, add_help=False, return_unknown_args=True)  # pyright: ignore
+
+
 def parse(
-    config_class: type[Config], words: Sequence[str], prog: str, default: Config | None = None, about: str | None = None
+    config_class: type[Config],
+    words: Sequence[str],
+    prog: str,
+    default: Config | None = None,
+    start: Worlds | None = None,
 ) -> Config:
-    """The dataclass from the command line; a mistake is explained with the nearest options, and exits with 2. `default`
-    is the configuration whose values the options change, `about` what the help says first."""
-    parsed: Any = tyro.cli(
-        config_class,
-        args=_full(words),
-        prog=prog,
-        description=about or config_class.__doc__,
-        default=default,
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-    return parsed
+    """The configuration from the command line.
 
-
-def parse_training(
-    config_class: type[Config], words: Sequence[str], prog: str, default: Any = None, about: str | None = None
-) -> Training[Config]:
-    """The same for a training command."""
-    training: Any = Training[config_class]  # pyright: ignore[reportInvalidTypeForm]
-    return tyro.cli(
-        training,
-        args=_full(words),
-        prog=prog,
-        description=about or config_class.__doc__,
-        default=None if default is None else Training(default),
-        config=(tyro.conf.AvoidSubcommands,),
-    )
-
-
-def of_worlds(word: str) -> bool:
-    """Whether an option changes a part of the worlds."""
-    return _full([word])[0].startswith("--env.")
-
-
-def not_of_machine(config: Any, words: Sequence[str]) -> list[str]:
-    """The words that are neither options for `machine_settings` of the configuration nor values of such options."""
-    known = {f"--{name}".replace("_", "-") for name in machine_settings(config)} | {"--learner"}
-    left, taken = [], False
-    for word, full in zip(words, _full(words), strict=True):
-        if word.startswith("-"):
-            taken = full.partition("=")[0].replace("_", "-").replace(".no-", ".") in known
-        left += [] if taken else [word]
-    return left
-
-
-def _full(words: Sequence[str]) -> list[str]:
-    """Short names written out; `--engine=NAME` too."""
-    split = [word.partition("=") for word in words]
-    return [SHORT.get(name, name) + equals + value for name, equals, value in split]
-
-
-class WordError(HandsightError):
-    """A word without a value, or with one that means nothing."""
-
-
-class Word(NamedTuple):
-    """One of these options."""
-
-    value: str
-    """What stands for its value in the help."""
-    about: str
-    """One line for the help."""
-    change: Callable[[Any, str], Any]
-    """change(worlds, value) returns the changed `EnvConfig`."""
-
-
-def with_scene(env: EnvConfig, name: str) -> EnvConfig:
-    """The worlds in another scene; see `sims.scenes`."""
-    from ...sims import scenes  # the command line must answer --help without torch
-
-    return scenes.with_scene(env, name)
-
-
-PRESET = "--preset"
-WORDS = {
-    "--scene": Word("wrist|open|occluded", "what can be seen (docs/scenes.md); wrist if not given", with_scene),
-    "--image": Word("WIDTHxHEIGHT", "images of this size, pixels", with_image),
-}
-"""Changes of the worlds, in the order in which they are made."""
-
-
-def take(words: Sequence[str], names: Collection[str]) -> tuple[dict[str, str], list[str]]:
-    """The values of these options, and the command line without them.
+    Args:
+        config_class: the command's dataclass.
+        words: all that stands behind the command's name.
+        prog: how the command is called, for messages.
+        default: the configuration that the options change.
+        start: what `default` began with; None for a command without it.
 
     Raises:
-        WordError: one stands without a value.
+        SystemExit: a mistake, explained with the nearest options (code 2), or --help (code 0).
     """
-    found: dict[str, str] = {}
-    rest: list[str] = []
-    left = iter(words)
-    for word in left:
-        name, equals, value = word.partition("=")
-        if name not in names:
-            rest.append(word)
-            continue
-        value = value if equals else next(left, "")
-        if not value or value.startswith("-"):
-            raise WordError(f"{name}: expected a value")
-        found[name] = value
-    return found, rest
+    options: dict[str, Any] = {"args": words, "prog": prog, "config": (tyro.conf.AvoidSubcommands,)}
+    options["description"] = config_class.__doc__
+    if start is None:
+        return tyro.cli(config_class, **options)
+    whole: Any = _Whole[type(start), config_class]  # pyright: ignore[reportInvalidTypeForm]
+    if default is not None:
+        options["default"] = _Whole(default, type(start)())
+    return tyro.cli(whole, **options).config
 
 
-def value_of(words: Sequence[str], *names: str) -> str | None:
-    """What one of these options is given, without taking it out; None if it is not there."""
-    for index, word in enumerate(words):
-        name, equals, value = word.partition("=")
-        if name in names:
-            return value if equals else next(iter(words[index + 1 :]), None)
-    return None
-
-
-def change(env: EnvConfig, found: dict[str, str]) -> EnvConfig:
-    """The worlds as these words want them."""
-    for name, word in WORDS.items():
-        if name in found:
-            env = word.change(env, found[name])
-    return env
-
-
-def about() -> str:
-    """What the help says of these options."""
-    return "\n\n".join(f"{name} {word.value}: {word.about}." for name, word in WORDS.items())
-
-
-def about_preset() -> str:
-    """What the help says of `PRESET`."""
-    return f"{PRESET} cpu|gpu: what to begin with, for two cores or for one GPU; without it the device decides."
+def differing(config: Any, other: Any, prefix: str = "--") -> Iterator[tuple[str, Any]]:
+    """Option and the other's value, for every field in which two configurations of one class differ."""
+    for one in fields(config):
+        ours, theirs = getattr(config, one.name), getattr(other, one.name)
+        name = prefix + one.name.replace("_", "-")
+        if is_dataclass(ours) and type(ours) is type(theirs):
+            yield from differing(ours, theirs, f"{name}.")
+        elif ours != theirs:
+            yield name, theirs

@@ -22,19 +22,19 @@ from typing import Literal, TypeVar, get_args
 
 import torch
 
-from ...errors import unknown
+from ...errors import HandsightError, unknown
 from ...sims.env_config import EnvConfig
 from ...students import gpu_student
 from ..runs.policy_io import saved_worlds
 from ..training.dagger import DaggerConfig
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
-from . import options
-from .options import WordError
+from .options import Worlds
 
 PresetName = Literal["cpu", "gpu"]
 Config = TypeVar("Config")
 GPU = "cuda:0"
+AS_THEY_COME = Worlds()
 DEPTH_IMAGE, STUDENT_IMAGE = "64x64", "160x120"
 LARGE_IMAGE = 96
 """Pixels: from this height on a depth encoder has one convolution more, or its last layer would be most of it."""
@@ -44,35 +44,34 @@ def choose(named: str | None, device: str | None) -> PresetName:
     """The preset that was named; or else the one for the device that was named; or else for this machine.
 
     Raises:
-        WordError: there is no such preset.
+        HandsightError: there is no such preset.
     """
     if named is not None:
         if named not in get_args(PresetName):
-            raise WordError(unknown("preset", named, get_args(PresetName)))
+            raise HandsightError(unknown("preset", named, get_args(PresetName)))
         return named  # type: ignore[return-value]
     on_gpu = device.startswith("cuda") if device else torch.cuda.is_available()
     return "gpu" if on_gpu else "cpu"
 
 
 def teacher(
-    sight: str, preset: PresetName = "cpu", chosen: dict[str, str] | None = None, warm_start: Path | None = None
+    sight: str, preset: PresetName = "cpu", chosen: Worlds = AS_THEY_COME, warm_start: Path | None = None
 ) -> TeacherConfig:
     """A teacher's configuration.
 
     Args:
         sight: "state" or "depth".
         preset: for which machine.
-        chosen: words that change the worlds, by option.
+        chosen: how the environments are to differ from the preset's.
         warm_start: state teacher that a depth teacher imitates first.
     """
-    found = dict(chosen or {})
     if sight == "state":
         config = gpu_state(TeacherConfig.state()) if preset == "gpu" else TeacherConfig.state()
     else:
         config = TeacherConfig.warm_started(warm_start) if warm_start else TeacherConfig.depth()
         if preset == "gpu":
-            config, found = gpu_depth(config), {"--image": DEPTH_IMAGE} | found
-    config = config.with_worlds(options.change(config.env, found)) if found else config
+            config, chosen = gpu_depth(config), replace(chosen, image=chosen.image or DEPTH_IMAGE)
+    config = config.with_worlds(chosen.change(config.env)) if chosen.any else config
     deep = sight == "depth" and config.env.scene.rig.height >= LARGE_IMAGE
     return replace(config, policy=replace(config.policy, depth_channels=(16, 32, 32, 32))) if deep else config
 
@@ -104,7 +103,7 @@ def student(
     preset: PresetName = "cpu",
     teacher: Path | None = None,
     data: Path | None = None,
-    chosen: dict[str, str] | None = None,
+    chosen: Worlds = AS_THEY_COME,
     own_worlds: bool = False,
 ) -> StudentRunConfig:
     """A student's configuration, for a teacher or for recorded rollouts. With the preset `gpu`: ResNet-18, ImageNet
@@ -117,15 +116,15 @@ def student(
         preset: for which machine.
         teacher: run folder, checkpoint or zoo name.
         data: folder of shards.
-        chosen: words that change the worlds, by option.
+        chosen: how the environments are to differ from the preset's.
         own_worlds: name the teacher's worlds in full, so that options can change parts of them.
     """
-    env, found = None, dict(chosen or {})
-    if teacher is not None and (preset == "gpu" or found or own_worlds):
+    env = None
+    if teacher is not None and (preset == "gpu" or chosen.any or own_worlds):
         env, looks = saved_worlds(teacher)
         if preset == "gpu":
-            env, found = _gpu_worlds(env), found if looks else {"--image": STUDENT_IMAGE} | found
-        env = options.change(env, found)
+            env, chosen = _gpu_worlds(env), chosen if looks else replace(chosen, image=chosen.image or STUDENT_IMAGE)
+        env = chosen.change(env)
     config = StudentRunConfig(teacher=teacher, data=data, env=env)
     return gpu_distillation(config) if preset == "gpu" else config
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill.commands import cli, options
+from handsight.distill.commands import cli
 from handsight.distill.runs.run import Run
 from handsight.distill.training.teacher_config import TeacherConfig
 
@@ -43,11 +43,9 @@ def handsight(words):
     command = cli.COMMANDS[name]
     config_class = getattr(cli._module(command), command.config)
     if name not in cli.RESUMABLE:
-        default, _, rest = cli._of_worlds(config_class, rest)
-        return options.parse(config_class, rest, name, default)
+        return cli.read(config_class, rest, name)
     sight, rest = cli._sight(rest)
-    default, rest = cli._default(sight, rest)
-    return options.parse_training(config_class, rest, name, default).config
+    return cli.read_training(config_class, rest, name, sight)[0]
 
 
 @pytest.mark.parametrize("step", STEPS)

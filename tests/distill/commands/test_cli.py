@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from handsight.distill.commands import cli, options
+from handsight.distill.commands import cli
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.training.teacher_config import TeacherConfig
@@ -61,7 +61,7 @@ def calls(monkeypatch):
     commands = {name: cli.Command("m", "LearnConfig", "learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
     monkeypatch.setattr(cli, "_module", lambda command: module)
-    monkeypatch.setattr(cli, "_default", lambda sight, words: (getattr(LearnConfig, sight)() if sight else None, words))
+    monkeypatch.setattr(cli, "_default", lambda sight, found, own: getattr(LearnConfig, sight)() if sight else None)
     noted.append(module)
     yield noted
     noted.clear()
@@ -85,6 +85,13 @@ def test_help_answers_at_once_and_names_every_command(capsys):
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "set()"
     assert time.perf_counter() - start < 5.0  # 0.1 s on an idle machine
+
+
+def test_help_of_the_teachers_imports_nothing_heavy():
+    check = "import sys; from handsight.distill.commands.cli import main\ntry: main(['train-teacher', '--help'])"
+    check += "\nexcept SystemExit: print({'torch', 'lightning', 'timm', 'tyro'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert "{state,depth}" in done.stdout and done.stdout.splitlines()[-1] == "set()"
 
 
 def test_options_are_the_fields(calls):
@@ -134,7 +141,6 @@ def test_resume_takes_this_machines_settings_and_no_others(calls, tmp_path, caps
         (["evalute"], r"unknown command 'evalute' \(did you mean evaluate\?\); available: train-teacher, .*evaluate"),
         (["train-teacher"], "expected one of: state, depth"),
         (["train-teacher", "dept"], r"unknown teacher 'dept' \(did you mean depth\?\); available: state, depth"),
-        (["train-teacher", "--resume"], "--resume: expected a run folder"),
         (["train-student", "--resume", "RUN", "--num-envs", "3"], "own configuration: found also --num-envs 3"),
         (["train-teacher", "state", "--resume", "RUN"], "expected a state teacher, found a depth teacher"),
         (["train-teacher", "--resume", "nowhere"], "run nowhere does not exist"),
@@ -198,6 +204,6 @@ def test_run_folder_is_printed(calls, capsys, monkeypatch, tmp_path):
 
 
 def test_simulators_and_learner_are_placed_on_the_command_line():
-    words = ["--sims", "cuda:0,cuda:1", "--learner", "cuda:2", "--remote.double-buffer"]
-    config = options.parse_training(TeacherConfig, words, "train-teacher depth", TeacherConfig.depth()).config
+    words = ["--sims", "cuda:0,cuda:1", "--preset", "cpu", "--learner", "cuda:2", "--remote.double-buffer"]
+    config = cli.read_training(TeacherConfig, words, "train-teacher depth", "depth")[0]
     assert (config.sims, config.device, config.remote.double_buffer) == ("cuda:0,cuda:1", "cuda:2", True)

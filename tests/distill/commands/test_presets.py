@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from handsight.distill.commands import cli, demo, options, presets
-from handsight.distill.commands import options as words
-from handsight.distill.commands.options import WordError
+from handsight.distill.commands import cli, demo, presets
+from handsight.distill.commands.options import Worlds
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import policy_tree, saved_worlds
 from handsight.distill.runs.run import Run
@@ -25,6 +24,11 @@ SPECS = {
     "proprio": ArraySpec((2,), torch.float32),
     "depth": ArraySpec((1, 64, 64), torch.int16),
 }
+
+
+def training(words, sight=None):
+    """The configuration of `train-teacher SIGHT` or of `train-student`."""
+    return cli.read_training(TeacherConfig if sight else StudentRunConfig, words, "train", sight)[0]
 
 
 @pytest.fixture(params=["state", "depth"])
@@ -60,7 +64,7 @@ def test_the_gpu_preset_has_the_promised_sizes():
 
 
 def test_a_scene_keeps_the_presets_image_and_sees_as_far_as_its_cameras():
-    config = presets.teacher("depth", "gpu", {"--scene": "open"})
+    config = presets.teacher("depth", "gpu", Worlds(scene="open"))
     rig = config.env.scene.rig
     assert (rig.mount, rig.width, rig.height) == ("world", 64, 64)
     assert config.policy.depth_max_m == rig.depth_max == 1.1
@@ -70,18 +74,18 @@ def test_a_scene_keeps_the_presets_image_and_sees_as_far_as_its_cameras():
 def test_a_warm_started_teacher_has_defaults_of_its_own():
     path = Path("zoo:state")
     assert presets.teacher("depth", "cpu", warm_start=path) == TeacherConfig.warm_started(path)
-    default, _ = cli._default("depth", ["--warm-start", "zoo:state", "--preset", "cpu"])
-    assert default == TeacherConfig.warm_started(path)
+    line = ["--warm-start", "zoo:state", "--preset", "cpu"]
+    assert training(line, "depth") == TeacherConfig.warm_started(path)
 
 
 def test_larger_images_have_a_deeper_encoder():
-    wide = presets.teacher("depth", "gpu", {"--image": "160x120"})
+    wide = presets.teacher("depth", "gpu", Worlds(image="160x120"))
     assert (wide.env.scene.rig.width, wide.env.scene.rig.height) == (160, 120)
     assert len(wide.policy.depth_channels) == 4
     policy = ActorCritic(wide.policy, SPECS | {"depth": ArraySpec((1, 120, 160), torch.int16)}, 6)
     last = policy.depth.project[0].in_features  # 120 x 160 halved four times: 8 x 10, of 32 channels
     assert last == 32 * 8 * 10
-    assert presets.teacher("state", "gpu", {"--image": "160x120"}).policy == TeacherConfig.state().policy
+    assert presets.teacher("state", "gpu", Worlds(image="160x120")).policy == TeacherConfig.state().policy
 
 
 @pytest.mark.parametrize(
@@ -101,7 +105,7 @@ def test_the_device_decides_where_no_preset_is_named(monkeypatch, named, device,
 
 
 def test_an_unknown_preset_names_the_nearest():
-    with pytest.raises(WordError, match=r"unknown preset 'gpus' \(did you mean gpu\?\); available: cpu, gpu"):
+    with pytest.raises(HandsightError, match=r"unknown preset 'gpus' \(did you mean gpu\?\); available: cpu, gpu"):
         presets.choose("gpus", None)
 
 
@@ -117,30 +121,27 @@ def test_a_student_on_the_gpu_sees_sharply_unless_its_teacher_looks(teacher):
 def test_on_a_cpu_a_student_lives_in_its_teachers_worlds(teacher):
     _, path = teacher
     assert presets.student("cpu", path) == StudentRunConfig(teacher=path)
-    changed = presets.student("cpu", path, chosen={"--image": "32x24"}).env.scene.rig
+    changed = presets.student("cpu", path, chosen=Worlds(image="32x24")).env.scene.rig
     assert (changed.width, changed.height) == (32, 24)
 
 
 def test_options_change_what_the_preset_says(tmp_path):
     line = ["--num-envs", "64", "--preset", "gpu", "--device", "cpu", "--ppo.epochs", "2", "--image", "32x32"]
-    default, rest = cli._default("depth", line)
-    config = options.parse_training(TeacherConfig, rest, "train-teacher depth", default).config
-    expected = presets.teacher("depth", "gpu", {"--image": "32x32"})
+    config = training(line, "depth")
+    expected = presets.teacher("depth", "gpu", Worlds(image="32x32"))
     assert config == replace(expected, num_envs=64, device="cpu", ppo=replace(expected.ppo, epochs=2))
 
 
 def test_a_students_words_come_from_the_command_line(teacher):
     _, path = teacher
-    default, rest = cli._default(None, ["--teacher", str(path), "--preset", "gpu", "--iterations", "3"])
-    config = options.parse_training(StudentRunConfig, rest, "train-student", default).config
+    config = training(["--teacher", str(path), "--preset", "gpu", "--iterations", "3"])
     assert config == replace(presets.student("gpu", path), iterations=3)
 
 
 def test_options_change_parts_of_the_teachers_worlds(teacher):
     _, path = teacher
     line = ["--teacher", str(path), "--env.task.randomization.baseline", "0.006", "--env.threads", "1"]
-    default, rest = cli._default(None, line)
-    env = options.parse_training(StudentRunConfig, rest, "train-student", default).config.env
+    env = training(line).env
     worlds, _ = saved_worlds(path)
     task = replace(worlds.task, randomization=replace(worlds.task.randomization, baseline=0.006))
     assert env == replace(worlds, task=task, threads=1) != worlds
@@ -158,36 +159,31 @@ def test_an_unknown_preset_is_one_message(capsys):
     assert "unknown preset 'tpu' (did you mean gpu?); available: cpu, gpu" in capsys.readouterr().err
 
 
-def test_words_are_taken_out_wherever_they_stand():
-    line = ["--num-envs", "8", "--preset", "gpu", "--seed", "1", "--image=64x48"]
-    assert words.take(line, ("--preset", "--image")) == (
-        {"--preset": "gpu", "--image": "64x48"},
-        ["--num-envs", "8", "--seed", "1"],
-    )
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_what_it_begins_with_may_stand_anywhere(place):
+    line = ["--num-envs", "8", "--seed", "1"]
+    config = training([*line[:place], "--preset", "gpu", "--image=64x48", "--learner=cpu", *line[place:]], "depth")
+    expected = presets.teacher("depth", "gpu", Worlds(image="64x48"))
+    assert config == replace(expected, num_envs=8, seed=1, device="cpu")
 
 
-@pytest.mark.parametrize("line", [["--preset"], ["--preset="], ["--preset", "--seed", "1"]])
-def test_a_word_needs_its_value(line):
-    with pytest.raises(WordError, match="--preset: expected a value"):
-        words.take(line, ("--preset",))
-
-
-def test_an_option_is_read_without_being_taken():
-    line = ["--learner=cuda:1", "--teacher", "runs/a"]
-    assert words.value_of(line, "--device", "--learner") == "cuda:1"
-    assert words.value_of(line, "--teacher") == "runs/a"
-    assert words.value_of(line, "--data") is None
+@pytest.mark.parametrize("line", [["--preset"], ["--preset", "--seed", "1"]])
+def test_a_preset_needs_its_value(line, capsys):
+    with pytest.raises(SystemExit) as left:
+        training(line, "state")
+    assert left.value.code == 2
+    assert "--preset" in "".join(capsys.readouterr())
 
 
 def test_an_image_is_width_by_height():
-    rig = words.change(EnvConfig(), {"--image": "160x120"}).scene.rig
+    rig = Worlds(image="160x120").change(EnvConfig()).scene.rig
     assert (rig.height, rig.width) == (120, 160)
 
 
 @pytest.mark.parametrize("size", ["160", "160x", "x120", "axb", "64x64x3"])
 def test_a_size_that_is_none_is_refused(size):
     with pytest.raises(HandsightError, match="expected WIDTHxHEIGHT in pixels"):
-        words.change(EnvConfig(), {"--image": size})
+        Worlds(image=size).change(EnvConfig())
 
 
 def test_the_demo_on_two_cores_is_what_it_was():
