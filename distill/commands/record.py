@@ -18,12 +18,13 @@ from ...datasets.shard import PATTERN, SUFFIX, Shard
 from ...datasets.writer import ShardWriter, sweep
 from ...errors import HandsightError
 from ...sims.vec_env import Step, VecEnv
+from ...teachers import RolloutStoppedError
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.progress import Stage, stage
 from ..runs.provenance import provenance
-from ..training.dagger import DaggerConfig, RolloutStopped, Witness, collect
+from ..training.dagger import DaggerConfig, Recorder, collect
 
 RECORD_SEED = 3_000_000
 """Seeds of recordings start here, 10,000 for each `seed`: apart from all training and evaluation."""
@@ -138,7 +139,7 @@ class Recording:
     def run(self, progress: Stage, stop: Callable[[], bool]) -> None:
         """Record until there are enough episodes, or `stop` says so: then what is finished is kept."""
         try:
-            with suppress(RolloutStopped):
+            with suppress(RolloutStoppedError):
                 self._record(progress, stop)
             self._finish_shard()
         except BaseException:
@@ -150,7 +151,7 @@ class Recording:
 
         def tick() -> None:
             if stop():
-                raise RolloutStopped
+                raise RolloutStoppedError
 
         while self.episodes < self.args.episodes:
             before = self.episodes
@@ -181,10 +182,10 @@ class Recording:
     def _round(self, tick: Callable[[], None]) -> Iterator[Episode]:
         """The first episode of each world: whole, of the same resets for every policy."""
         seed = RECORD_SEED + 10_000 * self.args.seed + self.round
-        witness = RecordWitness(self.args)
-        columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, witness)
-        arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in witness.kept}
-        drawn = {name: values.cpu().tolist() for name, values in witness.drawn.items()}
+        recorder = EpisodeRecorder(self.args)
+        columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, recorder)
+        arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in recorder.kept}
+        drawn = {name: values.cpu().tolist() for name, values in recorder.drawn.items()}
         facts = {"seed": seed, "beta": self.args.beta, "policy_version": self.facts.origin["policy"]["sha256"]}
         episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
         whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
@@ -211,7 +212,7 @@ class Recording:
         return {"policy": origin_of(self.policy), "teacher": origin_of(self.teacher), **provenance()}
 
 
-class RecordWitness(Witness):
+class EpisodeRecorder(Recorder):
     """Notes the groups that are recorded, the simulator's state and what was drawn."""
 
     def __init__(self, args: RecordArgs) -> None:

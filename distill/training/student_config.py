@@ -67,7 +67,7 @@ class StudentRunConfig:
     device: str = "cpu"
     """Where teacher and student compute, e.g. "cpu" or "cuda:0"."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Of the Lightning Trainer."""
+    """Lightning Fabric's precision."""
 
     def __post_init__(self) -> None:
         if (self.teacher is None) == (self.data is None) or (self.control and self.data):
@@ -86,8 +86,9 @@ class StudentRunConfig:
 
 def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentConfig:
     """The student's configuration, its sight replaced by the teacher's for a control student."""
-    return replace(config.student, sight=_teacher_sight(teacher)) if config.control else config.student
+    return replace(config.student, sight=teacher_sight(teacher)) if config.control else config.student
 
 
-def _teacher_sight(teacher: LoadedPolicy) -> Any:
+def teacher_sight(teacher: LoadedPolicy) -> Any:
+    """The observation group that a teacher reads beside "proprio": "state" or "depth"."""
     return next(key for key in teacher.policy.obs_keys if key != "proprio")

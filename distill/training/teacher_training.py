@@ -54,7 +54,7 @@ class TeacherTraining:
         """
         self.config, self._run = config, run
         torch.manual_seed(config.seed)
-        self.fabric = fabric or data_parallel.make_fabric(config)
+        self.fabric = fabric or data_parallel.make_fabric(config.device, config.precision, config.ranks)
         self.num_envs = config.num_envs // self.fabric.world_size
         """Worlds of this rank."""
         if not self.fabric.global_rank:
