@@ -227,7 +227,6 @@ WAITING = frozenset({
     "distill/training/dagger.py",
     "distill/training/memory.py",
     "distill/training/student_config.py",
-    "distill/training/student_training.py",
     "distill/training/teacher_config.py",
     "distill/training/teacher_training.py",
     "distill/training/train_student.py",

@@ -60,7 +60,12 @@ class Distiller:
 
     def improve(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """One gradient step on columns (T, B, ...). Returns what was measured on the way, by the name of its metric."""
-        with self.fabric.autocast():
+        device = self.fabric.device.type
+        # Mixed: weights are cast at each use, as gradients of one cast for all steps would be summed in bfloat16.
+        with (
+            self.fabric.autocast(),
+            torch.autocast(device, enabled=torch.is_autocast_enabled(device), cache_enabled=False),
+        ):
             parts = self.losses(batch)
             loss = torch.stack(list(parts.values())).sum()
         self.optimizer.zero_grad()

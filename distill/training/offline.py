@@ -122,7 +122,9 @@ class OfflineTraining:
         teacher = self.facts.origin.get("teacher", {})
         origin = {key: teacher.get(key, "") for key in ("path", "sha256")}
         data = {"path": str(self.config.data), "sha256": self.digest, "iteration": self.iteration}
-        checkpoint.save(place, self.distiller.checkpoint(self.facts.signature, self.env_config, origin) | {"data": data})
+        checkpoint.save(
+            place, self.distiller.checkpoint(self.facts.signature, self.env_config, origin) | {"data": data}
+        )
         checkpoint.keep_last(run.checkpoints, self.config.keep_checkpoints, PERIODIC)
 
     def go_on(self, run: Run) -> None:

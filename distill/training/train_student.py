@@ -160,7 +160,7 @@ class StudentTraining:
         return rollout, met | {"iteration": self.iteration + 1.0, "fps": fps, "seconds/collect": seconds}
 
     def append(self, rollout: Mapping[str, Tensor], met: Mapping[str, float]) -> dict[str, float]:
-        """Add a rollout's columns (T, N, ...) to the sequences. Returns what the buffer holds, by name of the metric."""
+        """Add a rollout's columns (T, N, ...) to the sequences. Returns what the buffer holds, by metric."""
         self.student.update_normalizers(rollout, rollout["valid"])
         noted = {"seed": self.seed, "beta": met["beta"], "policy_version": f"iteration {self.iteration}"}
         if self.buffer.append(rollout, noted) == self.buffer.evicted > 0:

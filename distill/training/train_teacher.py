@@ -45,7 +45,9 @@ def train_teacher(
         return _train(None, config, run, run_root)
     with Interrupt():  # the ranks hear of it, too: they save, and leave
         train: Any = _train
-        return data_parallel.make_fabric(config.device, config.precision, config.ranks).launch(train, config, run, run_root)
+        return data_parallel.make_fabric(config.device, config.precision, config.ranks).launch(
+            train, config, run, run_root
+        )
 
 
 def _train(fabric: Fabric | None, config: TeacherConfig, run: Run | None, run_root: Path) -> Run:
