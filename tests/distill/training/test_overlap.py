@@ -151,14 +151,14 @@ def test_with_lag_the_worlds_move_while_the_policy_learns(toy_sims, monkeypatch)
 
     monkeypatch.setattr(PPO, "update", watched_update)
     monkeypatch.setattr(ToyEnv, "step", watched_step)
-    training = TeacherTraining(small(lag=True))
+    training = TeacherTraining.start(small(lag=True))
     lags = [training.iterate()["policy_lag"] for _ in range(4)]
     training.close()
     assert lags == [0, 1, 1, 1]
 
 
 def test_without_lag_every_row_is_of_the_present_policy(toy_sims):
-    training = TeacherTraining(small())
+    training = TeacherTraining.start(small())
     assert [training.iterate()["policy_lag"] for _ in range(3)] == [0, 0, 0]
     assert training.buffer.version.eq(2).all()
     training.close()
@@ -177,7 +177,7 @@ def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_clust
     config = small("depth", env=sims.EnvConfig(threads=1), num_envs=8, curriculum=EASY_TO_WIDE, iterations=2)
     figures = []
     for placement in ("", "cpu*2"):
-        training = TeacherTraining(dataclasses.replace(config, sims=placement, remote=PATIENT))
+        training = TeacherTraining.start(dataclasses.replace(config, sims=placement, remote=PATIENT))
         figures.append([training.iterate() for _ in range(2)])
         state = {name: value.clone() for name, value in training.policy.state_dict().items()}
         figures[-1].append(state)
