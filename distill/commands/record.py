@@ -40,7 +40,7 @@ class RecordArgs:
     teacher: Path | None = None
     """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
     episodes: int = 512
-    """Episodes to record."""
+    """Episodes to record in all."""
     groups: tuple[str, ...] = RECORDABLE[:4]
     """Observation groups to record, e.g. stereo,proprio."""
     out: Path = Path("data/rollouts")
@@ -56,11 +56,11 @@ class RecordArgs:
     shard_mib: int = 256
     """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
     num_envs: int = 128
-    """Worlds stepped together."""
+    """Environments that are stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset of every episode; None takes the mix that the environment was made with."""
     seed: int = 0
-    """Of the resets."""
+    """Seed of the resets, 0..999."""
     device: str = "cpu"
     """Where the policies compute."""
 
@@ -111,7 +111,7 @@ def record(args: RecordArgs) -> Path:
 
 
 class Recording:
-    """Rounds of `num_envs` episodes, world i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
+    """Rounds of `num_envs` episodes, environment i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
 
     def __init__(self, args: RecordArgs, env: VecEnv, policy: LoadedPolicy, teacher: LoadedPolicy) -> None:
         """Goes on with what lies in the folder.
@@ -180,7 +180,7 @@ class Recording:
         return self.writer
 
     def _round(self, tick: Callable[[], None]) -> Iterator[Episode]:
-        """The first episode of each world: whole, of the same resets for every policy."""
+        """The first episode of each environment: whole, of the same resets for every policy."""
         seed = RECORD_SEED + 10_000 * self.args.seed + self.round
         recorder = EpisodeRecorder(self.args)
         columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, recorder)

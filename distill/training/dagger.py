@@ -45,7 +45,7 @@ class DaggerConfig:
     final_rate: float = 0.02
     """Share of `learning_rate` that is left at the end."""
     weight_decay: float = 1e-4
-    """AdamW's weight decay."""
+    """Weight decay of AdamW, per unit of the learning rate."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this Euclidean norm."""
     buffer_gib: float = 2.0

@@ -221,7 +221,7 @@ class TeacherTraining:
                 checkpoint.remove(rollout)
 
     def close(self) -> None:
-        """Release the environments."""
+        """Release environments and collecting thread."""
         if self.stale:
             self.stale.close()
         for env in (self.env, self._validation):

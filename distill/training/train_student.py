@@ -222,7 +222,7 @@ class StudentTraining:
         run.rewind(self.steps)
 
     def close(self) -> None:
-        """Release the environments."""
+        """Release the environments and their simulators."""
         self.env.close()
 
 
