@@ -91,7 +91,7 @@ def overlap_of(args: argparse.Namespace, placement: str, threads: int | None, wo
         base, sims=placement, env=replace(env_config(args.pixels), threads=threads), num_envs=worlds,
         ppo=replace(base.ppo, aux_warmup_iterations=0), remote=RemoteConfig(spares=0, step_timeout=60.0),
     )  # fmt: skip
-    trainings = {name: TeacherTraining(replace(config, lag=name == "lag")) for name in ("in_turns", "lag")}
+    trainings = {name: TeacherTraining.start(replace(config, lag=name == "lag")) for name in ("in_turns", "lag")}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in trainings}
     for count in range(args.iterations + 1):
         for name, training in trainings.items():

@@ -43,7 +43,7 @@ def main() -> int:
     args = parser.parse_args()
     config = presets.teacher(args.sight, "gpu", options.Worlds(image=args.image))
     config = replace(config, num_envs=args.worlds, device=args.device, validate_every=0)
-    training = TeacherTraining(config)
+    training = TeacherTraining.start(config)
     training._collect(training.policy, training.buffer)  # allocators and kernels are warm
     cuda = args.device != "cpu"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]

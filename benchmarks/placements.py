@@ -35,7 +35,7 @@ def placements(config: TeacherConfig, device: str, simulators: int) -> dict[str,
 
 def measure(config: TeacherConfig, iterations: int) -> dict[str, float]:
     """Medians over iterations, after one that warms up."""
-    training = TeacherTraining(config)
+    training = TeacherTraining.start(config)
     training.iterate()
     rows, start = [], time.perf_counter()
     for _ in range(iterations):

@@ -25,10 +25,11 @@ from torch.utils.data import DataLoader
 from handsight import sims
 from handsight.datasets import Episode, SeededBatches, ShardWriter, Windows, collate, survey
 from handsight.datasets.episodes import episodes_of
-from handsight.distill.commands.record import RecordArgs, RecordWitness
+from handsight.distill.commands.record import EpisodeRecorder, RecordArgs
 from handsight.distill.runs.policy_io import facts_of
 from handsight.distill.runs.provenance import provenance
-from handsight.distill.training.dagger import DaggerConfig, DistillModule
+from handsight.distill.training.dagger import DaggerConfig
+from handsight.distill.training.distiller import Distiller
 from handsight.sims import EnvConfig
 from handsight.students import BackboneConfig, StereoStudent, StudentConfig
 
@@ -51,19 +52,19 @@ def worlds(width: int, height: int) -> EnvConfig:
 
 def rollout(env: sims.VecEnv) -> list[Episode]:
     """One whole episode of each world under random actions, with every column that `record` writes."""
-    witness, rows = RecordWitness(RecordArgs(Path(), groups=GROUPS)), []
+    recorder, rows = EpisodeRecorder(RecordArgs(Path(), groups=GROUPS)), []
     obs, first = env.reset(0), torch.ones(env.num_envs, dtype=torch.bool)
     draws = torch.Generator().manual_seed(0)
     for _ in range(env.episode_steps):
         action = torch.rand(env.num_envs, env.action_dim, generator=draws) * 2 - 1
-        noted = witness.before(env, obs)
+        noted = recorder.before(env, obs)
         step = env.step(action)
         label = {"mean": action, "std": 0.1 * torch.ones_like(action), "action": action, "reward": step.reward}
         flags = {"first": first, "valid": step.valid, "done": step.terminated | step.truncated}
         rows.append(noted | label | flags | {"by_teacher": first, "object": obs["state"][:, :3]})
         obs, first = step.obs, step.first
     columns = {name: torch.stack([row[name] for row in rows]).numpy() for name in rows[0]}
-    drawn = {name: values.tolist() for name, values in witness.drawn.items()}
+    drawn = {name: values.tolist() for name, values in recorder.drawn.items()}
     return list(
         episodes_of(columns, {"seed": 0}, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
     )
@@ -124,7 +125,7 @@ def reading(folder: Path, pixels: int, steps: int, workers: int) -> dict[str, fl
     config = StudentConfig(backbone=BackboneConfig("resnet18"))
     student = StereoStudent(config, env.obs_spec, env.action_dim)
     env.close()
-    module = DistillModule(student.train(), DaggerConfig(batch_sequences=8), 1)
+    module = Distiller(student.train(), DaggerConfig(batch_sequences=8), 1)
     optimizer = torch.optim.AdamW(student.parameters(), 1e-4)
     size = module.config.batch_sequences
     batches = SeededBatches(len(windows), size, steps + 1, seed=0)

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 
 from handsight.distill.runs.provenance import provenance
-from handsight.distill.training.dagger import DaggerConfig, DistillModule
-from handsight.distill.training.student_training import keep_freed_memory
+from handsight.distill.training.allocator import keep_freed_memory
+from handsight.distill.training.dagger import DaggerConfig
+from handsight.distill.training.distiller import Distiller
 from handsight.sims.vec_env import ArraySpec
 from handsight.students import StereoStudent, StudentConfig
 
@@ -27,7 +28,7 @@ def measure() -> dict[str, float]:
     torch.set_num_threads(1)
     spec = {"stereo": ArraySpec((2, 3, 32, 32), torch.uint8), "proprio": ArraySpec((94,), torch.float32)}
     student = StereoStudent(StudentConfig(), spec, 6).train()
-    module, rows = DistillModule(student, DaggerConfig(), 1), (STEPS, SEQUENCES)
+    module, rows = Distiller(student, DaggerConfig(), 1), (STEPS, SEQUENCES)
     batch = {
         "stereo": torch.randint(0, 256, (*rows, 2, 3, 32, 32), dtype=torch.uint8),
         "proprio": torch.randn(*rows, 94), "object": torch.randn(*rows, 3),

@@ -31,9 +31,10 @@ from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import load_policy
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.runs.run import runs_under
-from handsight.distill.training.dagger import DaggerConfig, DistillModule
+from handsight.distill.training.allocator import keep_freed_memory
+from handsight.distill.training.dagger import DaggerConfig
+from handsight.distill.training.distiller import Distiller
 from handsight.distill.training.student_config import StudentRunConfig
-from handsight.distill.training.student_training import keep_freed_memory
 from handsight.distill.training.train_student import train_student
 from handsight.errors import HandsightError
 from handsight.sims.vec_env import ArraySpec
@@ -95,7 +96,7 @@ def measure(name: str, pixels: int) -> dict[str, Any]:
             student(obs, hidden)
             seconds.append(time.process_time() - start)
     steps, worlds = 8, 4
-    module = DistillModule(student.train(), DaggerConfig(object_weight=0), 1)
+    module = Distiller(student.train(), DaggerConfig(object_weight=0), 1)
     batch = {key: torch.zeros(steps, worlds, *s.shape, dtype=s.dtype) for key, s in spec.items()}
     rows = torch.ones(steps, worlds, dtype=torch.bool)
     batch |= {"first": ~rows, "valid": rows, "mean": torch.zeros(steps, worlds, 6), "std": torch.ones(steps, worlds, 6)}

@@ -22,9 +22,9 @@ class RunningMeanStd(nn.Module):
     """Mean and variance of every row ever given to `update`, kept as buffers, so they travel with the weights."""
 
     mean: Tensor
-    """(D,) float64."""
+    """(D,) float64 mean of each entry."""
     variance: Tensor
-    """(D,) float64."""
+    """(D,) float64 variance of each entry."""
     count: Tensor
     """() float64: rows seen."""
 

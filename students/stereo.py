@@ -66,9 +66,9 @@ class StudentConfig:
     initial_std: float = 0.3
     """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
     min_std: float = 0.02
-    """Least standard deviation."""
+    """Least standard deviation of the actions."""
     max_std: float = 1.0
-    """Greatest standard deviation."""
+    """Greatest standard deviation of the actions."""
 
     @property
     def obs_keys(self) -> tuple[str, ...]:
@@ -154,23 +154,23 @@ class StereoStudent(Policy):
         return CrossAttention(self.backbone.shapes, self.eyes, proprio, config.image_features, config.heads)
 
     def initial_hidden(self, n: int) -> Tensor:
-        """(n, H) zeros."""
+        """(n, H) zeros, where the weights are."""
         return self.core.initial_hidden(n).to(self.head.log_std.device)
 
     def forward(self, obs: Observation, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of N worlds: mean (N, A), standard deviation (N, A), next memory (N, H)."""
+        """One step of N environments: mean (N, A), standard deviation (N, A), next hidden state (N, H)."""
         output, hidden = self.core.step(self.encode(obs)[0], hidden)
         mean, std, _ = self._decide(output)
         return mean, std, hidden
 
     def sequence(self, obs: Observation, first: Tensor, valid: Tensor) -> StudentOutput:
-        """T steps of B worlds, each from an empty memory.
+        """T steps of B environments, each from a hidden state of zeros.
 
         Args:
             obs: groups (T, B, ...).
             first: (T, B) bool: an episode opens with this row.
             valid: (T, B) bool: rows that count. The others are not even looked at, so that they cannot reach the
-                running statistics of a backbone; each is the last of its episode, so no memory passes through it.
+                running statistics of a backbone; each is the last of its episode, so no hidden state passes through it.
         """
         rows = valid.flatten().nonzero()[:, 0]
         whole = len(rows) == valid.numel()

@@ -50,9 +50,9 @@ class ActorCriticConfig:
     initial_std: float = 0.6
     """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
     min_std: float = 0.05
-    """Least standard deviation."""
+    """Least standard deviation of the actions."""
     max_std: float = 1.0
-    """Greatest standard deviation."""
+    """Greatest standard deviation of the actions."""
     observation_clip: float = 10.0
     """Normalised observations are clipped at +- this many standard deviations."""
 
@@ -64,37 +64,37 @@ class ActorCriticConfig:
 
 
 class Decision(NamedTuple):
-    """What was decided in each world, with what the learner must remember of it."""
+    """What was decided in each environment, with what the learner must remember of it."""
 
     action: Tensor
-    """(N, A)."""
+    """(N, A) drawn action, in units of the action range."""
     log_prob: Tensor
-    """(N,)."""
+    """(N,) log density of the action."""
     mean: Tensor
-    """(N, A)."""
+    """(N, A) mean of the policy."""
     std: Tensor
-    """(N, A)."""
+    """(N, A) standard deviation of the policy."""
     value: Tensor
-    """(N,)."""
+    """(N,) the critic's value."""
     hidden: Tensor
-    """(N, H) memory after the step."""
+    """(N, H) hidden state after the step."""
 
 
 class Prediction(NamedTuple):
     """What the learner needs of a minibatch, with gradients; leading axes (B,) or (T, B)."""
 
     mean: Tensor
-    """(..., A)."""
+    """(..., A) mean of the policy."""
     std: Tensor
-    """(..., A)."""
+    """(..., A) standard deviation of the policy."""
     value: Tensor
-    """(...)."""
+    """(...) the critic's value."""
     auxiliary: Tensor
     """(..., P) predicted parts of the state, normalised; P is 0 without an auxiliary head."""
 
 
 class ActorCritic(Policy):
-    """Actor and critic share nothing but the normalisers; the critic is shown a recurrent actor's memory, detached."""
+    """Actor and critic share only the normalisers; the critic is shown a recurrent actor's hidden state, detached."""
 
     def __init__(self, config: ActorCriticConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class ActorCritic(Policy):
         return Decision(action, log_prob(mean, std, action), mean, std, self.value(obs, hidden), after)
 
     def value(self, obs: Observation, hidden: Tensor) -> Tensor:
-        """(...) value of the critic's observation groups and of the memory (..., H) that the policy came with."""
+        """(...) value of the critic's observation groups and of the hidden state (..., H) that the policy came with."""
         inputs = [self.normalizers[key](obs[key]) for key in self.config.critic_keys]
         memory = self.core.read(hidden).detach()
         return self.critic(torch.cat([*inputs, memory], dim=-1)).squeeze(-1).float()
@@ -162,7 +162,7 @@ class ActorCritic(Policy):
 
         Args:
             obs: groups (B, ...) without memory; (T, B, ...) with one.
-            hidden: (B, H) memory before the first row.
+            hidden: (B, H) hidden state before the first row.
             first: (T, B) bool: a new episode opens with this row; ignored without memory.
         """
         features = self.features(obs)

@@ -26,11 +26,11 @@ class Actor(Protocol):
     """Observation groups that it reads."""
 
     def act(self, obs: Observation, hidden: Tensor) -> Decision:
-        """One step."""
+        """Decide for N environments: groups (N, ...), hidden (N, H)."""
         ...
 
     def value(self, obs: Observation, hidden: Tensor) -> Tensor:
-        """(N,) of the critic."""
+        """(N,) value by the critic."""
         ...
 
 
@@ -45,20 +45,20 @@ def collect(
     stop: Callable[[], bool] = lambda: False,
     version: int = 0,
 ) -> tuple[Observation, Tensor]:
-    """Fill the buffer, from this observation and memory on; returns those after its last row.
+    """Fill the buffer, from this observation and hidden state on; returns those after its last row.
 
     Args:
-        env: the worlds.
-        actor: decides; where it and the worlds live on different devices, observations and actions are moved.
+        env: the environments.
+        actor: decides; where it and the environments live on different devices, observations and actions are moved.
         buffer: started over.
         obs: present observation, by group.
-        hidden: (N, H) present memory.
+        hidden: (N, H) present hidden state.
         episodes: takes in every step.
         stop: asked before every step.
         version: of the actor's weights, stored with every row.
 
     Raises:
-        RolloutStoppedError: `stop` said so; the worlds are somewhere in the middle.
+        RolloutStoppedError: `stop` said so; the environments are somewhere in the middle.
     """
     buffer.begin(hidden, version)
     obs = seen(obs, actor, hidden.device)

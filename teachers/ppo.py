@@ -59,7 +59,7 @@ class PPOConfig:
     gamma: float = 0.985
     """Discount per control step."""
     lam: float = 0.95
-    """GAE's lambda."""
+    """Lambda of GAE: weight of longer horizons."""
     epochs: int = 4
     """Passes over each rollout."""
     minibatches: int = 4
@@ -84,7 +84,7 @@ class PPOConfig:
     reward_scale: float = 1.0
     """Factor on the reward before learning; reported returns are unscaled."""
     rate: AdaptiveRate = field(default_factory=AdaptiveRate)
-    """The learning rate."""
+    """How the learning rate moves."""
 
 
 class PPO:

@@ -24,21 +24,21 @@ class Minibatch(NamedTuple):
     obs: dict[str, Tensor]
     """Observation groups, in the buffer's dtypes."""
     hidden: Tensor
-    """(B, H) memory before the first row."""
+    """(B, H) hidden state before the first row."""
     first: Tensor
     """bool: an episode opens with the row's observation."""
     valid: Tensor
     """bool: the row may be learnt from."""
     action: Tensor
-    """(..., A)."""
+    """(..., A) action that was taken."""
     log_prob: Tensor
-    """Of the action when it was taken."""
+    """Log density of the action when it was taken."""
     mean: Tensor
     """(..., A) of the policy that took it."""
     std: Tensor
     """(..., A) of the policy that took it."""
     value: Tensor
-    """Of the critic at that time."""
+    """Value by the critic at that time."""
     advantage: Tensor
     """As given to `minibatches`."""
     returns: Tensor
@@ -72,7 +72,7 @@ class RolloutBuffer:
             steps: T.
             num_envs: N.
             action_dim: A.
-            hidden_size: H of the policy's memory; only the memory before row 0 is kept.
+            hidden_size: H of the policy's hidden state; only that before row 0 is kept.
             device: where the learner is.
             memory_budget: bytes it may use; None for no limit.
 
@@ -122,8 +122,8 @@ class RolloutBuffer:
         return num_envs * (steps * row + 4 * hidden_size + 4 + 1)
 
     def begin(self, hidden: Tensor, version: int = 0) -> None:
-        """Start over at row 0, with the memory (N, H) that the policy has now, zeroed where an episode opens, and the
-        version of its weights."""
+        """Start over at row 0, with the hidden state (N, H) that the policy has now, zeroed where an episode opens, and
+        the version of its weights."""
         self.row = 0
         self.version.fill_(version)
         self.hidden.copy_(hidden)
@@ -152,7 +152,7 @@ class RolloutBuffer:
         self.last_value.copy_(last_value)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything in it."""
+        """Every tensor in it, by name."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)} | {
             "obs": dict(self.obs)
         }

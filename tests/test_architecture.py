@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_751
+PACKAGE_LINES = 22_738
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -195,7 +195,6 @@ WAITING = frozenset({
     "distill/commands/evaluate.py",
     "distill/commands/export_lerobot.py",
     "distill/commands/footprint.py",
-    "distill/commands/record.py",
     "distill/commands/video.py",
     "distill/evaluation/disagreement.py",
     "distill/evaluation/observability.py",
@@ -205,17 +204,6 @@ WAITING = frozenset({
     "distill/study/progress.py",
     "distill/study/runner.py",
     "distill/study/spec.py",
-    "distill/training/curriculum.py",
-    "distill/training/dagger.py",
-    "distill/training/memory.py",
-    "distill/training/student_config.py",
-    "distill/training/student_training.py",
-    "distill/training/teacher_config.py",
-    "distill/training/teacher_training.py",
-    "distill/training/train_student.py",
-    "distill/training/warm_start.py",
-    "policies/normalize.py",
-    "policies/recurrent.py",
     "sims/cameras.py",
     "sims/engines/contact_buffers.py",
     "sims/engines/engine.py",
@@ -235,11 +223,6 @@ WAITING = frozenset({
     "sims/tasks/rewards.py",
     "sims/vec_env.py",
     "sims/world_params.py",
-    "students/stereo.py",
-    "teachers/actor_critic.py",
-    "teachers/collect.py",
-    "teachers/ppo.py",
-    "teachers/rollout_buffer.py",
 })  # fmt: skip
 """Files whose docstrings are still to be written again; none may be added."""
 

@@ -27,7 +27,7 @@ from ...sims.scenes import with_image
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
-from ..training.train_teacher import TeacherTraining
+from ..training.teacher_training import TeacherTraining
 from .bench_gpu import Cell
 
 OPENGL_BACKENDS = ("egl", "osmesa")
@@ -184,7 +184,7 @@ def _training(args: BenchArgs) -> list[Row]:
     for config in (TeacherConfig.state(), TeacherConfig.depth()):
         policy_update = replace(config.ppo, aux_warmup_iterations=0)
         config = replace(config.with_worlds(args.env), num_envs=args.num_envs, ppo=policy_update)
-        training = TeacherTraining(config)
+        training = TeacherTraining.start(config)
         training.iterate(lambda: False)
         start, count = time.perf_counter(), 5
         parts = [training.iterate(lambda: False) for _ in range(count)]

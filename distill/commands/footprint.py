@@ -118,7 +118,7 @@ def run(config: FootprintConfig) -> Footprint:
     from ...sims.remote.remote_vec_env import RemoteVecEnv
     from ..training.teacher_training import TeacherTraining
 
-    training = TeacherTraining(teacher(config))
+    training = TeacherTraining.start(teacher(config))
     simulators = training.env.workers if isinstance(training.env, RemoteVecEnv) else []
     pids = {worker.describe().pid for worker in simulators}
     watcher.pids |= pids

@@ -19,12 +19,13 @@ from ...datasets.writer import ShardWriter
 from ...errors import HandsightError
 from ...files import sweep
 from ...sims.vec_env import Step, VecEnv
+from ...teachers import RolloutStoppedError
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.progress import Stage, stage
 from ..runs.provenance import provenance
-from ..training.dagger import DaggerConfig, RolloutStopped, Witness, collect
+from ..training.dagger import DaggerConfig, Recorder, collect
 
 RECORD_SEED = 3_000_000
 """Seeds of recordings start here, 10,000 for each `seed`: apart from all training and evaluation."""
@@ -40,7 +41,7 @@ class RecordArgs:
     teacher: Path | None = None
     """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
     episodes: int = 512
-    """Episodes to record."""
+    """Episodes to record in all."""
     groups: tuple[str, ...] = RECORDABLE[:4]
     """Observation groups to record, e.g. stereo,proprio."""
     out: Path = Path("data/rollouts")
@@ -56,11 +57,11 @@ class RecordArgs:
     shard_mib: int = 256
     """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
     num_envs: int = 128
-    """Worlds stepped together."""
+    """Environments that are stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset of every episode; None takes the mix that the environment was made with."""
     seed: int = 0
-    """Of the resets."""
+    """Seed of the resets, 0..999."""
     device: str = "cpu"
     """Where the policies compute."""
 
@@ -111,7 +112,7 @@ def record(args: RecordArgs) -> Path:
 
 
 class Recording:
-    """Rounds of `num_envs` episodes, world i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
+    """Rounds of `num_envs` episodes, environment i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
 
     def __init__(self, args: RecordArgs, env: VecEnv, policy: LoadedPolicy, teacher: LoadedPolicy) -> None:
         """Goes on with what lies in the folder.
@@ -139,7 +140,7 @@ class Recording:
     def run(self, progress: Stage, stop: Callable[[], bool]) -> None:
         """Record until there are enough episodes, or `stop` says so: then what is finished is kept."""
         try:
-            with suppress(RolloutStopped):
+            with suppress(RolloutStoppedError):
                 self._record(progress, stop)
             self._finish_shard()
         except BaseException:
@@ -151,7 +152,7 @@ class Recording:
 
         def tick() -> None:
             if stop():
-                raise RolloutStopped
+                raise RolloutStoppedError
 
         while self.episodes < self.args.episodes:
             before = self.episodes
@@ -180,12 +181,12 @@ class Recording:
         return self.writer
 
     def _round(self, tick: Callable[[], None]) -> Iterator[Episode]:
-        """The first episode of each world: whole, of the same resets for every policy."""
+        """The first episode of each environment: whole, of the same resets for every policy."""
         seed = RECORD_SEED + 10_000 * self.args.seed + self.round
-        witness = RecordWitness(self.args)
-        columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, witness)
-        arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in witness.kept}
-        drawn = {name: values.cpu().tolist() for name, values in witness.drawn.items()}
+        recorder = EpisodeRecorder(self.args)
+        columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, recorder)
+        arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in recorder.kept}
+        drawn = {name: values.cpu().tolist() for name, values in recorder.drawn.items()}
         facts = {"seed": seed, "beta": self.args.beta, "policy_version": self.facts.origin["policy"]["sha256"]}
         episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
         whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
@@ -212,7 +213,7 @@ class Recording:
         return {"policy": origin_of(self.policy), "teacher": origin_of(self.teacher), **provenance()}
 
 
-class RecordWitness(Witness):
+class EpisodeRecorder(Recorder):
     """Notes the groups that are recorded, the simulator's state and what was drawn."""
 
     def __init__(self, args: RecordArgs) -> None:

@@ -64,7 +64,7 @@ class Curriculum:
         self.progress = max(self.progress, min(1.0, reached))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """Average success and progress, for a checkpoint."""
         return {"success": self.success, "progress": self.progress}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

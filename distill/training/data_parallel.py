@@ -10,26 +10,24 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
-from .teacher_config import TeacherConfig
-
 START_METHOD: Any = "spawn"
 """How ranks begin: anew, as CUDA demands."""
 SUMS = ("episodes", "diverged")
 """Metrics of a rollout that count; the others are means."""
 
 
-def make_fabric(config: TeacherConfig) -> Fabric:
-    """One process on the configured device, or `ranks` of them that average their gradients."""
-    device = torch.device(config.device)
+def make_fabric(device_name: str, precision: Any = "32-true", ranks: int = 1) -> Fabric:
+    """One process on a device, e.g. "cpu" or "cuda:0", or `ranks` of them from it on that average their gradients."""
+    device = torch.device(device_name)
     if device.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32
-    if config.ranks == 1:
+    if ranks == 1:
         devices: Any = 1 if device.index is None else [device.index]
-        return Fabric(accelerator=device.type, devices=devices, precision=config.precision)
+        return Fabric(accelerator=device.type, devices=devices, precision=precision)
     first = device.index or 0
-    devices = config.ranks if device.type == "cpu" else list(range(first, first + config.ranks))
+    devices = ranks if device.type == "cpu" else list(range(first, first + ranks))
     strategy = DDPStrategy(start_method=START_METHOD, broadcast_buffers=False)  # normalisers are merged, not copied
-    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=config.precision)
+    return Fabric(accelerator=device.type, devices=devices, strategy=strategy, precision=precision)
 
 
 def gather(one: Any) -> list[Any]:

@@ -37,7 +37,7 @@ class Part(NamedTuple):
     """Bytes however many worlds there are."""
 
     def bytes(self, num_envs: int) -> float:
-        """In all."""
+        """Bytes for so many environments."""
         return self.fixed + num_envs * self.per_world
 
 
@@ -67,7 +67,7 @@ def announce(parts: list[Part], num_envs: int, available: Callable[[str], int] =
 
 
 def of_teacher(config: TeacherConfig) -> list[Part]:
-    """Worlds, rollout buffers and one minibatch of one rank of a teacher's training."""
+    """Parts of the memory: environments, rollout buffers and one minibatch of one rank of a teacher's training."""
     keys, spec = config.policy.train_keys, sims.describe(config.env, config.policy.train_keys)
     actions = sims.action_dim(config.env)
     with torch.random.fork_rng(devices=[]):
@@ -88,14 +88,14 @@ def of_teacher(config: TeacherConfig) -> list[Part]:
 
 
 def row_bytes(env: EnvConfig, keys: tuple[str, ...]) -> int:
-    """Of one world's step in the rollout buffer."""
+    """Bytes that one step of one environment takes in the rollout buffer."""
     spec, actions = sims.describe(env, keys), sims.action_dim(env)
     one, two = (RolloutBuffer.bytes(spec, keys, steps, 1, actions) for steps in (1, 2))
     return two - one
 
 
 def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...], student: StudentConfig) -> list[Part]:
-    """Worlds, the newest and all kept sequences, and one batch of a student's training by DAgger."""
+    """Memory of a student's training by DAgger: environments, the newest and all kept sequences, and one batch."""
     spec, task = sims.describe(env, groups), env.task
     kept = (*student.obs_keys, *(["depth"] if student.depth_head else []))
     row = sum(spec[group].dtype.itemsize * math.prod(spec[group].shape) for group in kept)
@@ -111,14 +111,14 @@ def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...]
 
 
 def _validation(config: TeacherConfig) -> list[Part]:
-    """The worlds that choose the best checkpoint."""
+    """The environments that choose the best checkpoint."""
     device, keys = sims.worlds_device(config.env, config.device), config.policy.actor_keys
     count = min(config.validation_episodes, config.num_envs) if config.validate_every else 0
     return [Part("validation", device, 0.0, float(count * world_bytes(config.env, keys).all))] if count else []
 
 
 def _worlds(env: EnvConfig, groups: tuple[str, ...], placement: str, learner: str) -> list[Part]:
-    """Of the simulators on each device; one that Ray places somewhere has that to itself."""
+    """Bytes of the simulators on each device; one that Ray places somewhere has that to itself."""
     each, shares = world_bytes(env, groups), dict[str, float]()
     slots = parse_placement(placement) if placement else [Slot(sims.worlds_device(env, learner))]
     for slot in slots:
@@ -177,5 +177,5 @@ def per_row(forward: Callable[[int], Any], precision: str = "32-true") -> float:
 
 
 def shown(count: float) -> str:
-    """Bytes for people."""
+    """A count of bytes as people read it, e.g. "1.5 GiB"."""
     return f"{count / 2**30:,.1f} GiB" if count >= 2**30 else f"{count / 2**20:,.1f} MiB"

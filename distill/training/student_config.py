@@ -33,7 +33,7 @@ class StudentRunConfig:
     """Distil a teacher into a student, by DAgger or from recorded rollouts."""
 
     teacher: Path | None = None
-    """Run folder or checkpoint of the teacher, or zoo:NAME: the student drives and the teacher says what it would have
+    """Run folder or checkpoint of the teacher, or zoo:NAME: the student acts and the teacher says what it would have
     done."""
     student: StudentConfig = field(default_factory=StudentConfig)
     """What the student sees and how large it is."""
@@ -41,23 +41,23 @@ class StudentRunConfig:
     """Give the student the teacher's own observations instead of `student.sight`: what such a student cannot explain
     is optimisation error, not a limit of what can be seen."""
     driver: Path | None = None
-    """Run folder or checkpoint of another student that drives every episode, so that this one is fitted on the states
-    which that one visits: with `control`, the control student of that one."""
+    """Behaviour policy: run folder or checkpoint of another student that acts in every episode, so that this one is
+    fitted on the states which that one visits: with `control`, the control student of that one."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
     """How states are visited and how the student is fitted."""
     env: EnvConfig | None = None
-    """The worlds; None takes the teacher's."""
+    """The environment; None takes the teacher's."""
     num_envs: int = 128
-    """Worlds."""
+    """Environments stepped side by side."""
     sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
-    empty: the worlds live in the learner's process."""
+    empty: the environments live in the learner's process."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """How the learner deals with these simulators."""
     iterations: int = 16
     """Rounds of rolling out one episode's length in each world and fitting."""
     seed: int = 0
-    """Of weights, worlds and batches."""
+    """Seed of weights, environments and batches, 0..999."""
     keep_checkpoints: int = 2
     """Checkpoints that are kept; one is written after each iteration, its newest sequences to a file of their own."""
     data: Path | None = None
@@ -68,7 +68,7 @@ class StudentRunConfig:
     device: str = machine("cpu")
     """Where teacher and student compute, e.g. "cpu" or "cuda:0"."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Of the Lightning Trainer."""
+    """Precision of gradient steps, in Lightning Fabric's words."""
 
     def __post_init__(self) -> None:
         if (self.teacher is None) == (self.data is None) or (self.control and self.data):
@@ -87,8 +87,9 @@ class StudentRunConfig:
 
 def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentConfig:
     """The student's configuration, its sight replaced by the teacher's for a control student."""
-    return replace(config.student, sight=_teacher_sight(teacher)) if config.control else config.student
+    return replace(config.student, sight=teacher_sight(teacher)) if config.control else config.student
 
 
-def _teacher_sight(teacher: LoadedPolicy) -> Any:
+def teacher_sight(teacher: LoadedPolicy) -> Any:
+    """The observation group that a teacher reads beside "proprio": "state" or "depth"."""
     return next(key for key in teacher.policy.obs_keys if key != "proprio")

@@ -35,11 +35,11 @@ class TeacherConfig:
     sight: Literal["state", "depth"] = "state"
     """What the teacher's actor sees beside proprioception."""
     env: EnvConfig = field(default_factory=EnvConfig)
-    """The worlds."""
+    """The environment that it is trained in."""
     policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
-    """Actor and critic."""
+    """What actor and critic see, and how large they are."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
-    """The update."""
+    """How a rollout becomes gradient steps."""
     curriculum: CurriculumConfig = EASY_TO_WIDE
     """Kinds of reset over time."""
     warm_start: Path | None = None
@@ -48,13 +48,13 @@ class TeacherConfig:
     warm: WarmStartConfig = field(default_factory=WarmStartConfig)
     """That imitation; without effect if there is no `warm_start`."""
     num_envs: int = 256
-    """Worlds."""
+    """Environments stepped side by side."""
     rollout_steps: int = 16
-    """Steps of each world between two updates."""
+    """Steps of each environment between two updates."""
     iterations: int = 240
     """Rollouts in all, those of the warm start included."""
     seed: int = 0
-    """Of weights, actions and worlds."""
+    """Seed of weights, actions and environments."""
     checkpoint_every: int = 25
     """Iterations between two checkpoints."""
     keep_checkpoints: int = 2
@@ -72,17 +72,17 @@ class TeacherConfig:
     their engine can be."""
     sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
-    empty: the worlds live in the learner's process."""
+    empty: the environments live in the learner's process."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """How the learner deals with these simulators."""
     lag: bool = False
     """Collect the next rollout while learning from the last: every row is one update old, results do not repeat bit for
     bit, and a resumed run collects the rollout that it had under way anew."""
     ranks: int = 1
-    """Data parallelism: processes, on as many devices from `device` on, that each simulate a share of the worlds and
-    average their gradients."""
+    """Data parallelism: processes, on as many devices from `device` on, that each simulate a share of the environments
+    and average their gradients."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Lightning Fabric's precision."""
+    """Precision of rollouts and gradient steps, in Lightning Fabric's words."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -94,7 +94,7 @@ class TeacherConfig:
 
     @classmethod
     def state(cls) -> TeacherConfig:
-        """The state teacher."""
+        """The state teacher, as it was tuned."""
         return cls()
 
     @classmethod

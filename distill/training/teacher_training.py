@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,79 +22,101 @@ from ..runs.policy_io import BEST, load_policy, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
-from .lagging import LaggingCollector
+from .session import PERIODIC
+from .stale_collection import StaleCollector
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
 
 VALIDATION_SEED = 500_000
-"""Of the resets that choose the best checkpoint: apart from the training's (small) and the final evaluation's."""
-PERIODIC = "iteration_*.ckpt"
+"""Seed of the resets that choose the best checkpoint: apart from the training's (small) and the final evaluation's."""
 OTHER_RANK = "rank_{}_iteration_*.ckpt"
-"""What a rank but the first saves beside it: its worlds."""
+"""What a rank but the first saves beside it: where its environments stand."""
 IMITATED = "warm_start"
 """Folder in the run with the rollouts of a warm start, while it lasts."""
 
 
 class TeacherTraining:
-    """What acts, what learns and where the worlds stand. Between two iterations it keeps a copy of all that the next
-    one depends on, so that an iteration may be broken off anywhere without a trace."""
+    """What acts, what learns and where the environments stand. Between two iterations it keeps a copy of all that the
+    next one depends on, so that an iteration may be broken off anywhere without a trace."""
 
-    def __init__(
-        self,
-        config: TeacherConfig,
-        run: Run | None = None,
-        saved: Mapping[str, Any] | None = None,
-        fabric: Fabric | None = None,
-    ) -> None:
-        """Begins anew, or goes on bit for bit from what `save` wrote.
-
-        Args:
-            config: what to train.
-            run: where checkpoints go; without one it can only `iterate`.
-            saved: a checkpoint's tree.
-            fabric: of this rank, where there are several.
-        """
-        self.config, self._run = config, run
-        torch.manual_seed(config.seed)
-        self.fabric = fabric or data_parallel.make_fabric(config)
-        self.num_envs = config.num_envs // self.fabric.world_size
-        """Worlds of this rank."""
-        if not self.fabric.global_rank:
-            share = self.num_envs if self.fabric.device.type == "cuda" else config.num_envs  # ranks share a host
-            memory.announce(memory.of_teacher(config), share)
-        self.env = self._make_worlds()
-        self._check_range()
-        self.policy = ActorCritic(config.policy, self.env.obs_spec, self.env.action_dim)
-        self.ppo = PPO(self.policy, config.ppo, self.fabric)
-        self.buffer = self._new_buffer()
+    def __init__(self, config: TeacherConfig, fabric: Fabric, env: VecEnv) -> None:
+        """Policy with fresh weights, optimiser and curriculum; `start` and `resume` make the rest, and collect."""
+        self.config, self.fabric, self.env = config, fabric, env
+        self.run: Run | None = None
+        """Where checkpoints go; without one it can only `iterate`."""
+        self.num_envs = env.num_envs
+        """Environments of this rank."""
+        self.policy = ActorCritic(config.policy, env.obs_spec, env.action_dim)
+        self.ppo = PPO(self.policy, config.ppo, fabric)
         self.curriculum = Curriculum(config.curriculum)
-        self.episodes = EpisodeTracker(self.num_envs, self.env.reset_kinds, self.env.device)
-        self.warm = self._warm_start() if config.warm_start and (saved is None or saved["warm"]) else None
-        self.lagging = LaggingCollector(self.policy, self._new_buffer(), self.fabric) if config.lag else None
+        self.episodes = EpisodeTracker(self.num_envs, env.reset_kinds, env.device)
         self.iteration, self.best = 0, -1.0
-        if self.fabric.global_rank:  # the same weights everywhere, but actions of its own
-            torch.manual_seed(config.seed + 1_000_003 * self.fabric.global_rank)
+        self.warm: WarmStart | None = None
+        self.stale: StaleCollector | None = None
         self._validation: VecEnv | None = None
         self._collected = False
         """Whether `buffer` holds a rollout that is still to be learnt from; a resumed run collects it anew."""
-        if saved is None:
-            self._begin()
-        else:
-            with explained(self.run.path):
-                self._continue(saved)
-        self._finished = copy.deepcopy(self._state())
+
+    @classmethod
+    def start(cls, config: TeacherConfig, fabric: Fabric | None = None, run: Run | None = None) -> TeacherTraining:
+        """Begin anew: reset the environments, and show the normalisers a first rollout.
+
+        Raises:
+            HandsightError: the policy does not see as far as the cameras, or it would not fit into memory.
+        """
+        training = cls._made(config, fabric, warm=config.warm_start is not None)
+        training.run = run
+        training.env.set_reset_mix(training.curriculum.mix)
+        training.obs = training.env.reset(config.seed)
+        training.env.stagger()
+        training.hidden = training.policy.initial_hidden(training.num_envs)
+        if training.warm is None:  # the first rollout must not be the first time that the normalisers see anything
+            training._collect(training.policy, training.buffer)
+            training.ppo.take_in(training.buffer)
+            training.episodes.summary()
+        training._finished = copy.deepcopy(training._state())
+        return training
+
+    @classmethod
+    def resume(cls, run: Run, config: TeacherConfig, fabric: Fabric | None = None) -> TeacherTraining:
+        """Go on bit for bit from the run's newest checkpoint."""
+        newest = checkpoint.latest(run.checkpoints, PERIODIC)
+        saved = checkpoint.load(newest)
+        training = cls._made(config, fabric, warm=bool(saved["warm"]))
+        training.run = run
+        if rank := training.fabric.global_rank:
+            beside = OTHER_RANK.format(rank).replace(PERIODIC, newest.name)
+            saved |= checkpoint.load(run.checkpoints / beside)
+        with explained(run.path):
+            training._restore(saved)
+        training._finished = copy.deepcopy(training._state())
+        return training
+
+    @classmethod
+    def _made(cls, config: TeacherConfig, fabric: Fabric | None, warm: bool) -> TeacherTraining:
+        """With environments and buffers, but nothing collected."""
+        torch.manual_seed(config.seed)
+        fabric = fabric or data_parallel.make_fabric(config.device, config.precision, config.ranks)
+        num_envs = config.num_envs // fabric.world_size
+        if not fabric.global_rank:
+            share = num_envs if fabric.device.type == "cuda" else config.num_envs  # ranks share a host
+            memory.announce(memory.of_teacher(config), share)
+        env = _make_env(config, fabric, num_envs)
+        _check_range(config, env)
+        training = cls(config, fabric, env)
+        training.buffer = training._new_buffer()
+        training.warm = training._warm_start() if warm else None
+        training.stale = StaleCollector(training.policy, training._new_buffer(), fabric) if config.lag else None
+        if fabric.global_rank:  # the same weights everywhere, but actions of its own
+            torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank)
+        return training
 
     @property
-    def run(self) -> Run:
-        """Where checkpoints go."""
-        if self._run is None:
+    def folder(self) -> Path:
+        """The run's folder. Raises HandsightError where there is none."""
+        if self.run is None:
             raise HandsightError("TeacherTraining: expected a run to save into, found none")
-        return self._run
-
-    def save_into(self, run: Run) -> Run:
-        """From now on checkpoints go there."""
-        self._run = run
-        return run
+        return self.run.path
 
     @property
     def steps(self) -> int:
@@ -113,40 +136,36 @@ class TeacherTraining:
             RolloutStoppedError: `stop` said so; the training is of no use any more, but `save` still is.
         """
         start = time.perf_counter()
-        lagging = self.lagging if not self.warm else None
-        metrics = self._iterate_lagging(lagging, stop) if lagging else self._iterate_in_turns(stop)
-        metrics |= self.env.statistics()
+        stale = self.stale if not self.warm else None
+        learner, buffer, seconds = self._rollout(stop)
+        metrics = {"policy_lag": self.ppo.updates - float(buffer.version.float().mean())}
+        if stale:  # the environments go on while the policy learns
+            metrics |= self._summarise()
+            stale.begin(self.env, self.policy, self.ppo.updates, self.obs, self.hidden, self.episodes, stop)
+        before = time.perf_counter()
+        metrics |= learner.update(buffer, stop)
+        if stale:
+            metrics["seconds/update"] = time.perf_counter() - before
+            self.buffer, self.obs, self.hidden, seconds = stale.take(buffer)
+            self._collected = True
+        else:
+            metrics |= self._summarise()
+            if self.warm:
+                self.warm.write_last(self.folder / IMITATED)
+                self.warm = None if self.warm.done else self.warm
+            metrics["seconds/update"] = time.perf_counter() - before
+        metrics |= {"seconds/collect": seconds} | self.env.statistics()
         self.iteration += 1
         self._finished = copy.deepcopy(self._state())
         rate = self.config.num_envs * self.config.rollout_steps / (time.perf_counter() - start)
         return metrics | {"iteration": float(self.iteration), "fps": rate}
 
-    def _iterate_in_turns(self, stop: Callable[[], bool]) -> dict[str, float]:
-        """The worlds wait while the policy learns."""
+    def _rollout(self, stop: Callable[[], bool]) -> tuple[PPO | WarmStart, RolloutBuffer, float]:
+        """Who learns now, a full buffer, and the seconds that filling it took, if it was not collected before."""
         if self.warm:
-            actor, learner, buffer = self.warm.actor, self.warm, self.warm.buffer
-        else:
-            actor, learner, buffer = self.policy, self.ppo, self.buffer
-        seconds = self._collect(actor, buffer, stop)
-        start = time.perf_counter()
-        metrics = {"policy_lag": self._lag(buffer)} | learner.update(buffer, stop) | self._summarise()
-        if self.warm:
-            self.warm.write_last(self.run.path / IMITATED)
-            self.warm = None if self.warm.done else self.warm
-        return metrics | {"seconds/collect": seconds, "seconds/update": time.perf_counter() - start}
-
-    def _iterate_lagging(self, lagging: LaggingCollector, stop: Callable[[], bool]) -> dict[str, float]:
-        """The worlds go on while the policy learns; the first rollout has to be waited for."""
-        if not self._collected:
-            self._collect(self.policy, self.buffer, stop)
-        metrics = self._summarise() | {"policy_lag": self._lag(self.buffer)}
-        lagging.begin(self.env, self.policy, self.ppo.updates, self.obs, self.hidden, self.episodes, stop)
-        start = time.perf_counter()
-        metrics |= self.ppo.update(self.buffer, stop)
-        seconds = time.perf_counter() - start
-        self.buffer, self.obs, self.hidden, collecting = lagging.take(self.buffer)
-        self._collected = True
-        return metrics | {"seconds/collect": collecting, "seconds/update": seconds}
+            buffer = self.warm.buffer
+            return self.warm, buffer, self._collect(self.warm.actor, buffer, stop)
+        return self.ppo, self.buffer, 0.0 if self._collected else self._collect(self.policy, self.buffer, stop)
 
     def _collect(self, actor: Any, buffer: RolloutBuffer, stop: Callable[[], bool] = lambda: False) -> float:
         """Fill a buffer; returns the seconds that it took."""
@@ -155,10 +174,6 @@ class TeacherTraining:
             after = collect(self.env, actor, buffer, self.obs, self.hidden, self.episodes, stop, version)
         self.obs, self.hidden = after
         return time.perf_counter() - start
-
-    def _lag(self, buffer: RolloutBuffer) -> float:
-        """Updates since the policy decided on what is learnt from now, on average over the rows."""
-        return self.ppo.updates - float(buffer.version.float().mean())
 
     def _summarise(self) -> dict[str, float]:
         """What is said and done of the episodes that ended, on all ranks."""
@@ -187,7 +202,7 @@ class TeacherTraining:
         success = float(result.success_at_end.mean())
         if success > self.best:
             self.best = self._finished["best"] = success
-            checkpoint.save(self.run.checkpoints / BEST, self._policy_tree())
+            checkpoint.save(self.folder / "checkpoints" / BEST, self._policy_tree())
         return {
             "validation/success_at_end": success,
             "validation/success_once": float(result.success_once.mean()),
@@ -199,18 +214,18 @@ class TeacherTraining:
         rank = self.fabric.global_rank
         pattern = OTHER_RANK.format(rank) if rank else PERIODIC
         tree = {"worlds": self._finished["worlds"]} if rank else self._finished
-        checkpoint.save(self.run.checkpoints / pattern.replace("*", f"{self._finished['iteration']:06d}"), tree)
-        checkpoint.keep_last(self.run.checkpoints, self.config.keep_checkpoints, pattern)
+        checkpoint.save(self.folder / "checkpoints" / pattern.replace("*", f"{self._finished['iteration']:06d}"), tree)
+        checkpoint.keep_last(self.folder / "checkpoints", self.config.keep_checkpoints, pattern)
         if rank:
             return
         if self._finished["warm"] is None:
-            for rollout in (self.run.path / IMITATED).glob("*.ckpt"):
+            for rollout in (self.folder / IMITATED).glob("*.ckpt"):
                 checkpoint.remove(rollout)
 
     def close(self) -> None:
-        """Release the worlds."""
-        if self.lagging:
-            self.lagging.close()
+        """Release environments and collecting thread."""
+        if self.stale:
+            self.stale.close()
         for env in (self.env, self._validation):
             if env is not None:
                 env.close()
@@ -237,27 +252,17 @@ class TeacherTraining:
         )
         return tree | {"warm_started_from": origin and str(origin)}
 
-    def _begin(self) -> None:
-        self.env.set_reset_mix(self.curriculum.mix)
-        self.obs = self.env.reset(self.config.seed)
-        self.env.stagger()
-        self.hidden = self.policy.initial_hidden(self.num_envs)
-        if self.warm is None:  # the first rollout must not be the first time that the normalisers see anything
-            self._collect(self.policy, self.buffer)
-            self.ppo.take_in(self.buffer)
-            self.episodes.summary()
-
-    def _continue(self, saved: Mapping[str, Any]) -> None:
+    def _restore(self, saved: Mapping[str, Any]) -> None:
         simulators = len(saved["worlds"]["env"].get("simulators", ()))
         if bool(simulators) != bool(self.config.sims):
             where = f"by {simulators} simulators" if simulators else "in the learner's process"
             wanted = f"--sims with as many, e.g. cpu*{simulators}" if simulators else "no --sims"
-            raise HandsightError(f"resume {self.run.path}: its worlds were saved {where}; expected {wanted}")
+            raise HandsightError(f"resume {self.folder}: its worlds were saved {where}; expected {wanted}")
         self.policy.load_state_dict(saved["policy"]["weights"])
         self.ppo.load_state_dict(saved["ppo"])
         if self.warm:
             self.warm.load_state_dict(saved["warm"])
-            self.warm.read(self.run.path / IMITATED)
+            self.warm.read(self.folder / IMITATED)
         self.curriculum.load_state_dict(saved["curriculum"])
         self.iteration, self.best = saved["iteration"], saved["best"]
         self.obs = self.env.load_state_dict(saved["worlds"]["env"])
@@ -279,26 +284,6 @@ class TeacherTraining:
             int(config.memory_budget_gib * 2**30) // share,
         )
 
-    def _make_worlds(self) -> VecEnv:
-        """This rank's share of the worlds, here or where the simulators are."""
-        config, keys = self.config, self.config.policy.train_keys
-        rank, ranks = self.fabric.global_rank, self.fabric.world_size
-        learner = str(self.fabric.device)
-        if config.sims:
-            return sims.make_remote(config.env, keys, self.num_envs, config.sims, config.remote, learner, rank, ranks)
-        place = sims.worlds_device(config.env, learner)
-        return sims.make(config.env, keys, self.num_envs, self.num_envs * rank, place)
-
-    def _check_range(self) -> None:
-        """Whoever trains in other worlds must not clip away what their cameras show."""
-        policy, far = self.config.policy, self.env.signature.get("rig", {}).get("depth_max", 0.0)
-        if "depth" in policy.actor_keys and policy.depth_max_m < far:
-            self.env.close()
-            raise HandsightError(
-                f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
-                f"{far} m; start from TeacherConfig.depth().with_worlds(env)"
-            )
-
     def _warm_start(self) -> WarmStart:
         origin, config = self.config.warm_start, self.config.warm
         assert origin is not None
@@ -308,3 +293,23 @@ class TeacherTraining:
             raise HandsightError(f"warm start from {origin}: expected a teacher, found a {loaded.kind}")
         buffers = [self._new_buffer(config.iterations + 1) for _ in range(config.iterations)]
         return WarmStart(self.ppo, loaded.policy, config, buffers)
+
+
+def _make_env(config: TeacherConfig, fabric: Fabric, num_envs: int) -> VecEnv:
+    """This rank's share of the environments, here or where the simulators are."""
+    keys, rank, learner = config.policy.train_keys, fabric.global_rank, str(fabric.device)
+    if config.sims:
+        ranks = fabric.world_size
+        return sims.make_remote(config.env, keys, num_envs, config.sims, config.remote, learner, rank, ranks)
+    return sims.make(config.env, keys, num_envs, num_envs * rank, sims.worlds_device(config.env, learner))
+
+
+def _check_range(config: TeacherConfig, env: VecEnv) -> None:
+    """Whoever trains in other scenes must not clip away what their cameras show."""
+    policy, far = config.policy, env.signature.get("rig", {}).get("depth_max", 0.0)
+    if "depth" in policy.actor_keys and policy.depth_max_m < far:
+        env.close()
+        raise HandsightError(
+            f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
+            f"{far} m; start from TeacherConfig.depth().with_worlds(env)"
+        )

@@ -1,4 +1,4 @@
-"""Train a student: DAgger rounds of rolling out and fitting, under one Lightning Trainer."""
+"""Train a student by DAgger (Ross, Gordon, Bagnell 2011, algorithm 3.1), or from recorded rollouts."""
 
 from __future__ import annotations
 
@@ -6,30 +6,35 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor
 
 from ... import sims
 from ...datasets.sequences import SequenceBuffer, prune
 from ...errors import HandsightError
 from ...files import explained
+from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
-from ...students import StudentConfig
+from ...students import StereoStudent, StudentConfig
 from ..runs import checkpoint
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.provenance import provenance
 from ..runs.run import Run
 from . import memory
-from .dagger import DaggerConfig, collect
+from .allocator import keep_freed_memory
+from .dagger import collect
+from .data_parallel import make_fabric
+from .distiller import Distiller
 from .offline import OfflineTraining
-from .student_config import StudentRunConfig, _teacher_sight, student_config
-from .student_training import PERIODIC, StudentFit, learn
+from .session import PERIODIC, Session, config_and_run, session
+from .student_config import StudentRunConfig, student_config, teacher_sight
 
 STUDENT_SEED = 2_000_000
 """Seeds of the rollouts start here, 10,000 for each run seed: apart from the teacher's and from all held-out resets."""
@@ -52,34 +57,24 @@ def train_student(
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
-        SignatureError: the worlds are not those that the teacher knows; says what differs.
+        SignatureError: the environments are not those that the teacher knows; says what differs.
     """
-    run = Run.open(resume) if resume is not None else None
-    worlds_here = config.env if config is not None and run is not None else None
-    if run is not None:
-        config = run.resume(StudentRunConfig, config)
-    if config is None:
-        raise HandsightError("train_student: expected either a config or a run to resume")
-    if config.data is not None:
-        training: StudentFit = OfflineTraining(config)
-        name = f"student-{config.student.sight}-from-data"
-    else:
-        assert config.teacher is not None
-        teacher = load_policy(config.teacher, config.device)
-        driver = load_policy(config.driver, config.device) if config.driver else None
-        # a run folder's best checkpoint may become another one
-        config = replace(config, teacher=teacher.name, driver=driver and driver.name)
-        if config.env is None and worlds_here is not None:
-            config = replace(config, env=with_machine_of(teacher.env_config, worlds_here))
-        training, name = StudentTraining(config, teacher, driver), _run_name(config, teacher)
+    here = None if config is None or resume is None else config.env
+    config, run = config_and_run(config, resume, StudentRunConfig, "train_student")
+    fabric = make_fabric(config.device, config.precision)
+    training = OfflineTraining(config, fabric) if config.data else StudentTraining.start(config, fabric, here)
     try:
         if run is None:
-            run = Run.create(name, config, run_root)
+            run = Run.create(training.name, training.config, run_root)
             training.save(run)  # whoever leaves during the first iteration can go on, too
         else:
             with explained(run.path):
                 training.go_on(run)
-        learn(training, run)
+        done, total = (count * training.units for count in (training.iteration, config.iterations))
+        if done < total:
+            keep_freed_memory()
+            with session(run, run.name, total, training.unit, done) as sitting:
+                training.learn(sitting)
         return run
     finally:
         training.close()
@@ -87,33 +82,66 @@ def train_student(
             run.close()
 
 
-class StudentTraining(StudentFit):
-    """DAgger: as Lightning's data module it rolls out anew whenever the Trainer asks for an epoch's batches."""
+class StudentTraining:
+    """All that an iteration of DAgger changes: the student with its optimiser, and the sequences it has met."""
 
-    def __init__(self, config: StudentRunConfig, teacher: LoadedPolicy, driver: LoadedPolicy | None = None) -> None:
-        """Begins anew; raises SignatureError unless the worlds are those that teacher and driver know."""
-        super().__init__(config, student_config(config, teacher), config.env or teacher.env_config)
-        self.teacher, self.driver = teacher, driver
-        groups = observed(config, self.student_config, teacher, driver)
-        memory.announce(memory.of_student(config, self.env_config, groups, self.student_config), config.num_envs)
-        self.env = self._make_worlds(groups)
-        try:
-            teacher.check(self.env.signature)
-            if driver is not None:
-                driver.check(self.env.signature)
-            self.build(self.env.obs_spec, self.env.signature, self.env.action_dim)
-        except HandsightError:
-            self.env.close()
-            raise
-        self.steps_each = self.env.episode_steps + config.dagger.gradient_steps
-        self.facts = facts_of(self.env, self.env_config, {"teacher": origin_of(teacher), **provenance()})
+    unit = "rollout and gradient steps"
+    """What its progress counts."""
+
+    def __init__(
+        self, config: StudentRunConfig, teacher: LoadedPolicy, behaviour: LoadedPolicy | None, env: VecEnv,
+        distiller: Distiller,
+    ) -> None:  # fmt: skip
+        """Args: see `start`, which makes them. A teacher, env or student that do not fit each other are not noticed."""
+        self.config, self.teacher, self.behaviour, self.env, self.distiller = config, teacher, behaviour, env, distiller
+        self.student, self.env_config = distiller.student, config.env or teacher.env_config
+        self.name = f"student-{'control' if config.control else config.student.sight}-from-{teacher_sight(teacher)}"
+        self.units = env.episode_steps + config.dagger.gradient_steps
+        self.facts = facts_of(env, self.env_config, {"teacher": origin_of(teacher), **provenance()})
         self.buffer = SequenceBuffer(int(config.dagger.buffer_gib * 2**30), self.facts)
         self.kept: deque[dict[str, Any]] = deque(maxlen=config.keep_checkpoints)
         """Which sequences the checkpoints on disk need."""
 
+    @classmethod
+    def start(cls, config: StudentRunConfig, fabric: Fabric, here: EnvConfig | None = None) -> StudentTraining:
+        """Load the policies, make the environments and a student with fresh weights.
+
+        Args:
+            config: what to distil into what.
+            fabric: where, and how precisely.
+            here: environments whose machine settings those of the teacher take; None: nothing was said of them.
+
+        Raises:
+            SignatureError: the environments are not those that teacher and behaviour policy know.
+            StudentError, BackboneError: the student does not fit what is observed.
+            TooManyWorldsError: it would not fit into memory.
+        """
+        assert config.teacher is not None
+        teacher = load_policy(config.teacher, config.device)
+        behaviour = load_policy(config.driver, config.device) if config.driver else None
+        torch.manual_seed(config.seed)
+        # a run folder's best checkpoint may become another one
+        config = replace(config, teacher=teacher.name, driver=behaviour and behaviour.name)
+        if config.env is None and here is not None:
+            config = replace(config, env=with_machine_of(teacher.env_config, here))
+        student, env_config = student_config(config, teacher), config.env or teacher.env_config
+        groups = observed(config, student, teacher, behaviour)
+        memory.announce(memory.of_student(config, env_config, groups, student), config.num_envs)
+        env = _make_env(config, env_config, groups)
+        try:
+            for known in (teacher, *filter(None, [behaviour])):
+                known.check(env.signature)
+            distiller = Distiller(
+                StereoStudent(student, env.obs_spec, env.action_dim), config.dagger, config.iterations, fabric
+            )
+        except HandsightError:
+            env.close()
+            raise
+        return cls(config, teacher, behaviour, env, distiller)
+
     @property
     def iteration(self) -> int:
-        """Iterations begun: while one is under way, its number counted from 1."""
+        """Rollouts in the buffer: iterations that are over, or under way once their rollout is."""
         return self.buffer.appended
 
     @property
@@ -121,36 +149,50 @@ class StudentTraining(StudentFit):
         """Environment steps that were learnt from."""
         return self.iteration * self.config.num_envs * self.env.episode_steps
 
-    def train_dataloader(self) -> Batches:
-        """Roll out with the student as it is now, add to the sequences, and hand out batches of all of them."""
-        config, start = self.config, time.perf_counter()
-        seed = STUDENT_SEED + 10_000 * config.seed + self.iteration
-        torch.manual_seed(seed)  # dropout and augmentation of this iteration, whenever it is run
-        columns, metrics = collect(
-            self.env,
-            self.teacher.policy,
-            self.student,
-            config.dagger,
-            self.iteration,
-            seed,
-            self.tick,
-            driver=self.driver and self.driver.policy,
-        )
-        self.student.update_normalizers(columns, columns["valid"])
-        self.student.train()
-        noted = {"seed": seed, "beta": metrics["beta"], "policy_version": f"iteration {self.iteration}"}
-        if self.buffer.append(columns, noted) == self.buffer.evicted > 0:
-            warnings.warn(f"the sequences fill {config.dagger.buffer_gib} GiB: the oldest are forgotten", stacklevel=2)
+    def learn(self, session: Session) -> None:
+        """DAgger: the student acts, the teacher labels, and the student is fitted to all that was labelled so far."""
+        while self.iteration < self.config.iterations:
+            rollout, met = self.collect(session)
+            held = self.append(rollout, met)
+            learnt = self.fit(session)
+            session.log(met | held | learnt, self.steps)
+            self.save(session.run)
+
+    def collect(self, session: Session) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Roll out with the student as it is now. Returns columns (T, N, ...) and metrics by name."""
+        start = time.perf_counter()
+        torch.manual_seed(self.seed)  # dropout and augmentation of this iteration, whenever it is run
+        behaviour = self.behaviour and self.behaviour.policy
+        rollout, met = collect(
+            self.env, self.teacher.policy, self.student, self.config.dagger, self.iteration, self.seed, session.tick,
+            behaviour=behaviour,
+        )  # fmt: skip
         seconds = time.perf_counter() - start
-        self.metrics = metrics | {
-            "iteration": float(self.iteration),
-            "fps": config.num_envs * self.env.episode_steps / seconds,
-            "seconds/collect": seconds,
-            "buffer/sequences": float(len(self.buffer)),
-            "buffer/evicted": float(self.buffer.evicted),
-            "buffer/spilled": float(self.buffer.spilled),
-        }
-        return Batches(self.buffer, config.dagger, seed)
+        fps = self.config.num_envs * self.env.episode_steps / seconds
+        return rollout, met | {"iteration": self.iteration + 1.0, "fps": fps, "seconds/collect": seconds}
+
+    def append(self, rollout: Mapping[str, Tensor], met: Mapping[str, float]) -> dict[str, float]:
+        """Add a rollout's columns (T, N, ...) to the sequences. Returns what the buffer holds, by metric."""
+        self.student.update_normalizers(rollout, rollout["valid"])
+        noted = {"seed": self.seed, "beta": met["beta"], "policy_version": f"iteration {self.iteration}"}
+        if self.buffer.append(rollout, noted) == self.buffer.evicted > 0:
+            size = self.config.dagger.buffer_gib
+            warnings.warn(f"the sequences fill {size} GiB: the oldest are forgotten", stacklevel=2)
+        held = {"sequences": len(self.buffer), "evicted": self.buffer.evicted, "spilled": self.buffer.spilled}
+        return {f"buffer/{name}": float(count) for name, count in held.items()}
+
+    def fit(self, session: Session) -> dict[str, float]:
+        """Gradient steps on shuffled sequences. Returns losses and seconds by name."""
+        start, config = time.perf_counter(), self.config.dagger
+        draws = torch.Generator().manual_seed(self.seed - 1)  # of the rollout that was appended last
+        batches = self.buffer.batches(config.batch_sequences, config.gradient_steps, draws)
+        learnt = self.distiller.fit(batches, session.tick)
+        return learnt | {"seconds/fit": time.perf_counter() - start}
+
+    @property
+    def seed(self) -> int:
+        """Seed of the next rollout."""
+        return STUDENT_SEED + 10_000 * self.config.seed + self.iteration
 
     def save(self, run: Run) -> None:
         """Write a checkpoint of the last finished iteration: of the sequences, only the newest are not on disk yet.
@@ -160,28 +202,31 @@ class StudentTraining(StudentFit):
         """
         folder, sequences = run.checkpoints, run.path / SEQUENCES
         self.buffer.spill = sequences if self.config.dagger.spill else None
-        over = self.iteration >= self.config.iterations
-        keep = not over or self.config.dagger.spill
+        keep = self.iteration < self.config.iterations or self.config.dagger.spill
         none = {"appended": self.iteration, "evicted": 0, "rollouts": []}
         index = self.buffer.write(sequences) if keep else none
-        place = folder / PERIODIC.replace("*", f"{self.iteration:06d}")
-        origins = {"driver": origin_of(self.driver)} if self.driver else {}
-        checkpoint.save(place, self.tree(origin_of(self.teacher)) | origins | {"sequences": index})
+        tree = self.distiller.checkpoint(self.env.signature, self.env_config, origin_of(self.teacher))
+        tree |= {"driver": origin_of(self.behaviour)} if self.behaviour else {}
+        checkpoint.save(folder / PERIODIC.replace("*", f"{self.iteration:06d}"), tree | {"sequences": index})
         checkpoint.keep_last(folder, self.config.keep_checkpoints, PERIODIC)
         self.kept.append(index)
-        if not keep:
-            shutil.rmtree(sequences)
-        else:
+        if keep:
             prune(sequences, self.kept)
+        else:
+            shutil.rmtree(sequences)
 
     def go_on(self, run: Run) -> None:
-        """Continue bit for bit from the newest checkpoint of the run."""
+        """Continue bit for bit from the newest checkpoint of the run.
+
+        Raises:
+            HandsightError: teacher or behaviour policy are not those that it began with.
+            DatasetError: a file of sequences is missing, cut or altered.
+        """
         saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
-        for who, known in (("teacher", self.teacher), ("driver", self.driver)):
+        for who, known in (("teacher", self.teacher), ("driver", self.behaviour)):
             if known is not None and saved[who]["sha256"] != origin_of(known)["sha256"]:
                 raise HandsightError(f"resume {run.path}: its {who} {known.path} was replaced since it began")
-        self.student.load_state_dict(saved["policy"]["weights"])
-        self.module.saved = saved["learner"]
+        self.distiller.restore(saved)
         folder = run.path / SEQUENCES
         spill = folder if self.config.dagger.spill else None
         self.buffer = SequenceBuffer.read(folder, saved["sequences"], self.buffer.capacity, self.facts, spill)
@@ -189,42 +234,24 @@ class StudentTraining(StudentFit):
         run.rewind(self.steps)
 
     def close(self) -> None:
-        """Release the worlds."""
+        """Release the environments and their simulators."""
         self.env.close()
 
-    def _make_worlds(self, groups: tuple[str, ...]) -> VecEnv:
-        """Here, or where the simulators are; what these see arrives in host memory, where the sequences lie."""
-        config = self.config
-        if config.sims:
-            return sims.make_remote(self.env_config, groups, config.num_envs, config.sims, config.remote)
-        place = sims.worlds_device(self.env_config, config.device)
-        return sims.make(self.env_config, groups, config.num_envs, device=place)
 
-
-class Batches:
-    """The batches of one iteration; the same ones however often Lightning begins to iterate."""
-
-    def __init__(self, buffer: SequenceBuffer, config: DaggerConfig, seed: int) -> None:
-        self.buffer, self.config, self.seed = buffer, config, seed
-
-    def __len__(self) -> int:
-        return self.config.gradient_steps
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        draws = torch.Generator().manual_seed(self.seed)
-        return self.buffer.batches(self.config.batch_sequences, self.config.gradient_steps, draws)
+def _make_env(config: StudentRunConfig, env_config: sims.EnvConfig, groups: tuple[str, ...]) -> VecEnv:
+    """Here, or where the simulators are; what these see arrives in host memory, where the sequences lie."""
+    if config.sims:
+        return sims.make_remote(env_config, groups, config.num_envs, config.sims, config.remote)
+    place = sims.worlds_device(env_config, config.device)
+    return sims.make(env_config, groups, config.num_envs, device=place)
 
 
 def observed(
-    config: StudentRunConfig, student: StudentConfig, teacher: LoadedPolicy, driver: LoadedPolicy | None = None
+    config: StudentRunConfig, student: StudentConfig, teacher: LoadedPolicy, behaviour: LoadedPolicy | None = None
 ) -> tuple[str, ...]:
-    """Observation groups that the worlds must give: teacher's, driver's and student's, and the object's position."""
+    """Observation groups that the environments must give: what teacher, behaviour policy and student read, and the
+    labels of the object's position and of depth where they are learnt."""
     label = ("state",) if config.dagger.object_weight else ()
     depth = ("depth",) if student.depth_head else ()
-    driving = driver.policy.obs_keys if driver else ()
-    return tuple(dict.fromkeys((*teacher.policy.obs_keys, *driving, *student.obs_keys, *label, *depth)))
-
-
-def _run_name(config: StudentRunConfig, teacher: LoadedPolicy) -> str:
-    sight = "control" if config.control else config.student.sight
-    return f"student-{sight}-from-{_teacher_sight(teacher)}"
+    acting = behaviour.policy.obs_keys if behaviour else ()
+    return tuple(dict.fromkeys((*teacher.policy.obs_keys, *acting, *student.obs_keys, *label, *depth)))

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric import Fabric
 
-from ...errors import HandsightError
 from ...teachers import RolloutStoppedError
-from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
-from ..runs.progress import stage
 from ..runs.run import Run
 from . import data_parallel
+from .session import config_and_run, session
 from .teacher_config import TeacherConfig
-from .teacher_training import OTHER_RANK, PERIODIC, TeacherTraining
+from .teacher_training import TeacherTraining
 
 
 def train_teacher(
@@ -35,28 +32,41 @@ def train_teacher(
     Raises:
         Interrupted: Ctrl-C; everything up to the last finished iteration is saved.
     """
-    run = None if resume is None else Run.open(resume)
-    if run is not None:
-        config = run.resume(TeacherConfig, config)
-    if config is None:
-        raise HandsightError("train_teacher: expected either a config or a run to resume")
+    config, run = config_and_run(config, resume, TeacherConfig, "train_teacher")
+    fabric = data_parallel.make_fabric(config.device, config.precision, config.ranks)
     if config.ranks == 1:
-        return _train(None, config, run, run_root)
+        return _train(fabric, config, run, run_root)
     with Interrupt():  # the ranks hear of it, too: they save, and leave
         train: Any = _train
-        return data_parallel.make_fabric(config).launch(train, config, run, run_root)
+        return fabric.launch(train, config, run, run_root)
 
 
-def _train(fabric: Fabric | None, config: TeacherConfig, run: Run | None, run_root: Path) -> Run:
-    """The whole training, as one rank sees it."""
-    rank = fabric.global_rank if fabric else 0
-    training = TeacherTraining(config, run, None if run is None else _saved(run, rank), fabric)
+def _train(fabric: Fabric, config: TeacherConfig, run: Run | None, run_root: Path) -> Run:
+    """The whole training, as one rank sees it: collect and update, log, validate, save, until there were as many
+    iterations as the configuration says."""
+    rank, each = fabric.global_rank, config.num_envs * config.rollout_steps
+    training = TeacherTraining.start(config, fabric) if run is None else TeacherTraining.resume(run, config, fabric)
     try:
         if run is None:  # only now: a configuration that is refused leaves no folder behind
-            run = training.save_into(_create(config, run_root, rank))
+            run = training.run = _create(config, run_root, rank)
         elif not rank:
             run.rewind(training.steps)
-        learn(training)
+        with session(run, training.title, config.iterations * each, done=training.steps, silent=rank > 0) as sitting:
+            stop = sitting.stop if config.ranks == 1 else lambda: False
+            try:
+                while training.iteration < config.iterations:
+                    metrics = training.iterate(stop)
+                    sitting.advance(each)
+                    sitting.log(metrics, training.steps)
+                    sitting.say(losses(metrics))
+                    if _due(training.iteration, config.validate_every, config.iterations):
+                        sitting.log(training.validate(stop), training.steps)
+                    if _due(training.iteration, config.checkpoint_every, config.iterations):
+                        training.save()
+                    if config.ranks > 1 and data_parallel.agreed(sitting.stop):
+                        raise RolloutStoppedError
+            except RolloutStoppedError:
+                training.save()
         return run
     finally:
         training.close()
@@ -71,43 +81,6 @@ def _create(config: TeacherConfig, root: Path, rank: int) -> Run:
     return mine or Run.open(path)
 
 
-def _saved(run: Run, rank: int) -> dict[str, Any]:
-    """The newest checkpoint, with this rank's worlds."""
-    newest = checkpoint.latest(run.checkpoints, PERIODIC)
-    saved = checkpoint.load(newest)
-    if rank:
-        beside = OTHER_RANK.format(rank).replace("iteration_*.ckpt", newest.name)
-        saved |= checkpoint.load(run.checkpoints / beside)
-    return saved
-
-
-def learn(training: TeacherTraining) -> None:
-    """Iterate to the end; log, validate and save on the way."""
-    config, run = training.config, training.run
-    per_iteration = config.num_envs * config.rollout_steps
-    total = config.iterations * per_iteration
-    log = run.log if not training.fabric.global_rank else lambda *_: None
-    shown = stage(training.title, total, done=training.steps) if not training.fabric.global_rank else nullcontext()
-    with Interrupt() as interrupted, shown as progress:
-        stop = lambda: interrupted.requested and config.ranks == 1  # noqa: E731
-        try:
-            while training.iteration < config.iterations:
-                metrics = training.iterate(stop)
-                log(metrics, training.steps)
-                if progress:
-                    progress.advance(per_iteration, **_shown(metrics))
-                    if lost := losses(metrics):
-                        progress.say(lost)
-                if _due(training.iteration, config.validate_every, config.iterations):
-                    log(training.validate(stop), training.steps)
-                if _due(training.iteration, config.checkpoint_every, config.iterations):
-                    training.save()
-                if config.ranks > 1 and data_parallel.agreed(lambda: interrupted.requested):
-                    raise RolloutStoppedError
-        except RolloutStoppedError:
-            training.save()
-
-
 def _due(iteration: int, every: int, last: int) -> bool:
     return every > 0 and (iteration % every == 0 or iteration == last)
 
@@ -117,8 +90,3 @@ def losses(metrics: Mapping[str, float]) -> str:
     failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
     told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
     return "; ".join(told + [f"a successor took over after {back:.1f} s"] * (back > 0))
-
-
-def _shown(metrics: Mapping[str, float]) -> dict[str, float]:
-    names = {"success_at_end": "success", "return": "return", "kl": "kl"}
-    return {short: metrics[name] for name, short in names.items() if name in metrics}

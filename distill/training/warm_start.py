@@ -30,13 +30,13 @@ class WarmStartConfig:
     """Rollouts that are imitated before PPO begins. Each learns from all of them so far: without the early ones, in
     which the expert acted, the policy would forget what to do where things go well."""
     beta_iterations: int = 20
-    """Rollouts over which the share of worlds in which the state teacher acts falls from 1 to 0."""
+    """Rollouts over which the share of environments in which the state teacher acts falls from 1 to 0."""
     gradient_steps: int = 24
-    """Per rollout."""
+    """Gradient steps after each rollout."""
     minibatch: int = 1024
     """Rows of a gradient step."""
     rate: float = 1e-3
-    """Adam's learning rate."""
+    """Learning rate of Adam, kept as it is."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this Euclidean norm."""
 
@@ -49,7 +49,7 @@ class WarmStart:
 
         Args:
             ppo: what takes over; its policy learns.
-            expert: a state teacher without memory, whose mean is imitated; on the same device.
+            expert: a state teacher without a hidden state, whose mean is imitated; on the same device.
             config: see there.
             buffers: one for each iteration.
         """
@@ -142,15 +142,15 @@ class WarmStart:
 
 
 class MixedActor:
-    """Acts with the expert in a random share `beta` of the worlds, drawn anew at each step; reports what the expert
-    would have done as the decision's mean and std, and the policy's own memory and value."""
+    """Acts with the expert in a random share `beta` of the environments, drawn anew at each step; reports what the
+    expert would have done as the decision's mean and std, and the policy's own hidden state and value."""
 
     def __init__(self, policy: ActorCritic, expert: ActorCritic) -> None:
         self.policy, self.expert, self.beta = policy, expert.eval().requires_grad_(False), 1.0
         self.train_keys = tuple(dict.fromkeys((*policy.train_keys, *expert.obs_keys)))
 
     def act(self, obs: Mapping[str, Tensor], hidden: Tensor) -> Decision:
-        """One step."""
+        """Decide for N environments: groups (N, ...), hidden (N, H) of the policy in training."""
         own = self.policy.act(obs, hidden)
         mean, std, _ = self.expert(obs, self.expert.initial_hidden(len(own.value)))
         mean = mean.clamp(-1, 1)  # as it is executed: far from its own states an expert's mean is anywhere beyond
@@ -159,7 +159,7 @@ class MixedActor:
         return own._replace(action=action, mean=mean, std=std, log_prob=log_prob(mean, std, action))
 
     def value(self, obs: Mapping[str, Tensor], hidden: Tensor) -> Tensor:
-        """(N,) of the policy's critic."""
+        """(N,) value by the policy's critic."""
         return self.policy.value(obs, hidden)
 
 

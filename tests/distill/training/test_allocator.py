@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import resource
 import numpy as np
-from handsight.distill.training.student_training import keep_freed_memory
+from handsight.distill.training.allocator import keep_freed_memory
 
 if {keep}:
     assert keep_freed_memory()

@@ -40,7 +40,7 @@ def training(sight, device="cpu"):
     env = EnvConfig(engine="mujoco_warp", scene=SceneConfig(substeps=1), task=task)
     config = getattr(TeacherConfig, sight)()
     small = {"env": env, "num_envs": 4, "rollout_steps": 5, "iterations": 1, "seed": 0, "device": device}
-    return TeacherTraining(type(config)(**{**vars(config), **small}))
+    return TeacherTraining.start(type(config)(**{**vars(config), **small}))
 
 
 def collect(made):

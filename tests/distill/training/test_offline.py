@@ -13,7 +13,8 @@ from handsight.distill.commands.record import RecordArgs
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import LoadedPolicy, facts_of, load_policy
 from handsight.distill.training import offline, train_student
-from handsight.distill.training.dagger import DaggerConfig, DistillModule, collect
+from handsight.distill.training.dagger import DaggerConfig, collect
+from handsight.distill.training.distiller import Distiller
 from handsight.distill.training.student_config import OfflineConfig, StudentRunConfig
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig
@@ -64,7 +65,7 @@ def test_online_and_offline_have_equal_loss_on_equal_data(toy_sims, tmp_path, lo
     windows = Windows(whole_shards(tmp_path).whole, ("mean", "std", "object", "stereo", "proprio"), env.episode_steps)
     offline_batch = collate([windows[i] for i in range(len(windows))])
     assert offline_batch["valid"].sum() == columns["valid"].sum() and len(windows) > 12
-    module = DistillModule(student, config, 1)
+    module = Distiller(student, config, 1)
     with torch.no_grad():
         online, recorded = module.losses(columns), module.losses(offline_batch)
     for name in online:

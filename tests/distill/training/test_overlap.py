@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,10 +10,10 @@ import torch
 from handsight import sims
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import LoadedPolicy
-from handsight.distill.training import train_teacher
+from handsight.distill.training import train_student, train_teacher
+from handsight.distill.training.data_parallel import make_fabric
 from handsight.distill.training.teacher_config import EASY_TO_WIDE
 from handsight.distill.training.teacher_training import TeacherTraining
-from handsight.distill.training.train_student import StudentTraining
 from handsight.sims.remote.remote_vec_env import join
 from handsight.sims.remote.worker import RemoteConfig
 from handsight.sims.vec_env import VecEnv
@@ -150,14 +151,14 @@ def test_with_lag_the_worlds_move_while_the_policy_learns(toy_sims, monkeypatch)
 
     monkeypatch.setattr(PPO, "update", watched_update)
     monkeypatch.setattr(ToyEnv, "step", watched_step)
-    training = TeacherTraining(small(lag=True))
+    training = TeacherTraining.start(small(lag=True))
     lags = [training.iterate()["policy_lag"] for _ in range(4)]
     training.close()
     assert lags == [0, 1, 1, 1]
 
 
 def test_without_lag_every_row_is_of_the_present_policy(toy_sims):
-    training = TeacherTraining(small())
+    training = TeacherTraining.start(small())
     assert [training.iterate()["policy_lag"] for _ in range(3)] == [0, 0, 0]
     assert training.buffer.version.eq(2).all()
     training.close()
@@ -176,7 +177,7 @@ def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_clust
     config = small("depth", env=sims.EnvConfig(threads=1), num_envs=8, curriculum=EASY_TO_WIDE, iterations=2)
     figures = []
     for placement in ("", "cpu*2"):
-        training = TeacherTraining(dataclasses.replace(config, sims=placement, remote=PATIENT))
+        training = TeacherTraining.start(dataclasses.replace(config, sims=placement, remote=PATIENT))
         figures.append([training.iterate() for _ in range(2)])
         state = {name: value.clone() for name, value in training.policy.state_dict().items()}
         figures[-1].append(state)
@@ -187,20 +188,20 @@ def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_clust
     assert all(near[i][name] == far[i][name] for i in range(2) for name in ("kl", "loss/value", "lr", "episodes"))
 
 
-def test_a_student_learns_from_the_same_rollouts_with_remote_simulators(ray_cluster, tmp_path):
+def test_a_student_learns_from_the_same_rollouts_with_remote_simulators(ray_cluster, tmp_path, monkeypatch):
     checkpoint.save(tmp_path / "best.ckpt", {})
     worlds = sims.EnvConfig(threads=1)
     env = sims.make(worlds, CONFIG.train_keys, 1)
     untrained = ActorCritic(CONFIG, env.obs_spec, env.action_dim)
     teacher = LoadedPolicy(untrained, env.signature, worlds, "ActorCritic", tmp_path / "best.ckpt", None)
     env.close()
-    batches = []
+    monkeypatch.setattr(train_student, "load_policy", lambda path, device="cpu": teacher)
+    rollouts = []
     for placement in ("", "cpu*2"):
-        torch.manual_seed(0)
-        training = StudentTraining(quick(teacher.path, sims=placement, remote=PATIENT), teacher)
-        batches.append(list(training.train_dataloader()))
+        config = quick(teacher.path, sims=placement, remote=PATIENT)
+        training = train_student.StudentTraining.start(config, make_fabric("cpu"))
+        rollouts.append(training.collect(SimpleNamespace(tick=lambda: None))[0])
         training.close()
-    assert batches[0][0].keys() == batches[1][0].keys() and "stereo" in batches[0][0]
-    assert batches[0][0]["stereo"].float().std() > 1
-    for near, far in zip(*batches, strict=True):
-        assert all(torch.equal(near[name], far[name]) for name in near)
+    near, far = rollouts
+    assert near.keys() == far.keys() and near["stereo"].float().std() > 1
+    assert all(torch.equal(near[name], far[name]) for name in near)

@@ -99,7 +99,7 @@ def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
         train_teacher.train_teacher(small(), run_root=tmp_path / "part")
     monkeypatch.undo()
     path = next((tmp_path / "part").glob("*/*"))
-    assert checkpoint.latest(path / "checkpoints", train_teacher.PERIODIC).name == "iteration_000002.ckpt"
+    assert checkpoint.latest(path / "checkpoints", teacher_training.PERIODIC).name == "iteration_000002.ckpt"
     monkeypatch.setattr("handsight.sims.make", lambda *a, **k: toy_again(*a, **k))
     train_teacher.train_teacher(resume=path)
     same({**final(whole), "best": 0}, {**final(Run.open(path)), "best": 0})
@@ -131,7 +131,7 @@ def test_metrics_have_the_promised_names(toy_sims, tmp_path):
 
 
 def test_the_curriculum_reaches_the_worlds(toy_sims, tmp_path):
-    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
+    training = TeacherTraining.start(small(), run=Run.create("teacher", small(), tmp_path))
     assert training.env.mix == {"near": 1.0, "wide": 0.0}
     training.curriculum.progress = 1.0
     training.iterate()
@@ -139,7 +139,7 @@ def test_the_curriculum_reaches_the_worlds(toy_sims, tmp_path):
 
 
 def test_normalisers_know_the_worlds_before_the_first_update(toy_sims, tmp_path):
-    training = TeacherTraining(small(), Run.create("teacher", small(), tmp_path))
+    training = TeacherTraining.start(small(), run=Run.create("teacher", small(), tmp_path))
     assert training.policy.normalizers["state"].count > 0
     assert training.iteration == 0
 
@@ -180,7 +180,7 @@ def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
     config = small("depth", warm_start=expert.path, warm=warm)
     whole = train_teacher.train_teacher(config, run_root=tmp_path / "whole")
     part = Run.create("part", config, tmp_path)
-    training = TeacherTraining(config, part)
+    training = TeacherTraining.start(config, run=part)
     training.iterate()
     training.iterate()
     training.save()
@@ -193,7 +193,7 @@ def test_a_warm_start_resumes_bit_exactly_in_its_middle(toy_sims, tmp_path):
 def test_an_update_that_is_broken_off_leaves_no_trace(toy_sims, tmp_path):
     whole = train_teacher.train_teacher(small(), run_root=tmp_path / "whole")
     part = Run.create("part", small(), tmp_path)
-    training, asked = TeacherTraining(small(), part), []
+    training, asked = TeacherTraining.start(small(), run=part), []
     training.iterate()
     with pytest.raises(RolloutStoppedError):
         training.iterate(lambda: asked.append(0) or len(asked) > 7)  # 5 steps, then 4 gradient steps

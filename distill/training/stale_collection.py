@@ -1,4 +1,4 @@
-"""`LaggingCollector`: simulators collect the next rollout while PPO learns from the last one, one update behind."""
+"""Stale collection: simulators collect the next rollout while PPO learns from the last one, one update behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...sims.vec_env import VecEnv
 from ...teachers import ActorCritic, EpisodeTracker, RolloutBuffer, collect
 
 
-class LaggingCollector:
+class StaleCollector:
     """Acts with a copy of the policy in a thread of its own. What it collects while update k is made was decided by the
     weights before it, so every row is one update old when it is learnt from; PPO's ratio is taken to those weights."""
 
@@ -25,17 +25,12 @@ class LaggingCollector:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="handsight-collect")
         self._future: Future[Any] | None = None
 
-    @property
-    def ready(self) -> bool:
-        """Whether a rollout has been begun."""
-        return self._future is not None
-
     def begin(
         self, env: VecEnv, policy: ActorCritic, version: int, obs: Any, hidden: Tensor, episodes: EpisodeTracker,
         stop: Callable[[], bool],
     ) -> None:  # fmt: skip
-        """Go on collecting from here, with the policy as it is now; `env`, `obs` and `episodes` are this thread's until
-        `take`."""
+        """Go on collecting from here, with the policy as it is now; `env`, `obs` (groups (N, ...)) and `episodes` are
+        this thread's until `take`. hidden: (N, H)."""
         self._actor.load_state_dict(policy.state_dict())
 
         def work() -> Any:
@@ -47,8 +42,14 @@ class LaggingCollector:
         self._future = self._thread.submit(work)
 
     def take(self, learnt_from: RolloutBuffer) -> tuple[RolloutBuffer, Any, Tensor, float]:
-        """The rollout, the observation and memory after it, and the seconds it took; waits for them. The next rollout
-        goes into `learnt_from`."""
+        """Wait for the rollout; the next one goes into `learnt_from`.
+
+        Returns:
+            the rollout, the observation and the hidden state (N, H) after it, and the seconds that it took.
+
+        Raises:
+            RolloutStoppedError: collecting was broken off.
+        """
         assert self._future is not None, "begin() comes first"
         future, self._future = self._future, None
         obs, hidden, seconds = future.result()
