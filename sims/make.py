@@ -13,10 +13,9 @@ from .isaacgym.engine import IsaacEngine
 from .memory import check_warp, check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .remote.worker import RemoteConfig
-from .scene import build_model
-from .tasks.control import action_space
-from .tasks.grasp import IMAGE_GROUPS, GraspTask
-from .tasks.observations import group_spec
+from .scene import Scene
+from .tasks.grasp import GraspTask
+from .tasks.observations import IMAGE_GROUPS, group_spec
 from .vec_env import ArraySpec
 
 
@@ -38,6 +37,7 @@ def make(
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
     groups = [group for group in IMAGE_GROUPS if group in observe]
+    scene = Scene(config.scene)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
@@ -45,29 +45,30 @@ def make(
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             check_worlds(config, observe, num_envs, device)
-            engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
+            engine = MujocoEngine(scene, num_envs, groups, config.threads)
         case "mujoco_warp":
             from .engines.mujoco_gpu import WarpEngine
 
-            check_warp(build_model(config.scene), config.scene, num_envs, groups, config.warp, device)
-            engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
+            check_warp(scene.build(), config.scene, num_envs, groups, config.warp, device)
+            engine = WarpEngine(scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             check_worlds(config, observe, num_envs, device)
-            engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
+            engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
-    return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)
+    return GraspTask(config.task, engine, observe, world_offset)
 
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
     """`VecEnv.obs_spec` of worlds that are not made yet."""
-    space = action_space(config.task.action_space)
-    return {group: group_spec(group, space, config.scene.rig) for group in observe}
+    scene = Scene(config.scene)
+    space = scene.robot.action_space(config.task.action_space)
+    return {group: group_spec(group, space, scene, GraspTask.own_state) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:
     """`VecEnv.action_dim` of worlds that are not made yet."""
-    return action_space(config.task.action_space).dim
+    return Scene(config.scene).robot.action_space(config.task.action_space).dim
 
 
 def worlds_device(config: EnvConfig, learner: str) -> str:

@@ -15,6 +15,7 @@ from ...datasets.schema import Facts
 from ...errors import HandsightError
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
+from ...sims.tasks.task import as_today
 from ...sims.vec_env import ArraySpec, VecEnv
 from . import checkpoint, zoo
 from .run import Run, RunError
@@ -160,7 +161,7 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
     Raises:
         SignatureError: lists every difference on a line of its own: what, expected, found.
     """
-    expected, actual = (json.loads(json.dumps(signature)) for signature in (expected, actual))
+    expected, actual = (json.loads(json.dumps(as_today(signature))) for signature in (expected, actual))
     sees = any(len(spec["shape"]) > 1 for spec in expected["obs"].values())
     keys = [key for key in expected if key not in ("obs", "rig")] + (["rig"] if sees and "rig" in expected else [])
     lines = [line for key in keys for line in _differences(key, expected[key], actual.get(key))]
