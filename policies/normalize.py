@@ -22,9 +22,9 @@ class RunningMeanStd(nn.Module):
     """Mean and variance of every row ever given to `update`, kept as buffers, so they travel with the weights."""
 
     mean: Tensor
-    """(D,) float64."""
+    """(D,) float64: mean of the rows."""
     variance: Tensor
-    """(D,) float64."""
+    """(D,) float64: variance of the rows."""
     count: Tensor
     """() float64: rows seen."""
 

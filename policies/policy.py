@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 
 class Policy(nn.Module, ABC):
-    """Maps observation groups and a memory to a Gaussian over actions."""
+    """Maps observation groups and a hidden state to a Gaussian over actions."""
 
     obs_keys: tuple[str, ...]
     """Names of the observation groups that `forward` reads; nothing else is ever looked at."""
 
     @abstractmethod
     def initial_hidden(self, n: int) -> Tensor:
-        """(n, H) float32 zeros: the memory at the start of an episode. H is 0 for a policy without memory."""
+        """(n, H) float32 zeros: the hidden state as an episode starts. H is 0 for a policy that remembers nothing."""
 
     @abstractmethod
     def forward(self, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One step. Returns mean (N, A), standard deviation (N, A) and the next memory (N, H)."""
+        """One step. hidden (N, H). Returns mean (N, A), standard deviation (N, A) and the next hidden state (N, H)."""
 
 
 def zero_where_first(hidden: Tensor, first: Tensor) -> Tensor:
-    """The memory with the rows zeroed at which a new episode begins. hidden (N, H), first (N,) bool."""
+    """The hidden state with the rows zeroed at which a new episode begins. hidden (N, H), first (N,) bool."""
     return torch.where(first[:, None], torch.zeros_like(hidden), hidden)

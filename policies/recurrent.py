@@ -13,15 +13,18 @@ Memory = Literal["none", "gru", "lstm"]
 
 
 class RecurrentCore(nn.Module):
-    """Features through a memory. The memory is one tensor (N, H); an LSTM lays its output and its cell side by side."""
+    """Features through a hidden state: one tensor (N, H); an LSTM lays its output and its cell side by side."""
 
     def __init__(self, kind: Memory, features: int, size: int) -> None:
-        """A core of kind "none" passes features through, and its memory is (N, 0).
+        """A core of kind "none" passes features through, and its hidden state is (N, 0).
 
         Args:
             kind: "none", "gru" or "lstm".
             features: F, width of what comes in.
             size: width of what goes out, and of what is remembered; ignored for "none".
+
+        Raises:
+            ValueError: no such kind.
         """
         super().__init__()
         self.kind = kind
@@ -37,7 +40,7 @@ class RecurrentCore(nn.Module):
 
     @property
     def read_size(self) -> int:
-        """Width of `read`."""
+        """Width of what `read` gives."""
         return 0 if self.cell is None else self.output_size
 
     def initial_hidden(self, n: int) -> Tensor:
@@ -46,7 +49,7 @@ class RecurrentCore(nn.Module):
         return torch.zeros(n, self.hidden_size, device=None if weight is None else weight.device)
 
     def read(self, hidden: Tensor) -> Tensor:
-        """(N, H) -> (N, read_size): the part of a memory that its owner gave out when it was written."""
+        """(N, H) -> (N, read_size): the part of a hidden state that its owner gave out when it was written."""
         return hidden[..., : self.read_size]
 
     def step(self, features: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,11 +67,11 @@ class RecurrentCore(nn.Module):
 
         Args:
             features: (T, N, F).
-            hidden: (N, H) memory before the first row.
-            first: (T, N) bool: an episode opens with this row, which therefore starts from an empty memory.
+            hidden: (N, H) hidden state before the first row.
+            first: (T, N) bool: an episode opens with this row, which therefore starts from an empty hidden state.
 
         Returns:
-            output (T, N, output_size), and (T, N, H) the memory with which each row began.
+            output (T, N, output_size), and (T, N, H) the hidden state with which each row began.
         """
         if self.cell is None:
             return features, hidden.expand(len(features), *hidden.shape)

@@ -1,4 +1,4 @@
-"""From a configuration to worlds: choosing the engine."""
+"""From a configuration to environments: choosing the engine."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from .vec_env import ArraySpec
 def make(
     config: EnvConfig, observe: Collection[str], num_envs: int, world_offset: int = 0, device: str = "cpu"
 ) -> GraspTask:
-    """Make `num_envs` worlds that compute the observation groups `observe`.
+    """Make `num_envs` environments that compute the observation groups `observe`.
 
     Args:
-        config: the worlds.
+        config: of the environments.
         observe: any of "state", "proprio", "depth", "stereo"; only these are rendered.
         num_envs: how many.
-        world_offset: global index of the first one: workers that split a set of worlds give each its own.
+        world_offset: global index of the first one: workers that split a set of them give each its own.
         device: where the observations live; `worlds_device` says it for the learner's.
 
     Raises:
-        HandsightError: unknown engine, observation group or device, no worlds, or more than memory can hold.
+        HandsightError: unknown engine, observation group or device, none, or more than memory can hold.
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
@@ -60,19 +60,19 @@ def make(
 
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
-    """`VecEnv.obs_spec` of worlds that are not made yet."""
+    """`VecEnv.obs_spec` of environments that are not made yet."""
     scene = Scene(config.scene)
     space = scene.robot.action_space(config.task.action_space)
     return {group: group_spec(group, space, scene, GraspTask.own_state) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:
-    """`VecEnv.action_dim` of worlds that are not made yet."""
+    """`VecEnv.action_dim` of environments that are not made yet."""
     return Scene(config.scene).robot.action_space(config.task.action_space).dim
 
 
 def worlds_device(config: EnvConfig, learner: str) -> str:
-    """Where the worlds of a learner belong: on its device, unless their engine knows the CPU only."""
+    """Where the environments of a learner belong: on its device, unless their engine knows the CPU only."""
     return "cpu" if config.engine == "mujoco" else learner
 
 
@@ -86,16 +86,16 @@ def make_remote(
     rank: int = 0,
     ranks: int = 1,
 ) -> RemoteVecEnv:
-    """The same worlds in simulators elsewhere; see `RemoteVecEnv`.
+    """The same environments in simulators elsewhere; see `RemoteVecEnv`.
 
     Args:
-        config: the worlds.
+        config: of the environments.
         observe: see `make`.
         num_envs: how many this learner has.
         placement: where the simulators run, e.g. "cpu*3" or "cuda:0,cuda:1".
         remote: how the learner deals with them.
         learner: device on which their observations arrive.
-        rank: which of several learners this is; each has its share of the simulators and of the worlds.
+        rank: which of several learners this is; each has its share of the simulators and of the environments.
         ranks: how many learners there are.
 
     Raises:

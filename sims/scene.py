@@ -30,7 +30,7 @@ class WallConfig:
     half_size: tuple[float, float] = (0.25, 0.008)
     """m: half extents of its footprint along x and y."""
     height: float = 0.2
-    """m."""
+    """Height above the table, m."""
     rgb: tuple[float, float, float] = (0.36, 0.25, 0.2)
     """Colour, 0..1, the same in every environment."""
 
@@ -46,11 +46,11 @@ class SceneConfig:
     """What is compiled into the model; all environments share it."""
 
     rig: CameraRig = field(default_factory=CameraRig)
-    """The stereo pair."""
+    """The stereo pair of cameras."""
     wall: WallConfig | None = None
     """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
     timestep: float = 0.008
-    """Physics step, s."""
+    """Length of a physics step, s."""
     substeps: int = 10
     """Physics steps in one control step."""
 
@@ -94,7 +94,7 @@ class Scene:
     config: SceneConfig = field(default_factory=SceneConfig)
     """Time step, cameras and wall."""
     robot: Robot = KUKA_ALLEGRO
-    """Arm and hand."""
+    """The arm and its hand."""
     objects: ObjectSet = PRIMITIVES
     """What lies on the table."""
 

@@ -36,7 +36,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_672
+PACKAGE_LINES = 23_112
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -232,27 +232,6 @@ WAITING = frozenset({
     "distill/training/teacher_training.py",
     "distill/training/train_student.py",
     "distill/training/warm_start.py",
-    "policies/normalize.py",
-    "policies/recurrent.py",
-    "sims/cameras.py",
-    "sims/engines/contact_buffers.py",
-    "sims/engines/engine.py",
-    "sims/engines/ray_cameras.py",
-    "sims/gymnasium.py",
-    "sims/isaacgym/process.py",
-    "sims/isaacgym/worker.py",
-    "sims/memory.py",
-    "sims/remote/cluster.py",
-    "sims/remote/remote_vec_env.py",
-    "sims/remote/simulator.py",
-    "sims/remote/worker.py",
-    "sims/scene.py",
-    "sims/tasks/control.py",
-    "sims/tasks/grasp.py",
-    "sims/tasks/randomization.py",
-    "sims/tasks/rewards.py",
-    "sims/vec_env.py",
-    "sims/world_params.py",
     "students/stereo.py",
     "teachers/actor_critic.py",
     "teachers/collect.py",

@@ -85,7 +85,7 @@ class Engine(ABC):
     num_worlds: int
     device: torch.device
     model: mujoco.MjModel
-    """The compiled scene."""
+    """The scene as MuJoCo compiled it."""
 
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
         """What of drawn parameters the worlds can have: all of it, unless an engine's worlds are built once for all.

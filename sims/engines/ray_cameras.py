@@ -111,7 +111,7 @@ class RayCameras:
             images[name][shard.worlds] = rendered
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads that render."""
         self._pool.shutdown(wait=True)
 
 

@@ -32,7 +32,7 @@ class ObjectSet:
     name: str
     """What a signature calls it."""
     train: tuple[str, ...]
-    """Kinds for training."""
+    """Kinds that are trained on."""
     held_out: tuple[str, ...]
     """Kinds that are never trained on."""
     slots: tuple[Slot, ...]

@@ -34,7 +34,7 @@ class GraspTask(Task):
 
     name = "grasp"
     reset_kinds = tuple(RESETS)
-    """What `log["reset_kind"]` counts."""
+    """Names of what `log["reset_kind"]` counts."""
 
     def __init__(self, config: GraspConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
         """Arguments and errors as for `Task`."""
