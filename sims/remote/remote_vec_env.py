@@ -151,14 +151,14 @@ class RemoteVecEnv(VecEnv):
 
     def stagger(self) -> None:
         self._staggered = True
-        self._ask_all(lambda w: w.actor.stagger.remote())
+        self._ask_all(lambda w: w.actor.call.remote("stagger"))
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
         self._mix = dict(mix)
-        self._ask_all(lambda w: w.actor.set_reset_mix.remote(self._mix))
+        self._ask_all(lambda w: w.actor.call.remote("set_reset_mix", self._mix))
         for worker in self.workers:
             if worker.lost:  # its successor was told the old mix
-                worker.actor.set_reset_mix.remote(self._mix)
+                worker.actor.call.remote("set_reset_mix", self._mix)
 
     def measure(self) -> dict[str, Tensor]:
         answers = self._ask_all(lambda w: w.actor.measure.remote())
@@ -184,7 +184,7 @@ class RemoteVecEnv(VecEnv):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        states = self._ask_all(lambda w: w.actor.state_dict.remote())
+        states = self._ask_all(lambda w: w.actor.call.remote("state_dict"))
         facts = {"seed": self._seed, "mix": self._mix, "staggered": self._staggered}
         return facts | {"simulators": states, "successors": [worker.successors for worker in self.workers]}
 

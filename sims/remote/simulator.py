@@ -113,21 +113,13 @@ class Simulator:
         obs = {key: step.obs[key].contiguous() for key in self.env.obs_spec}
         return self._packet({}, step, start)._replace(obs=obs)
 
-    def stagger(self) -> None:
-        """What `VecEnv.stagger` does, here."""
-        self.env.stagger()
-
-    def set_reset_mix(self, mix: Mapping[str, float]) -> None:
-        """What `VecEnv.set_reset_mix` does, here."""
-        self.env.set_reset_mix(mix)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """A method of `VecEnv` that takes and gives what is no tensor."""
+        return getattr(self.env, method)(*arguments)
 
     def measure(self) -> dict[str, NDArray]:
         """What `VecEnv.measure` does, here."""
         return _arrays(self.env.measure())
-
-    def state_dict(self) -> dict[str, Any]:
-        """What `VecEnv.state_dict` does, here."""
-        return self.env.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Packet:
         """What `VecEnv.load_state_dict` does, here."""
