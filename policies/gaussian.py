@@ -25,7 +25,11 @@ class GaussianHead(nn.Module):
         predicted: bool = False,
     ) -> None:
         """predicted: how unsure the policy is depends on what it sees. Its gradient ends at the features, so that they
-        stay those of the mean."""
+        stay those of the mean.
+
+        Raises:
+            ValueError: bounds of the standard deviation that contradict each other.
+        """
         super().__init__()
         if not 0 < min_std <= initial_std <= max_std:
             raise ValueError(
@@ -51,7 +55,7 @@ class GaussianHead(nn.Module):
         return mean, (log_std + (log_std.clamp(low, high) - log_std).detach()).exp()
 
     def std(self) -> Tensor:
-        """(A,) standard deviation; where it is predicted, that of features which are zero."""
+        """(A,) float32 standard deviation; where it is predicted, that of features which are zero."""
         return self.log_std.exp()
 
     @torch.no_grad()

@@ -23,6 +23,9 @@ class RecurrentCore(nn.Module):
             kind: "none", "gru" or "lstm".
             features: F, width of what comes in.
             size: width of what goes out, and of what is remembered; ignored for "none".
+
+        Raises:
+            ValueError: no such kind.
         """
         super().__init__()
         self.kind = kind

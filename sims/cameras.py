@@ -38,9 +38,9 @@ class CameraRig:
     fov_y: float = 45.0
     """Vertical field of view, degrees."""
     height: int = 32
-    """Image height, pixels."""
+    """Height of an image, pixels."""
     width: int = 32
-    """Image width, pixels."""
+    """Width of an image, pixels."""
     depth_max: float = 0.6
     """m: depth beyond this is clipped to it."""
 

@@ -22,9 +22,9 @@ def check_vec_env(env: VecEnv, seed: int = 0, episodes: int = 2) -> list[str]:
     """Drive `env` through `episodes` episodes of random actions and check every promise of `VecEnv`.
 
     Args:
-        env: the worlds; left in an undefined state.
+        env: left in an undefined state.
         seed: of resets and actions.
-        episodes: at least 2, so that every world resets by itself.
+        episodes: at least 2, so that every environment resets by itself.
 
     Returns:
         The promises that were checked, in words.

@@ -47,7 +47,7 @@ def _counters(sizes: tuple[tuple[str, int], ...], device: torch.device) -> Tenso
 
 
 class Draws:
-    """Random numbers for N worlds at their current episodes."""
+    """Random numbers for N environments at their current episodes."""
 
     def __init__(self, seed: int, world: Tensor, episode: Tensor) -> None:
         """world, episode: (N,) int64; `world` is the index over all workers."""

@@ -1,4 +1,4 @@
-"""`EnvConfig`: everything about the worlds but their number."""
+"""`EnvConfig`: everything about the environments but their number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
 
 @dataclass(frozen=True)
 class EnvConfig:
-    """Everything about the worlds but their number."""
+    """Everything about the environments but their number."""
 
     engine: EngineName = "mujoco"
     """Simulator: `mujoco` (CPU physics on all cores, ray-traced cameras), `mujoco_warp` (physics and cameras on a GPU:

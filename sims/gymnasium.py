@@ -1,4 +1,4 @@
-"""Adapters both ways: Gymnasium's tasks for our PPO, and our worlds for others' algorithms."""
+"""Adapters both ways: Gymnasium's tasks for our PPO, and our environments for others' algorithms."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ class GymnasiumVecEnv(VecEnv):
 class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
     """Any `VecEnv` as a `gymnasium.vector.VectorEnv` with NEXT_STEP autoreset: numpy in and out, Dict observations.
 
-    Gymnasium has no flag for an episode that was lost without an end (a diverged world). It is reported as truncated;
-    `info` carries our `valid` and `first` and every entry of `Step.log`, each (N,).
+    Gymnasium has no flag for an episode that was lost without an end (it diverged). It is reported as truncated; `info`
+    carries our `valid` and `first` and every entry of `Step.log`, each (N,).
     """
 
     def __init__(self, env: VecEnv) -> None:
@@ -112,10 +112,10 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Begin episode 0 everywhere. One seed serves all worlds, which differ by their index; None draws one.
+        """Begin episode 0 everywhere. One seed serves all environments, which differ by their index; None draws one.
 
         Raises:
-            GymnasiumError: a seed for each world, or options, which no VecEnv has.
+            GymnasiumError: a seed for each environment, or options, which no VecEnv has.
         """
         if isinstance(seed, list) or options:
             raise GymnasiumError(f"VecEnvToGymnasium.reset: expected one seed, no options; found {seed!r}, {options!r}")
@@ -127,7 +127,7 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
     def step(
         self, actions: NDArray[np.float32]
     ) -> tuple[dict[str, NDArray[Any]], NDArray[Any], NDArray[Any], NDArray[Any], dict[str, Any]]:
-        """actions (N, A) in [-1, 1]. In worlds whose episode ended with the last step they are ignored."""
+        """actions (N, A) in [-1, 1]. Where an episode ended with the last step it is ignored."""
         step = self.env.step(torch.as_tensor(actions, dtype=torch.float32, device=self.env.device))
         first, valid = step.first.cpu(), step.valid.cpu()
         truncated = step.truncated.cpu() | (first & ~self._over)
@@ -141,7 +141,7 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
         return {name: obs[name].cpu().numpy() for name in self.env.obs_spec}
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Called by `close`."""
+        """Close the environment: called by `close`."""
         self.env.close()
 
 

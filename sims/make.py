@@ -1,4 +1,4 @@
-"""From a configuration to worlds: choosing the engine."""
+"""From a configuration to environments: choosing the engine."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from .isaacgym.engine import IsaacEngine
 from .memory import check_warp, check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .remote.worker import RemoteConfig
-from .scene import build_model
-from .tasks.control import action_space
-from .tasks.grasp import IMAGE_GROUPS, GraspTask
-from .tasks.observations import group_spec
+from .scene import Scene
+from .tasks.grasp import GraspTask
+from .tasks.observations import IMAGE_GROUPS, group_spec
 from .vec_env import ArraySpec
 
 
 def make(
     config: EnvConfig, observe: Collection[str], num_envs: int, world_offset: int = 0, device: str = "cpu"
 ) -> GraspTask:
-    """Make `num_envs` worlds that compute the observation groups `observe`.
+    """Make `num_envs` environments that compute the observation groups `observe`.
 
     Args:
-        config: the worlds.
+        config: of the environments.
         observe: any of "state", "proprio", "depth", "stereo"; only these are rendered.
         num_envs: how many.
-        world_offset: global index of the first one: workers that split a set of worlds give each its own.
+        world_offset: global index of the first one: workers that split a set of them give each its own.
         device: where the observations live; `worlds_device` says it for the learner's.
 
     Raises:
-        HandsightError: unknown engine, observation group or device, no worlds, or more than memory can hold.
+        HandsightError: unknown engine, observation group or device, none, or more than memory can hold.
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
     groups = [group for group in IMAGE_GROUPS if group in observe]
+    scene = Scene(config.scene)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
@@ -45,33 +45,34 @@ def make(
             if device != "cpu":
                 raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
             check_worlds(config, observe, num_envs, device)
-            engine = MujocoEngine(config.scene, num_envs, groups, config.threads)
+            engine = MujocoEngine(scene, num_envs, groups, config.threads)
         case "mujoco_warp":
             from .engines.mujoco_gpu import WarpEngine
 
-            check_warp(build_model(config.scene), config.scene, num_envs, groups, config.warp, device)
-            engine = WarpEngine(config.scene, num_envs, groups, config.warp, device)
+            check_warp(scene.build(), config.scene, num_envs, groups, config.warp, device)
+            engine = WarpEngine(scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             check_worlds(config, observe, num_envs, device)
-            engine = IsaacEngine(config.scene, num_envs, groups, config.isaac, device)
+            engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
-    return GraspTask(config.task, engine, config.scene.rig, config.scene.control_dt, observe, world_offset)
+    return GraspTask(config.task, engine, observe, world_offset)
 
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
-    """`VecEnv.obs_spec` of worlds that are not made yet."""
-    space = action_space(config.task.action_space)
-    return {group: group_spec(group, space, config.scene.rig) for group in observe}
+    """`VecEnv.obs_spec` of environments that are not made yet."""
+    scene = Scene(config.scene)
+    space = scene.robot.action_space(config.task.action_space)
+    return {group: group_spec(group, space, scene, GraspTask.own_state) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:
-    """`VecEnv.action_dim` of worlds that are not made yet."""
-    return action_space(config.task.action_space).dim
+    """`VecEnv.action_dim` of environments that are not made yet."""
+    return Scene(config.scene).robot.action_space(config.task.action_space).dim
 
 
 def worlds_device(config: EnvConfig, learner: str) -> str:
-    """Where the worlds of a learner belong: on its device, unless their engine knows the CPU only."""
+    """Where the environments of a learner belong: on its device, unless their engine knows the CPU only."""
     return "cpu" if config.engine == "mujoco" else learner
 
 
@@ -85,16 +86,16 @@ def make_remote(
     rank: int = 0,
     ranks: int = 1,
 ) -> RemoteVecEnv:
-    """The same worlds in simulators elsewhere; see `RemoteVecEnv`.
+    """The same environments in simulators elsewhere; see `RemoteVecEnv`.
 
     Args:
-        config: the worlds.
+        config: of the environments.
         observe: see `make`.
         num_envs: how many this learner has.
         placement: where the simulators run, e.g. "cpu*3" or "cuda:0,cuda:1".
         remote: how the learner deals with them.
         learner: device on which their observations arrive.
-        rank: which of several learners this is; each has its share of the simulators and of the worlds.
+        rank: which of several learners this is; each has its share of the simulators and of the environments.
         ranks: how many learners there are.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What worlds take: bytes of one world's simulator and cameras, and how many of them a device holds.
+"""What environments take: bytes of one's simulator and cameras, and how many of them a device holds.
 
 The one place of these figures: `make` refuses by them, a training prints them before it allocates anything.
 """
@@ -25,7 +25,7 @@ counted on Warp's CPU back end with mujoco-warp 4.0, as is the next."""
 WORLD_SCRATCH = 15_000
 """Bytes that a physics step borrows for each world besides, most of them for the solver."""
 GEOM_BYTES = 160
-"""Of the tree in which a renderer looks geoms up: bounds, group and two nodes for each."""
+"""Bytes of the tree in which a renderer looks geoms up: bounds, group and two nodes for each."""
 MARGIN = 0.9
 """Share of the free memory that is used."""
 
@@ -114,7 +114,7 @@ def _held(owner: Any) -> int:
 VIEWS = {"depth": 1, "stereo": 2}
 """Cameras that an observation group renders."""
 WORLD_BYTES = 400 * 2**10
-"""Of one world on the CPU engine, without its images: 365 KiB measured between 64 and 320 worlds."""
+"""Bytes of one environment on the CPU engine, without its images: 365 KiB measured between 64 and 320 of them."""
 PIXEL_BYTES = 32
 """For one pixel of one camera: rendered, in the engine's buffers, and as an observation."""
 USABLE_HOST = 0.8
@@ -122,11 +122,11 @@ USABLE_HOST = 0.8
 
 
 class TooManyWorldsError(HandsightError):
-    """More worlds than memory can hold; says how many fit."""
+    """More environments than memory can hold; says how many fit."""
 
 
 class WorldBytes(NamedTuple):
-    """Of one world."""
+    """What one environment takes."""
 
     simulator: int
     """Bytes of its physics: state, model fields of its own, contacts and constraints."""
@@ -135,12 +135,12 @@ class WorldBytes(NamedTuple):
 
     @property
     def all(self) -> int:
-        """Bytes of both."""
+        """Bytes of simulator and images."""
         return self.simulator + self.cameras
 
 
 def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
-    """What one world takes that computes these observation groups."""
+    """What one environment takes that computes these observation groups."""
     rig, views = config.scene.rig, sum(VIEWS.get(group, 0) for group in observe)
     simulator = warp_world_bytes(config.scene, config.warp) if config.engine == "mujoco_warp" else WORLD_BYTES
     return WorldBytes(simulator, views * rig.height * rig.width * PIXEL_BYTES)
@@ -148,7 +148,7 @@ def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
 
 @lru_cache
 def warp_world_bytes(scene: SceneConfig, room: WarpConfig) -> int:
-    """Of one world of mujoco_warp, with what a step borrows for it; see `warp_bytes`."""
+    """Bytes of one world of mujoco_warp, with what a step borrows for it; see `warp_bytes`."""
     from .scene import build_model
 
     return warp_bytes(build_model(scene), scene, (), room)

@@ -9,13 +9,15 @@ import numpy as np
 
 from ..errors import HandsightError
 from .cameras import CameraRig
-from .robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, RENDERED, SOFT, add_robot
+from .objects.object_set import ObjectSet
+from .objects.primitives import PRIMITIVES
+from .robots.kuka_allegro import KUKA_ALLEGRO
+from .robots.robot import RENDERED, SOFT, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
-OBJECT_GEOMS = ("object_box_a", "object_box_b", "object_cylinder")
-"""Slots from which every kind of object is put together; the unused ones shrink into the middle."""
 TABLE_TEXTURES = 6
+"""Patterns of the table top, one drawn for each environment."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class WallConfig:
     half_size: tuple[float, float] = (0.25, 0.008)
     """m: half extents of its footprint along x and y."""
     height: float = 0.2
-    """m."""
+    """Height above the table, m."""
     rgb: tuple[float, float, float] = (0.36, 0.25, 0.2)
-    """Colour, 0..1, the same in every world."""
+    """Colour, 0..1, the same in every environment."""
 
     def __post_init__(self) -> None:
         if min(*self.half_size, self.height) <= 0:
@@ -41,14 +43,14 @@ class WallConfig:
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What is compiled into the model; all worlds share it."""
+    """What is compiled into the model; all environments share it."""
 
     rig: CameraRig = field(default_factory=CameraRig)
-    """The stereo pair."""
+    """The stereo pair of cameras."""
     wall: WallConfig | None = None
     """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
     timestep: float = 0.008
-    """Physics step, s."""
+    """Length of a physics step, s."""
     substeps: int = 10
     """Physics steps in one control step."""
 
@@ -66,55 +68,85 @@ class SceneIds:
     object: int
     grasp_site: int
     tip_sites: tuple[int, ...]
+    """Fingertips in the order of the robot's digits."""
     object_geoms: tuple[int, ...]
+    """Consecutive geoms of the object, in the order of its slots."""
     table_geom: int
     object_qpos: int
+    """Where the object's place, then its quaternion, begin in qpos."""
     object_qvel: int
+    """Where the object's linear, then its angular velocity begin in qvel."""
     touch: tuple[int, ...]
-    """Addresses in sensordata: contacts found between the object and index, middle, ring, thumb, palm."""
+    """Addresses in sensordata: contacts found between the object and each digit, then the palm."""
+    arm_dofs: int
     robot_dofs: int
     light: int
     cameras: tuple[int, ...]
+    """Left and right eye."""
     table_materials: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Scene:
+    """What an engine simulates: a robot at a table with one object. World frame: z up, table top at z = 0, the arm's
+    base at the origin, x toward the table."""
+
+    config: SceneConfig = field(default_factory=SceneConfig)
+    """Time step, cameras and wall."""
+    robot: Robot = KUKA_ALLEGRO
+    """The arm and its hand."""
+    objects: ObjectSet = PRIMITIVES
+    """What lies on the table."""
+
+    def build(self) -> mujoco.MjModel:
+        """Compile it.
+
+        Raises:
+            HandsightError: the camera rig's mount is no body.
+        """
+        spec, robot = mujoco.MjSpec(), self.robot
+        spec.compiler.degree = False
+        spec.modelname = "handsight"
+        _set_options(spec, self.config)
+        robot.add_to(spec)
+        _add_table(spec)
+        if self.config.wall is not None:
+            _add_wall(spec, self.config.wall)
+        _add_object(spec, self.objects)
+        _add_lights(spec)
+        self.config.rig.add_to(spec)
+        spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=30, quat=_look_at((1.55, -0.95, 0.8)))
+        for digit in robot.digits:
+            _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
+        _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
+        return spec.compile()
+
+    def ids(self, model: mujoco.MjModel) -> SceneIds:
+        """Look every name up once."""
+        robot, free = self.robot, model.joint("object").id
+        return SceneIds(
+            palm=model.body(robot.palm).id,
+            object=model.body("object").id,
+            grasp_site=model.site(robot.grasp_site).id,
+            tip_sites=tuple(model.site(digit.tip).id for digit in robot.digits),
+            object_geoms=tuple(model.geom(slot.name).id for slot in self.objects.slots),
+            table_geom=model.geom("table").id,
+            object_qpos=int(model.jnt_qposadr[free]),
+            object_qvel=int(model.jnt_dofadr[free]),
+            touch=tuple(
+                int(model.sensor(f"touch_{name}").adr[0]) for name in (*(digit.name for digit in robot.digits), "palm")
+            ),
+            arm_dofs=len(robot.arm),
+            robot_dofs=len(robot.joints),
+            light=model.light("lamp").id,
+            cameras=(model.camera("left").id, model.camera("right").id),
+            table_materials=tuple(model.material(f"table_{i}").id for i in range(TABLE_TEXTURES)),
+        )
+
+
 def build_model(config: SceneConfig) -> mujoco.MjModel:
-    """Compile the scene. World frame: z up, table top at z = 0, the arm's base at the origin, x toward the table."""
-    spec = mujoco.MjSpec()
-    spec.compiler.degree = False
-    spec.modelname = "handsight"
-    _set_options(spec, config)
-    add_robot(spec)
-    _add_table(spec)
-    if config.wall is not None:
-        _add_wall(spec, config.wall)
-    _add_object(spec)
-    _add_lights(spec)
-    config.rig.add_to(spec)
-    spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=30, quat=_look_at((1.55, -0.95, 0.8)))
-    for body in (*(f"{digit}_0" for digit in DIGITS), "palm"):
-        _add_touch(spec, body)
-    return spec.compile()
-
-
-def scene_ids(model: mujoco.MjModel) -> SceneIds:
-    """Look every name up once."""
-    free = model.joint("object").id
-    return SceneIds(
-        palm=model.body("palm").id,
-        object=model.body("object").id,
-        grasp_site=model.site("grasp").id,
-        tip_sites=tuple(model.site(f"{digit}_tip").id for digit in DIGITS),
-        object_geoms=tuple(model.geom(name).id for name in OBJECT_GEOMS),
-        table_geom=model.geom("table").id,
-        object_qpos=int(model.jnt_qposadr[free]),
-        object_qvel=int(model.jnt_dofadr[free]),
-        touch=tuple(int(model.sensor(f"touch_{body}").adr[0]) for body in (*DIGITS, "palm")),
-        robot_dofs=len(ARM_JOINTS) + len(HAND_JOINTS),
-        light=model.light("lamp").id,
-        cameras=(model.camera("left").id, model.camera("right").id),
-        table_materials=tuple(model.material(f"table_{i}").id for i in range(TABLE_TEXTURES)),
-    )
+    """The compiled scene of a configuration: see `Scene.build`."""
+    return Scene(config).build()
 
 
 def _set_options(spec: mujoco.MjSpec, config: SceneConfig) -> None:
@@ -166,17 +198,15 @@ def _add_table_material(spec: mujoco.MjSpec, index: int) -> None:
     material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = f"table_{index}"
 
 
-def _add_object(spec: mujoco.MjSpec) -> None:
+def _add_object(spec: mujoco.MjSpec, objects: ObjectSet) -> None:
     body = spec.worldbody.add_body(name="object", pos=[*TABLE_CENTRE, 0.04])
     body.add_freejoint(name="object")
     body.explicitinertial = True
     body.mass, body.inertia = 0.1, [1e-4] * 3
-    shapes = (mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_CYLINDER)
-    for name, shape in zip(OBJECT_GEOMS, shapes, strict=True):
-        body.add_geom(
-            name=name, type=shape, size=[0.03, 0.03, 0.04], rgba=[0.2, 0.5, 0.8, 1], group=RENDERED,
-            contype=2, conaffinity=1, condim=4, friction=[1.0, 0.02, 0.0005], **SOFT,
-        )  # fmt: skip
+    objects.add_to(
+        body, rgba=[0.2, 0.5, 0.8, 1], group=RENDERED, contype=2, conaffinity=1, condim=4,
+        friction=[1.0, 0.02, 0.0005], **SOFT,
+    )  # fmt: skip
 
 
 def _add_lights(spec: mujoco.MjSpec) -> None:
@@ -186,13 +216,10 @@ def _add_lights(spec: mujoco.MjSpec) -> None:
     )  # fmt: skip
 
 
-def _add_touch(spec: mujoco.MjSpec, body: str) -> None:
-    """A sensor that counts contacts between the object and everything below `body` (the palm: itself only)."""
-    whole = body != "palm"
-    name = body.removesuffix("_0")
+def _add_touch(spec: mujoco.MjSpec, name: str, body: str, kind: mujoco.mjtObj) -> None:
+    """A sensor that counts contacts between the object and everything below `body`, or as a BODY itself only."""
     spec.add_sensor(
-        name=f"touch_{name}", type=mujoco.mjtSensor.mjSENS_CONTACT,
-        objtype=mujoco.mjtObj.mjOBJ_XBODY if whole else mujoco.mjtObj.mjOBJ_BODY, objname=body,
+        name=f"touch_{name}", type=mujoco.mjtSensor.mjSENS_CONTACT, objtype=kind, objname=body,
         reftype=mujoco.mjtObj.mjOBJ_BODY, refname="object", intprm=[1, 0, 1],
     )  # fmt: skip
 

@@ -44,7 +44,7 @@ same pair, and a bin wall before it that hides what stands in the nearer half.""
 
 
 def scene(name: str) -> EnvConfig:
-    """The worlds of a scene.
+    """The environments of a scene.
 
     Raises:
         HandsightError: there is none of this name; lists those that there are.
@@ -68,7 +68,7 @@ def with_scene(env: EnvConfig, name: str) -> EnvConfig:
 
 
 def with_image(env: EnvConfig, size: str) -> EnvConfig:
-    """The same worlds with images of WIDTHxHEIGHT pixels.
+    """The same environments with images of WIDTHxHEIGHT pixels.
 
     Raises:
         HandsightError: no such size.

@@ -14,10 +14,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ArraySpec:
-    """Shape and dtype of one observation group, for one world."""
+    """Shape and dtype of one observation group, for one environment."""
 
     shape: tuple[int, ...]
-    """Shape without the leading world axis."""
+    """Shape without the leading axis of environments."""
     dtype: torch.dtype
     parts: Mapping[str, int] = field(default_factory=dict)
     """Named consecutive pieces of a flat vector and their widths, e.g. {"joint_position": 23, "palm_position": 3}."""
@@ -38,27 +38,27 @@ class ArraySpec:
 
 @dataclass
 class Step:
-    """What one step of N worlds returns."""
+    """What one step of N environments returns."""
 
     obs: TensorDict
     """Observation groups after the step, batch size (N,)."""
     reward: Tensor
-    """(N,) float32."""
+    """(N,) float32: reward of this step."""
     terminated: Tensor
     """(N,) bool: the episode ended in a state without a future; nothing is bootstrapped."""
     truncated: Tensor
     """(N,) bool: the episode was cut by the clock; its value is bootstrapped from `obs`, its last real observation."""
     first: Tensor
-    """(N,) bool: `obs` opens a new episode; a policy's memory is zeroed here and nowhere else."""
+    """(N,) bool: `obs` opens a new episode; a policy's hidden state is zeroed here and nowhere else."""
     valid: Tensor
-    """(N,) bool: this transition may be learnt from. False for a step that resets a world and for one that diverged."""
+    """(N,) bool: this transition may be learnt from. False where a step resets or diverged."""
     log: dict[str, Tensor] = field(default_factory=dict)
-    """Per-world measurements of this step by name, each (N,): `success`, `reward/<term>`, `kind`, `visible`, ..."""
+    """Measurements of this step by name, each (N,): `success`, `reward/<term>`, `kind`, `visible`, ..."""
 
 
 class VecEnv(ABC):
-    """N worlds stepped together. Autoreset is Gymnasium's NEXT_STEP: the step after an end ignores its action, resets
-    the world and is marked `valid=False, first=True`, so that every image is rendered exactly once."""
+    """N environments stepped together. Autoreset is Gymnasium's NEXT_STEP: the step after an end ignores its action,
+    resets the environment and is marked `valid=False, first=True`, so that every image is rendered exactly once."""
 
     num_envs: int
     action_dim: int
@@ -72,20 +72,21 @@ class VecEnv(ABC):
     """Names of what `Step.log["reset_kind"]` counts and `set_reset_mix` mixes; none if there is one kind only."""
     obs_spec: dict[str, ArraySpec]
     parts: tuple[slice, ...] = ()
-    """Consecutive groups of worlds that `send` and `receive` step on their own; none if they only move together."""
+    """Consecutive groups that `send` and `receive` step on their own; none if all only move together."""
     signature: dict[str, Any]
-    """JSON-able description of what a policy is wired to: task, action space, observation parts, camera rig."""
+    """JSON-able description of what a policy is wired to: robot and objects (name, and digest of what they
+    decide), task, action space, observation parts, camera rig."""
 
     @abstractmethod
     def reset(self, seed: int) -> TensorDict:
-        """Begin episode 0 in every world; the returned observation is the first of its episode."""
+        """Begin episode 0 in every environment; the returned observation is the first of its episode."""
 
     @abstractmethod
     def step(self, action: Tensor) -> Step:
-        """Advance every world by `control_dt`. action (N, action_dim) float32."""
+        """Advance every environment by `control_dt`. action (N, action_dim) float32."""
 
     def send(self, action: Tensor, part: int = 0) -> None:
-        """Begin a step of the worlds of `parts[part]` without waiting for it. action (n, action_dim)."""
+        """Begin a step of the environments of `parts[part]` without waiting for it. action (n, action_dim)."""
         raise NotImplementedError(f"{type(self).__name__} steps all of its worlds together")
 
     def receive(self, part: int = 0) -> Step:
@@ -103,7 +104,7 @@ class VecEnv(ABC):
         return torch.zeros(self.num_envs, 0, dtype=torch.float64)
 
     def drawn(self) -> dict[str, Tensor]:
-        """What randomisation decided about the present episode of each world, by name, each (N, ...)."""
+        """What randomisation decided about the present episode of each environment, by name, each (N, ...)."""
         return {}
 
     @abstractmethod
@@ -111,12 +112,12 @@ class VecEnv(ABC):
         """Release processes, threads and device memory. May be called twice."""
 
     def stagger(self) -> None:  # noqa: B027 - not every task has a clock
-        """Spread the worlds' clocks over an episode right after `reset`, so that they do not all end together and a
-        rollout shorter than an episode holds every part of it. The first episodes are shorter for it; a task without
+        """Spread the clocks over an episode right after `reset`, so that they do not all end together and a rollout
+        shorter than an episode holds every part of it. The first episodes are shorter for it; a task without
         a clock of its own does nothing."""
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
-        """Set the probabilities of the task's kinds of reset, from the next reset of each world on."""
+        """Set the probabilities of the task's kinds of reset, from the next reset of each environment on."""
         raise NotImplementedError(f"{type(self).__name__} has one kind of reset only")
 
     def statistics(self) -> dict[str, float]:
@@ -124,7 +125,7 @@ class VecEnv(ABC):
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on: after `load_state_dict` the worlds go on bit for bit."""
+        """All that the next step depends on: after `load_state_dict` the environments go on bit for bit."""
         raise NotImplementedError(f"{type(self).__name__} cannot be saved")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:

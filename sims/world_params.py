@@ -1,4 +1,4 @@
-"""What the draws of one episode decide about each world."""
+"""What the draws of one episode decide about each environment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass
 class WorldParams:
-    """What the draws of one episode decide about each world. All (N, ...) float32 unless said."""
+    """What the draws of one episode decide about each environment. All (N, ...) float32 unless said."""
 
     kind: Tensor
     """(N,) int64: kind of object."""
@@ -20,7 +20,7 @@ class WorldParams:
     geom_pos: Tensor
     """(N, G, 3): their places in the object's frame, m."""
     mass: Tensor
-    """(N,) kg."""
+    """(N,) mass of the object, kg."""
     com: Tensor
     """(N, 3): centre of mass in the object's frame, m."""
     inertia: Tensor
@@ -32,15 +32,15 @@ class WorldParams:
     hand_gain: Tensor
     """(N,) factor on finger kp and kv."""
     object_rgb: Tensor
-    """(N, 3) 0..1."""
+    """(N, 3) colour of the object, 0..1."""
     table_rgb: Tensor
-    """(N, 3) 0..1."""
+    """(N, 3) colour of the table, 0..1."""
     table_texture: Tensor
-    """(N,) int64."""
+    """(N,) int64: which texture the table has."""
     light_dir: Tensor
     """(N, 3) unit vector, world frame."""
     light_diffuse: Tensor
-    """(N,) 0..1."""
+    """(N,) intensity of the lamp, 0..1."""
     camera_shift: Tensor
     """(N, 3) m, the pair moves as one."""
     camera_turn: Tensor

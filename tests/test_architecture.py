@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_738
+PACKAGE_LINES = 23_161
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -204,25 +204,6 @@ WAITING = frozenset({
     "distill/study/progress.py",
     "distill/study/runner.py",
     "distill/study/spec.py",
-    "sims/cameras.py",
-    "sims/engines/contact_buffers.py",
-    "sims/engines/engine.py",
-    "sims/engines/ray_cameras.py",
-    "sims/gymnasium.py",
-    "sims/isaacgym/process.py",
-    "sims/isaacgym/worker.py",
-    "sims/memory.py",
-    "sims/remote/cluster.py",
-    "sims/remote/remote_vec_env.py",
-    "sims/remote/simulator.py",
-    "sims/remote/worker.py",
-    "sims/scene.py",
-    "sims/tasks/control.py",
-    "sims/tasks/grasp.py",
-    "sims/tasks/randomization.py",
-    "sims/tasks/rewards.py",
-    "sims/vec_env.py",
-    "sims/world_params.py",
 })  # fmt: skip
 """Files whose docstrings are still to be written again; none may be added."""
 

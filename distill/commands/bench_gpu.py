@@ -161,7 +161,7 @@ def raw_rate(env: EnvConfig, count: int, device: str, begin: Mapping[str, Tensor
     import mujoco_warp as mjw
     import warp as wp
 
-    from ...sims.engines.recorded import Recorded
+    from ...sims.engines.mujoco_gpu import Recorded
     from ...sims.scene import build_model
 
     wp.init()

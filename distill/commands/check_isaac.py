@@ -24,7 +24,9 @@ from ...sims.engines.engine import BodyState
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import EnvConfig
 from ...sims.isaacgym.engine import IsaacEngine
-from ...sims.tasks.grasp import IMAGE_GROUPS, GraspTask
+from ...sims.scene import Scene
+from ...sims.tasks.grasp import GraspTask
+from ...sims.tasks.observations import IMAGE_GROUPS
 
 Verdict = Literal["holds", "BROKEN", "differs", "measured", "not offered"]
 NOT_PROMISED = "PhysX on a GPU does not promise it"
@@ -85,7 +87,7 @@ def check_isaac(
 def _findings(env: GraspTask, engine: IsaacEngine, config: EnvConfig, seed: int, episodes: int) -> Iterator[Finding]:
     yield from _contract(env, seed, episodes)
     groups = [group for group in IMAGE_GROUPS if group in env.obs_spec]
-    twin = MujocoEngine(config.scene, env.num_envs, groups, config.threads)
+    twin = MujocoEngine(Scene(config.scene), env.num_envs, groups, config.threads)
     try:
         yield from _same_places(env, engine, twin, seed)
         if "depth" in groups:

@@ -16,6 +16,7 @@ from ...files import explained
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
+from ...sims.tasks.task import as_today
 from ...sims.vec_env import ArraySpec, VecEnv
 from . import checkpoint, stored_config, zoo
 from .run import Run, RunError
@@ -170,7 +171,7 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
     Raises:
         SignatureError: lists every difference on a line of its own: what, expected, found.
     """
-    expected, actual = (json.loads(json.dumps(signature)) for signature in (expected, actual))
+    expected, actual = (json.loads(json.dumps(as_today(signature))) for signature in (expected, actual))
     sees = any(len(spec["shape"]) > 1 for spec in expected["obs"].values())
     keys = [key for key in expected if key not in ("obs", "rig")] + (["rig"] if sees and "rig" in expected else [])
     lines = [line for key in keys for line in _differences(key, expected[key], actual.get(key))]

@@ -85,7 +85,7 @@ class ContactBuffers:
             self._copied.record()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Begin anew: nothing has been needed so far."""
         self._peaks.zero_()
         wp.to_torch(self._data.overflow).zero_()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..scene import Scene, SceneIds
 from ..world_params import WorldParams
 
 TOO_FAST = 200.0
@@ -20,42 +21,71 @@ TOO_FAST = 200.0
 
 @dataclass
 class BodyState:
-    """What the task reads after a step, all float32 on the engine's device, world frame unless said."""
+    """What the task reads after a step, all float32 on the engine's device, world frame unless said. A robot of J
+    joints, of which the arm has A, and D digits."""
 
     joint_pos: Tensor
-    """(N, 23) rad: arm, then hand."""
+    """(N, J) rad, or m where a joint slides: arm, then hand."""
     joint_vel: Tensor
-    """(N, 23) rad/s."""
+    """(N, J) rad/s, or m/s where a joint slides."""
     joint_anchor: Tensor
-    """(N, 7, 3) m: points on the arm's joint axes."""
+    """(N, A, 3) m: points on the arm's joint axes."""
     joint_axis: Tensor
-    """(N, 7, 3): unit vectors along them."""
+    """(N, A, 3): unit vectors along the arm's joint axes."""
     palm_pos: Tensor
-    """(N, 3) m."""
+    """(N, 3) m: origin of the palm's frame."""
     palm_rot: Tensor
     """(N, 3, 3): palm frame to world."""
     grasp_pos: Tensor
     """(N, 3) m: the grasp site."""
     tip_pos: Tensor
-    """(N, 4, 3) m: index, middle, ring, thumb."""
+    """(N, D, 3) m: the fingertips."""
     object_pos: Tensor
     """(N, 3) m: middle of the object's height."""
     object_rot: Tensor
     """(N, 3, 3): object frame to world."""
     object_linvel: Tensor
-    """(N, 3) m/s."""
+    """(N, 3) m/s: velocity of the object's origin."""
     object_angvel: Tensor
     """(N, 3) rad/s in the object's frame."""
     touch: Tensor
-    """(N, 5) bool: index, middle, ring, thumb, palm touch the object."""
+    """(N, D + 1) bool: which digits, and last the palm, touch the object."""
+
+
+def body_state(field: Callable[[str, Any], Tensor], ids: SceneIds) -> BodyState:
+    """What the task reads, out of MuJoCo's arrays.
+
+    Args:
+        field: field(name, at) gives (N, ...) float32, of the named array of `mujoco.MjData` the columns `at`: a
+            number, a slice or a tuple of numbers.
+        ids: where everything lies.
+    """
+    joints, arm = slice(ids.robot_dofs), slice(ids.arm_dofs)
+    return BodyState(
+        joint_pos=field("qpos", joints),
+        joint_vel=field("qvel", joints),
+        joint_anchor=field("xanchor", arm),
+        joint_axis=field("xaxis", arm),
+        palm_pos=field("xpos", ids.palm),
+        palm_rot=field("xmat", ids.palm).reshape(-1, 3, 3),
+        grasp_pos=field("site_xpos", ids.grasp_site),
+        tip_pos=field("site_xpos", ids.tip_sites),
+        object_pos=field("xpos", ids.object),
+        object_rot=field("xmat", ids.object).reshape(-1, 3, 3),
+        object_linvel=field("qvel", slice(ids.object_qvel, ids.object_qvel + 3)),
+        object_angvel=field("qvel", slice(ids.object_qvel + 3, ids.object_qvel + 6)),
+        touch=field("sensordata", ids.touch) > 0,
+    )
 
 
 class Engine(ABC):
     """N copies of the scene on one device."""
 
+    scene: Scene
     num_worlds: int
     device: torch.device
     model: mujoco.MjModel
+    """The scene as MuJoCo compiled it."""
 
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
         """What of drawn parameters the worlds can have: all of it, unless an engine's worlds are built once for all.
@@ -70,11 +100,11 @@ class Engine(ABC):
         return params
 
     @abstractmethod
-    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+    def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         """Run one control step of physics.
 
         Args:
-            joint_target: (N, 23) rad, position servo targets.
+            ctrl: (N, U) targets of the robot's actuators, rad or m; `Robot.ctrl` makes them of joint targets.
             active: (N,) bool: worlds that move; the others wait for their reset.
 
         Returns:
@@ -89,10 +119,10 @@ class Engine(ABC):
 
         Args:
             mask: (N,) bool.
-            joint_pos: (N, 23) rad; servo targets are set to the same.
-            object_pos: (N, 3) m.
-            object_quat: (N, 4) w x y z.
-            params: rows outside the mask are ignored.
+            joint_pos: (N, J) rad or m; servo targets are set to the same.
+            object_pos: (N, 3) m, world frame.
+            object_quat: (N, 4) w x y z, object frame to world.
+            params: of all worlds; rows outside the mask are ignored.
         """
 
     @abstractmethod

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..scene import SceneConfig, build_model, scene_ids
+from ..scene import Scene
 from ..world_params import WorldParams
-from .engine import TOO_FAST, BodyState, Engine
+from .engine import TOO_FAST, BodyState, Engine, body_state
 from .ray_cameras import POSES, OverviewCamera, RayCameras
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
@@ -27,21 +27,21 @@ spinning objects gain energy."""
 class MujocoEngine(Engine):
     """`mujoco.batch.Batch` under the engine's contract; bit-reproducible whatever the number of threads."""
 
-    def __init__(
-        self, config: SceneConfig, num_worlds: int, groups: Collection[str], threads: int | None = None
-    ) -> None:
+    def __init__(self, scene: Scene, num_worlds: int, groups: Collection[str], threads: int | None = None) -> None:
         """groups: image groups to render, any of "depth", "stereo"; threads: None = all cores."""
         self.num_worlds, self.device = num_worlds, torch.device("cpu")
-        self.model, self._config = build_model(config), config
-        self._ids = scene_ids(self.model)
-        self._drawn = WorldFields(self.model, self._ids, self.device)
+        self.scene, self.model, self._config = scene, scene.build(), scene.config
+        self._ids = scene.ids(self.model)
+        self._drawn = WorldFields(self.model, scene, self.device)
         mujoco.set_mju_user_warning(_ignore)
         threads = threads or len(os.sched_getaffinity(0))
         self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
         self._fields = {name: self._batch.expand(name) for name in EXPANDED}
         self._bind()
         self._looks = _initial_looks(self.model, num_worlds)
-        self._cameras = RayCameras(self.model, self._ids, config.rig, num_worlds, groups, threads) if groups else None
+        self._cameras = None
+        if groups:
+            self._cameras = RayCameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
         self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
 
     def _bind(self) -> None:
@@ -51,9 +51,9 @@ class MujocoEngine(Engine):
         }  # fmt: skip
         self._data = {name: self._batch.bind(name) for name in sorted(names)}
 
-    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+    def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         d, ids = self._data, np.flatnonzero(active.numpy())
-        d["ctrl"][:] = joint_target.numpy()
+        d["ctrl"][:] = ctrl.numpy()
         expected = d["time"] + self.model.opt.timestep * (self._config.substeps - 0.5)
         with suppress(mujoco.batch.SimulationError):  # which worlds failed is read off their state below
             self._batch.step(ids, nstep=self._config.substeps, stage=mujoco.mjtStage.mjSTAGE_ACC)
@@ -74,7 +74,7 @@ class MujocoEngine(Engine):
         d["qpos"][ids, : i.robot_dofs] = joint_pos.numpy()[ids]
         d["qpos"][ids, i.object_qpos : i.object_qpos + 3] = object_pos.numpy()[ids]
         d["qpos"][ids, i.object_qpos + 3 : i.object_qpos + 7] = object_quat.numpy()[ids]
-        d["ctrl"][ids] = joint_pos.numpy()[ids]
+        d["ctrl"][ids] = self.scene.robot.ctrl(joint_pos).numpy()[ids]
         self._batch.forward(ids)
 
     def _write_params(self, ids: np.ndarray, params: WorldParams) -> None:
@@ -83,7 +83,7 @@ class MujocoEngine(Engine):
             for store in (self._fields, self._looks):
                 if name in store:
                     store[name][(ids, *place)] = values.numpy()
-        geoms, boxes = list(self._ids.object_geoms), _bounding_boxes(rows.geom_size.numpy())
+        geoms, boxes = list(self._ids.object_geoms), self.scene.objects.bounding_boxes(rows.geom_size.numpy())
         aabb = self._fields["geom_aabb"]
         aabb[ids[:, None], geoms] = boxes.reshape(len(ids), len(geoms), *aabb.shape[2:])
         self._show(ids)
@@ -94,23 +94,7 @@ class MujocoEngine(Engine):
             self._cameras.set_looks(ids, looks)
 
     def read(self) -> BodyState:
-        d, i = self._data, self._ids
-        n = self.num_worlds
-        return BodyState(
-            joint_pos=_float(d["qpos"][:, : i.robot_dofs]),
-            joint_vel=_float(d["qvel"][:, : i.robot_dofs]),
-            joint_anchor=_float(d["xanchor"][:, :7]),
-            joint_axis=_float(d["xaxis"][:, :7]),
-            palm_pos=_float(d["xpos"][:, i.palm]),
-            palm_rot=_float(d["xmat"][:, i.palm]).reshape(n, 3, 3),
-            grasp_pos=_float(d["site_xpos"][:, i.grasp_site]),
-            tip_pos=_float(d["site_xpos"][:, list(i.tip_sites)]),
-            object_pos=_float(d["xpos"][:, i.object]),
-            object_rot=_float(d["xmat"][:, i.object]).reshape(n, 3, 3),
-            object_linvel=_float(d["qvel"][:, i.object_qvel : i.object_qvel + 3]),
-            object_angvel=_float(d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6]),
-            touch=torch.from_numpy(d["sensordata"][:, list(i.touch)] > 0),
-        )
+        return body_state(lambda name, at: _float(self._data[name][:, at]), self._ids)
 
     def physics_state(self) -> Tensor:
         d = self._data
@@ -160,13 +144,6 @@ def _ignore(message: str) -> None:
 
 def _float(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
-
-
-def _bounding_boxes(size: np.ndarray) -> np.ndarray:
-    """(n, 3, 6) centre and half size of each object geom (box, box, cylinder) in its own frame."""
-    half = size.copy()
-    half[:, 2] = np.stack([size[:, 2, 0], size[:, 2, 0], size[:, 2, 1]], -1)
-    return np.concatenate([np.zeros_like(half), half], -1)
 
 
 def _initial_looks(model: mujoco.MjModel, n: int) -> dict[str, np.ndarray]:

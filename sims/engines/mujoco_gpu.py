@@ -6,7 +6,7 @@ writes over all worlds; nothing waits for the device. The same code runs on Warp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import mujoco_warp as mjw
@@ -15,12 +15,11 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..scene import SceneConfig, build_model, scene_ids
+from ..scene import Scene
 from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
-from .engine import TOO_FAST, BodyState, Engine
+from .engine import TOO_FAST, BodyState, Engine, body_state
 from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
-from .recorded import Recorded
 from .warp_config import WarpConfig
 from .world_fields import EXPANDED, LOOKS, WorldFields
 
@@ -36,7 +35,7 @@ class WarpEngine(Engine):
 
     def __init__(
         self,
-        config: SceneConfig,
+        scene: Scene,
         num_worlds: int,
         groups: Collection[str],
         warp: WarpConfig | None = None,
@@ -47,10 +46,11 @@ class WarpEngine(Engine):
         Raises:
             HandsightError: the device, its memory or the model will not do; nothing has been allocated.
         """
-        self.model, self._config, self._warp = build_model(config), config, warp or WarpConfig()
+        self.scene, self.model, self._config = scene, scene.build(), scene.config
+        self._warp = warp or WarpConfig()
         self.num_worlds, self.device = num_worlds, torch.device(device)
-        self._ids = scene_ids(self.model)
-        self._drawn = WorldFields(self.model, self._ids, self.device, torch.float32)
+        self._ids = scene.ids(self.model)
+        self._drawn = WorldFields(self.model, scene, self.device, torch.float32)
         wp.init()
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._put(groups)
@@ -73,8 +73,8 @@ class WarpEngine(Engine):
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
         self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
         self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
-        index = lambda values: torch.tensor(values, device=self.device)  # noqa: E731
-        self._touch, self._tips = index(self._ids.touch), index(self._ids.tip_sites)
+        several = (self._ids.touch, self._ids.tip_sites)
+        self._index = {columns: torch.tensor(columns, device=self.device) for columns in several}
 
     def _record(self) -> None:
         begin = {name: self._data[name].clone() for name in STATE}
@@ -102,9 +102,9 @@ class WarpEngine(Engine):
         mjw.refit_bvh(self._m, self._d, self._context)
         mjw.render(self._m, self._d, self._context)
 
-    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+    def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         """As `Engine.step`; worlds that wait for their reset are moved with the others, and lose it in their reset."""
-        self._data["ctrl"].copy_(joint_target)
+        self._data["ctrl"].copy_(ctrl)
         self._substeps()
         self._stale = True
         self._buffers.check()
@@ -119,8 +119,8 @@ class WarpEngine(Engine):
         self._follow(mask, params)
         rest = torch.zeros_like(self._data["qvel"])
         state = {
-            "qpos": torch.cat([joint_pos, object_pos, object_quat], 1), "qvel": rest, "ctrl": joint_pos,
-            "time": rest[:, 0], "qacc_warmstart": rest,
+            "qpos": torch.cat([joint_pos, object_pos, object_quat], 1), "qvel": rest,
+            "ctrl": self.scene.robot.ctrl(joint_pos), "time": rest[:, 0], "qacc_warmstart": rest,
         }  # fmt: skip
         for name, values in state.items():
             _write(self._data[name], values, mask)
@@ -151,22 +151,8 @@ class WarpEngine(Engine):
 
     def read(self) -> BodyState:
         self._refresh()
-        d, i, n = self._data, self._ids, self.num_worlds
-        return BodyState(
-            joint_pos=d["qpos"][:, : i.robot_dofs],
-            joint_vel=d["qvel"][:, : i.robot_dofs],
-            joint_anchor=d["xanchor"][:, :7],
-            joint_axis=d["xaxis"][:, :7],
-            palm_pos=d["xpos"][:, i.palm],
-            palm_rot=d["xmat"][:, i.palm].reshape(n, 3, 3),
-            grasp_pos=d["site_xpos"][:, i.grasp_site],
-            tip_pos=d["site_xpos"][:, self._tips],
-            object_pos=d["xpos"][:, i.object],
-            object_rot=d["xmat"][:, i.object].reshape(n, 3, 3),
-            object_linvel=d["qvel"][:, i.object_qvel : i.object_qvel + 3],
-            object_angvel=d["qvel"][:, i.object_qvel + 3 : i.object_qvel + 6],
-            touch=d["sensordata"][:, self._touch] > 0,
-        )
+        column = lambda at: self._index[at] if isinstance(at, tuple) else at  # noqa: E731
+        return body_state(lambda name, at: self._data[name][:, column(at)], self._ids)
 
     def peaks(self) -> dict[str, Tensor]:
         """Most room that was needed so far: see `ContactBuffers.peaks`. Waits for the device."""
@@ -213,3 +199,43 @@ class WarpEngine(Engine):
 def _write(old: Tensor, new: Tensor, mask: Tensor) -> None:
     """Put the masked rows of `new` (N, ...), broadcast, into the view `old` (N, ...)."""
     old.copy_(torch.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old))
+
+
+class Recorded:
+    """Launches of Warp kernels on one device, repeated by calling it.
+
+    On a GPU it is a CUDA graph on torch's current stream, so that neither side waits for the other: what torch wrote
+    before is seen, and what torch reads after is there. On a CPU Warp repeats the calls in a loop of its own. Addresses
+    are fixed at the recording, so the launches must work in arrays that stay where they are; memory that they ask for
+    in between belongs to the graph.
+    """
+
+    def __init__(self, launch: Callable[[], None], device: torch.device, graph: bool = True) -> None:
+        """launch: all of the work; it runs once here, which loads its kernels. graph: record it, or launch anew."""
+        self._torch, self._device = device, wp.device_from_torch(device)
+        self._streams: dict[int, wp.Stream] = {}
+        self._launch = None if graph else launch
+        self._graph: wp.Graph | None = None
+        with wp.ScopedDevice(self._device):
+            launch()
+            wp.synchronize_device(self._device)
+            if graph:
+                with wp.ScopedCapture(device=self._device) as capture:
+                    launch()
+                self._graph = capture.graph
+
+    def __call__(self) -> None:
+        on_gpu = self._device.is_cuda
+        if self._graph is not None:
+            wp.capture_launch(self._graph, stream=self._stream() if on_gpu else None)
+            return
+        assert self._launch is not None
+        with wp.ScopedDevice(self._device), wp.ScopedStream(self._stream() if on_gpu else None, sync_enter=False):
+            self._launch()
+
+    def _stream(self) -> wp.Stream:
+        """Torch's current stream, as Warp knows it."""
+        stream = torch.cuda.current_stream(self._torch)
+        if stream.cuda_stream not in self._streams:
+            self._streams[stream.cuda_stream] = wp.stream_from_torch(stream)
+        return self._streams[stream.cuda_stream]

@@ -19,7 +19,7 @@ import warp as wp
 from torch import Tensor
 
 from ..cameras import EYES, CameraRig
-from ..robots.kuka_allegro import HIDDEN_FROM_WRIST, RENDERED
+from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
 
 wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
@@ -111,7 +111,7 @@ class RayCameras:
             images[name][shard.worlds] = rendered
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads that render."""
         self._pool.shutdown(wait=True)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..rotation import quat_multiply
-from ..scene import SceneIds
+from ..scene import Scene
 from ..world_params import WorldParams
 
 PHYSICS = (
@@ -28,10 +28,11 @@ class WorldFields:
     """The model's own values, and what the draws make of them."""
 
     def __init__(
-        self, model: mujoco.MjModel, ids: SceneIds, device: torch.device, dtype: torch.dtype = torch.float64
+        self, model: mujoco.MjModel, scene: Scene, device: torch.device, dtype: torch.dtype = torch.float64
     ) -> None:
         """dtype: of the fields that hold numbers; MuJoCo's float64, or a GPU engine's float32."""
-        self._ids = ids
+        self._ids = ids = scene.ids(model)
+        self._servos = scene.robot.arm_actuators, len(scene.robot.actuators) - scene.robot.arm_actuators
         tensor = lambda values: torch.as_tensor(values, dtype=dtype, device=device)  # noqa: E731
         self._gain, self._bias = tensor(model.actuator_gainprm[:, 0]), tensor(model.actuator_biasprm[:, 1:3])
         self._cam_pos, self._cam_quat = tensor(model.cam_pos), tensor(model.cam_quat)
@@ -47,7 +48,8 @@ class WorldFields:
         yield "geom_size", (geoms,), p.geom_size
         yield "geom_pos", (geoms,), p.geom_pos
         yield "geom_friction", (geoms, 0), p.friction[:, None]
-        gain = torch.cat([p.arm_gain[:, None].expand(-1, 7), p.hand_gain[:, None].expand(-1, 16)], 1)
+        gains = zip((p.arm_gain, p.hand_gain), self._servos, strict=True)
+        gain = torch.cat([factor[:, None].expand(-1, count) for factor, count in gains], 1)
         yield "actuator_gainprm", (slice(None), 0), self._gain * gain
         yield "actuator_biasprm", (slice(None), slice(1, 3)), self._bias * gain[..., None]
         yield from self._cameras(p)

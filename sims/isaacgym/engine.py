@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mujoco
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,16 +25,13 @@ from torch import Tensor
 from ...errors import HandsightError
 from ..engines.engine import TOO_FAST, BodyState, Engine
 from ..machine import machine
-from ..robots.kuka_allegro import DIGITS
 from ..rotation import quat_to_matrix, rotate, rotate_back
-from ..scene import SceneConfig, build_model, scene_ids
+from ..scene import Scene
 from ..world_params import WorldParams
-from .model import HAND_LINKS, LINKS, build_spec, shared_arrays
+from .model import build_spec, hand_links, links, shared_arrays
 from .process import WorkerFailed, WorkerMissing, WorkerProcess
 
 WORKER = Path(__file__).with_name("worker.py")
-PALM = LINKS.index("palm")
-TIPS = [LINKS.index(f"{digit}_3") for digit in DIGITS]
 TOUCH_FORCE = 0.01
 """N: a net contact force above this is a touch."""
 CLEAR = 0.003
@@ -60,25 +58,38 @@ class IsaacEngine(Engine):
     """N worlds in Isaac Gym. Nothing is rendered or simulated here: states, targets and images cross shared memory."""
 
     def __init__(
-        self, config: SceneConfig, num_worlds: int, groups: Collection[str], isaac: IsaacConfig, device: str = "cpu"
+        self, scene: Scene, num_worlds: int, groups: Collection[str], isaac: IsaacConfig, device: str = "cpu"
     ) -> None:
         """groups: image groups to render, any of "depth", "stereo"; device: where states and images are delivered.
 
         Raises:
             WorkerError: the worker does not start (`process.py` names the ways).
-            HandsightError: the scene has a wall.
+            HandsightError: the scene has a wall, or the robot's actuators do not move one joint each.
         """
+        config, robot = scene.config, scene.robot
+        if tuple((joint,) for joint in robot.joints) != tuple(actuator.joints for actuator in robot.actuators):
+            raise HandsightError(
+                f"engine 'isaacgym' drives every joint by itself: expected an actuator for each of the joints of "
+                f"{robot.name}, found {len(robot.actuators)} actuators for {len(robot.joints)} joints"
+            )
         if config.wall is not None:
             raise HandsightError(
                 "engine 'isaacgym' has no walls: expected a scene without one (wrist, open), found a wall; occluded "
                 "scenes run on engine 'mujoco'"
             )
         self.num_worlds, self.device = num_worlds, torch.device(device)
-        self.model, self._config, self._isaac = build_model(config), config, isaac
-        self._ids, self._groups = scene_ids(self.model), tuple(groups)
-        self._site = {
-            name: self._tensor(self.model.site(name).pos) for name in ("grasp", *(f"{d}_tip" for d in DIGITS))
-        }
+        self.scene, self.model, self._config, self._isaac = scene, scene.build(), config, isaac
+        self._groups = tuple(groups)
+        self._links, self._hand = links(robot, self.model), hand_links(robot, self.model)
+        self._palm = self._links.index(robot.palm)
+        site = lambda name: self._tensor(self.model.site(name).pos)  # noqa: E731
+        owner = lambda name: self.model.body(int(self.model.site(name).bodyid[0])).name  # noqa: E731
+        self._grasp = site(robot.grasp_site)
+        self._tips = [(self._links.index(owner(digit.tip)), site(digit.tip)) for digit in robot.digits]
+        self._digits = [
+            [column for column, name in enumerate(self._hand) if _is_below(self.model, name, digit.root)]
+            for digit in robot.digits
+        ]
         self._capsules = self._hand_capsules()
         self._params: WorldParams | None = None
         self._shown: dict[str, Tensor] = {}
@@ -104,7 +115,7 @@ class IsaacEngine(Engine):
                 "engine 'isaacgym' needs the Python 3.8 that has isaacgym, and none is named: expected --isaac-python "
                 "PATH or HANDSIGHT_ISAAC_PYTHON; docs/isaac.md says how to make one"
             )
-        arrays = shared_arrays(self.num_worlds, self._config.rig, self.model, self._groups)
+        arrays = shared_arrays(self.num_worlds, self.scene, self.model, self._groups)
         self._worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
         shape = (self.num_worlds,)
         self._pending = torch.zeros(shape, dtype=torch.bool)
@@ -117,7 +128,7 @@ class IsaacEngine(Engine):
             self._worker.close()
             self._start()
         self._params = _each(params, Tensor.clone)
-        spec = build_spec(self._config, self.model, params, self._groups)
+        spec = build_spec(self.scene, self.model, params, self._groups)
         devices = {"compute_device": self._isaac.compute_device, "graphics_device": self._isaac.graphics_device}
         if self._groups:
             self._worker.arrays["textures"][:] = table_textures(self.model)
@@ -138,9 +149,9 @@ class IsaacEngine(Engine):
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
         return params if self._params is None else _each(self._params, lambda value: value[rows])
 
-    def step(self, joint_target: Tensor, active: Tensor) -> Tensor:
+    def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         targets = self._worker.arrays["targets"]
-        np.copyto(targets, joint_target.cpu().numpy(), where=active.cpu().numpy()[:, None])
+        np.copyto(targets, ctrl.cpu().numpy(), where=active.cpu().numpy()[:, None])
         self._advance(self._config.substeps - 1, ())
         self._owed = True
         return active & (self._bad | ~self._sane(self._read_arrays()))
@@ -154,7 +165,7 @@ class IsaacEngine(Engine):
         rows = mask.cpu()
         arrays, index = self._worker.arrays, rows.numpy()
         joints = joint_pos.cpu().numpy()[index]
-        arrays["targets"][index] = joints
+        arrays["targets"][index] = self.scene.robot.ctrl(joint_pos).cpu().numpy()[index]
         arrays["reset_joints"][index] = np.stack([joints, np.zeros_like(joints)], -1)
         arrays["reset_object"][index, :3] = object_pos.cpu().numpy()[index]
         arrays["reset_object"][index, 3:7] = object_quat.cpu().numpy()[index]
@@ -202,18 +213,18 @@ class IsaacEngine(Engine):
     def read(self) -> BodyState:
         self._settle()
         state = self._shown
-        links, thing = state["links"], state["object"]
-        place, turn = links[..., :3], quat_to_matrix(links[..., 3:])
-        palm_rot, object_rot = turn[:, PALM], quat_to_matrix(thing[:, 3:7])
-        tips = [place[:, i] + rotate(turn[:, i], self._site[f"{d}_tip"]) for i, d in zip(TIPS, DIGITS, strict=True)]
+        poses, thing, arm = state["links"], state["object"], len(self.scene.robot.arm)
+        place, turn = poses[..., :3], quat_to_matrix(poses[..., 3:])
+        palm_rot, object_rot = turn[:, self._palm], quat_to_matrix(thing[:, 3:7])
+        tips = [place[:, link] + rotate(turn[:, link], site) for link, site in self._tips]
         return BodyState(
             joint_pos=state["joints"][..., 0],
             joint_vel=state["joints"][..., 1],
-            joint_anchor=place[:, :7],
-            joint_axis=turn[:, :7, :, 2],
-            palm_pos=place[:, PALM],
+            joint_anchor=place[:, :arm],
+            joint_axis=turn[:, :arm, :, 2],
+            palm_pos=place[:, self._palm],
             palm_rot=palm_rot,
-            grasp_pos=place[:, PALM] + rotate(palm_rot, self._site["grasp"]),
+            grasp_pos=place[:, self._palm] + rotate(palm_rot, self._grasp),
             tip_pos=torch.stack(tips, 1),
             object_pos=thing[:, :3],
             object_rot=object_rot,
@@ -223,34 +234,34 @@ class IsaacEngine(Engine):
         )
 
     def _touch(self, place: Tensor, turn: Tensor, force: Tensor) -> Tensor:
-        """(N, 5) bool. Isaac Gym's GPU pipeline gives the net contact force of a link, not its partner: as the hand
+        """(N, D + 1) bool. Isaac Gym's GPU pipeline gives the net contact force of a link, not its partner: as the hand
         does not collide with itself, that is the object or the table, and links on the table are not counted."""
-        feels = force[:, [LINKS.index(name) for name in HAND_LINKS]] > TOUCH_FORCE
-        low = torch.full_like(force[:, : len(HAND_LINKS)], math.inf)
+        feels = force[:, [self._links.index(name) for name in self._hand]] > TOUCH_FORCE
+        low = torch.full_like(force[:, : len(self._hand)], math.inf)
         for column, (link, ends, radius) in enumerate(self._capsules):
             for end in ends:
                 low[:, column] = torch.minimum(
                     low[:, column], (place[:, link] + rotate(turn[:, link], end))[:, 2] - radius
                 )
         feels &= low > CLEAR
-        digits = [feels[:, 4 * i : 4 * i + 4].any(1) for i in range(len(DIGITS))]
+        digits = [feels[:, columns].any(1) for columns in self._digits]
         return torch.stack([*digits, feels[:, -1]], 1)
 
     def _hand_capsules(self) -> list[tuple[int, list[Tensor], float]]:
         """For each hand link: its index, the ends (corners, for the palm) of its shape in its frame, and its radius."""
         shapes = []
-        for name in HAND_LINKS:
+        for name in self._hand:
             body = self.model.body(name)
             ends, radius = [], 0.0
             for geom in range(int(body.geomadr[0]), int(body.geomadr[0]) + int(body.geomnum[0])):
                 size, middle = self.model.geom_size[geom], self.model.geom_pos[geom]
-                if name == "palm":
+                if name == self.scene.robot.palm:
                     corners = np.array(np.meshgrid(*([-1, 1],) * 3)).reshape(3, -1).T * size
                     ends = [self._tensor(middle + corner) for corner in corners]
                 else:  # the fingers' capsules lie along their links
                     radius = float(size[0])
                     ends = [self._tensor(middle + np.array([0, 0, side * size[1]])) for side in (-1, 1)]
-            shapes.append((LINKS.index(name), ends, radius))
+            shapes.append((self._links.index(name), ends, radius))
         return shapes
 
     def render(self, groups: Collection[str]) -> dict[str, Tensor]:
@@ -264,7 +275,7 @@ class IsaacEngine(Engine):
         """(height, width, 3) uint8: the state that Isaac Gym reports, drawn from outside by our own ray tracer."""
         from ..engines.mujoco_cpu import MujocoEngine  # it takes a second to import
 
-        self._overview = self._overview or MujocoEngine(self._config, 1, ())
+        self._overview = self._overview or MujocoEngine(self.scene, 1, ())
         body, one = self.read(), slice(world, world + 1)
         params = _each(self.params, lambda value: value[one].cpu())
         pose = self._shown["object"][one].cpu()
@@ -305,7 +316,15 @@ class IsaacEngine(Engine):
             self._overview.close()
 
 
-def table_textures(model: Any) -> np.ndarray:
+def _is_below(model: mujoco.MjModel, body: str, root: str) -> bool:
+    """Whether a body is `root` or hangs below it."""
+    index = model.body(body).id
+    while index and index != model.body(root).id:
+        index = int(model.body_parentid[index])
+    return bool(index)
+
+
+def table_textures(model: mujoco.MjModel) -> np.ndarray:
     """(K, H, W, 4) uint8: the model's table textures, opaque."""
     count, height, width = model.ntex, int(model.tex_height[0]), int(model.tex_width[0])
     rgb = model.tex_data.reshape(count, height, width, 3)

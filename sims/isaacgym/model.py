@@ -13,36 +13,43 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from ..cameras import CameraRig
-from ..objects.primitives import TINY
-from ..robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT, VELOCITY_LIMIT
-from ..scene import OBJECT_GEOMS, TABLE_CENTRE, SceneConfig, scene_ids
+from ..objects.object_set import TINY, ObjectSet
+from ..robots.robot import Robot
+from ..scene import TABLE_CENTRE, Scene
 from ..world_params import WorldParams
 
-JOINTS = (*ARM_JOINTS, *HAND_JOINTS)
-HAND_LINKS = (*(f"{digit}_{i}" for digit in DIGITS for i in range(4)), "palm")
-LINKS = (*ARM_JOINTS, *HAND_LINKS)
-"""Links that the worker reports, in this order; the others do not move or are not asked for."""
 SPACING = 3.0
 """m between neighbouring worlds."""
 ISAAC_CAMERA = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 """Axes of Isaac Gym's camera (x forward, y left, z up) as columns in MuJoCo's (x right, y up, z back)."""
 
 
+def hand_links(robot: Robot, model: mujoco.MjModel) -> tuple[str, ...]:
+    """Links of the hand's joints, then the palm."""
+    return (*(model.body(int(model.joint(name).bodyid[0])).name for name in robot.hand), robot.palm)
+
+
+def links(robot: Robot, model: mujoco.MjModel) -> tuple[str, ...]:
+    """Links that the worker reports, in this order; the others do not move or are not asked for."""
+    arm = (model.body(int(model.joint(name).bodyid[0])).name for name in robot.arm)
+    return (*arm, *hand_links(robot, model))
+
+
 def shared_arrays(
-    n: int, rig: CameraRig, model: mujoco.MjModel, groups: Collection[str]
+    n: int, scene: Scene, model: mujoco.MjModel, groups: Collection[str]
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """{name: (shape, dtype)}. Angles rad, lengths m, quaternions w x y z, world frame.
 
-    To the worker: targets (N, 23); reset (N,) which worlds to set, with reset_joints (N, 23, 2) position and velocity
+    To the worker: targets (N, J); reset (N,) which worlds to set, with reset_joints (N, J, 2) position and velocity
     and reset_object (N, 13) pose, linear and angular velocity; textures.
     From it: joints and object as above; links (N, L, 7) poses; force (N, L) N, net contact force; images.
     """
-    joints, links = len(JOINTS), len(LINKS)
+    rig, joints, bodies = scene.config.rig, len(scene.robot.joints), len(links(scene.robot, model))
     arrays: dict[str, tuple[tuple[int, ...], str]] = {
         "targets": ((n, joints), "float32"), "reset": ((n,), "uint8"),
         "reset_joints": ((n, joints, 2), "float32"), "reset_object": ((n, 13), "float32"),
-        "joints": ((n, joints, 2), "float32"), "links": ((n, links, 7), "float32"),
-        "object": ((n, 13), "float32"), "force": ((n, links), "float32"),
+        "joints": ((n, joints, 2), "float32"), "links": ((n, bodies, 7), "float32"),
+        "object": ((n, 13), "float32"), "force": ((n, bodies), "float32"),
     }  # fmt: skip
     if groups:
         arrays["object_pixels"] = ((n,), "int32")
@@ -54,49 +61,48 @@ def shared_arrays(
     return arrays
 
 
-def build_spec(
-    config: SceneConfig, model: mujoco.MjModel, params: WorldParams, groups: Collection[str]
-) -> dict[str, Any]:
+def build_spec(scene: Scene, model: mujoco.MjModel, params: WorldParams, groups: Collection[str]) -> dict[str, Any]:
     """Arguments of the worker's command `build`, JSON: a robot, and for each world its object, servos and looks."""
     p = {name: value.cpu().numpy() for name, value in vars(params).items()}
     shapes = zip(p["mass"], p["com"], p["inertia"], p["geom_size"], p["geom_pos"], strict=True)
-    top = model.geom("table")
+    top, config, robot = model.geom("table"), scene.config, scene.robot
     return {
         "timestep": config.timestep,
         "spacing": SPACING,
-        "joints": JOINTS,
-        "links": LINKS,
-        "robot": robot_urdf(model),
-        "objects": [object_urdf(float(shape[0]), *shape[1:]) for shape in shapes],
+        "joints": robot.joints,
+        "links": links(robot, model),
+        "robot": robot_urdf(model, robot),
+        "objects": [object_urdf(scene.objects, float(shape[0]), *shape[1:]) for shape in shapes],
         "table": {"size": (2 * top.size).tolist(), "position": [*TABLE_CENTRE, float(top.pos[2])]},
-        "drives": _drives(model, p),
-        "friction": _friction(model, p),
+        "drives": _drives(robot, model, p),
+        "friction": _friction(hand_links(robot, model), model, p),
         "render": list(groups),
         "rig": _rig(config.rig),
-        "cameras": _camera_poses(config.rig, model, p) if groups else [[]] * len(p["mass"]),
+        "cameras": _camera_poses(scene.ids(model).cameras, model, p) if groups else [[]] * len(p["mass"]),
         "looks": _looks(model, p),
     }
 
 
-def _drives(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
+def _drives(robot: Robot, model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
     """PhysX's drive damps the joint with what MuJoCo splits into the servo's kv and the joint's own damping."""
-    joints = len(JOINTS)
-    gain = np.concatenate([np.repeat(p["arm_gain"][:, None], 7, 1), np.repeat(p["hand_gain"][:, None], 16, 1)], 1)
+    joints = len(robot.joints)
+    parts = ((p["arm_gain"], len(robot.arm)), (p["hand_gain"], len(robot.hand)))
+    gain = np.concatenate([np.repeat(factor[:, None], count, 1) for factor, count in parts], 1)
     stiffness, damping = model.actuator_gainprm[:joints, 0] * gain, -model.actuator_biasprm[:joints, 2] * gain
     return {
         "stiffness": stiffness.tolist(),
         "damping": (damping + model.dof_damping[:joints]).tolist(),
         "armature": model.dof_armature[:joints].tolist(),
-        "effort": list(TORQUE_LIMIT),
-        "velocity": list(VELOCITY_LIMIT),
+        "effort": list(robot.torque_limit),
+        "velocity": list(robot.velocity_limit),
     }
 
 
-def _friction(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
+def _friction(hand: Iterable[str], model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
     """Sliding friction of every link's shape, of the table and of each object. PhysX takes the mean of two, MuJoCo the
     larger one."""
     robot = {}
-    for name in HAND_LINKS:
+    for name in hand:
         body = model.body(name)
         if body.geomnum[0]:
             robot[name] = float(model.geom_friction[int(body.geomadr[0]), 0])
@@ -108,13 +114,13 @@ def _rig(rig: CameraRig) -> dict[str, Any]:
     return {"mount": rig.mount, "height": rig.height, "width": rig.width, "horizontal_fov": math.degrees(wide)}
 
 
-def _camera_poses(rig: CameraRig, model: mujoco.MjModel, p: dict[str, np.ndarray]) -> list[list[list[float]]]:
+def _camera_poses(cameras: Iterable[int], model: mujoco.MjModel, p: dict[str, np.ndarray]) -> list[list[list[float]]]:
     """For each world and eye: position, then quaternion x y z w, of Isaac Gym's camera in the mount's frame."""
     poses = []
     columns = (p[name] for name in ("camera_shift", "camera_turn", "eye_shift", "eye_turn"))
     for shift, turn, eye_shifts, eye_turns in zip(*columns, strict=True):
         pair = []
-        for eye, camera in enumerate(scene_ids(model).cameras):
+        for eye, camera in enumerate(cameras):
             own = Rotation.from_quat(model.cam_quat[camera], scalar_first=True) * Rotation.from_rotvec(turn)
             quat = (own * Rotation.from_rotvec(eye_turns[eye]) * Rotation.from_matrix(ISAAC_CAMERA)).as_quat()
             pair.append([*(model.cam_pos[camera] + shift + eye_shifts[eye]).tolist(), *quat.tolist()])
@@ -141,36 +147,39 @@ BOX, CAPSULE, CYLINDER = (int(getattr(mujoco.mjtGeom, f"mjGEOM_{name}")) for nam
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 
 
-def robot_urdf(model: mujoco.MjModel) -> str:
-    """Arm and hand with every link and joint under its own name; fixed at the link `base`. Lengths m, masses kg."""
-    robot = Element("robot", name="handsight")
-    for body in range(model.body("base").id, model.body("object").id):
-        link = _add_link(robot, model.body(body).name, model.body_mass[body], model.body_ipos[body],
+def robot_urdf(model: mujoco.MjModel, robot: Robot) -> str:
+    """Arm and hand with every link and joint under its own name; fixed at its first link. Lengths m, masses kg."""
+    root = Element("robot", name="handsight")
+    for body in range(1, model.body("object").id):
+        link = _add_link(root, model.body(body).name, model.body_mass[body], model.body_ipos[body],
                          model.body_iquat[body], model.body_inertia[body])  # fmt: skip
         for geom in range(model.body_geomadr[body], model.body_geomadr[body] + model.body_geomnum[body]):
             collides = bool(model.geom_contype[geom] or model.geom_conaffinity[geom])
             shape = int(model.geom_type[geom]), model.geom_size[geom]
             _add_shape(link, shape, model.geom_pos[geom], model.geom_quat[geom], model.geom_rgba[geom], collides)
-        if model.body(body).name != "base":
-            _add_joint(robot, model, body)
-    return _text(robot)
+        if model.body_parentid[body]:
+            _add_joint(root, model, body, robot)
+    return _text(root)
 
 
-def object_urdf(mass: float, com: np.ndarray, inertia: np.ndarray, sizes: np.ndarray, places: np.ndarray) -> str:
+def object_urdf(
+    objects: ObjectSet, mass: float, com: np.ndarray, inertia: np.ndarray, sizes: np.ndarray, places: np.ndarray
+) -> str:
     """One world's object.
 
     Args:
+        objects: the set that it belongs to.
         mass: kg.
         com: (3,) m, centre of mass in the object's frame.
         inertia: (3,) kg m^2, principal moments about it.
-        sizes: (G, 3) m, of the geoms in `OBJECT_GEOMS`, MuJoCo's convention; those of `TINY` are left out.
+        sizes: (G, 3) m, of the slots' geoms, MuJoCo's convention; those of `TINY` are left out.
         places: (G, 3) m.
     """
     robot = Element("robot", name="object")
     link = _add_link(robot, "object", mass, com, UPRIGHT, inertia)
-    for name, size, place in zip(OBJECT_GEOMS, sizes, places, strict=True):
+    for slot, size, place in zip(objects.slots, sizes, places, strict=True):
         if size[0] > TINY:
-            shape = CYLINDER if name.endswith("cylinder") else BOX
+            shape = CYLINDER if slot.is_round else BOX
             _add_shape(link, (shape, size), place, UPRIGHT, (1, 1, 1, 1), collides=True)
     return _text(robot)
 
@@ -210,10 +219,10 @@ def _add_shape(
             SubElement(SubElement(element, "material", name=name), "color", rgba=_numbers(rgba))
 
 
-def _add_joint(robot: Element, model: mujoco.MjModel, body: int) -> None:
+def _add_joint(root: Element, model: mujoco.MjModel, body: int, robot: Robot) -> None:
     moves = model.body_jntnum[body] == 1
     name = model.body(body).name
-    joint = SubElement(robot, "joint", name=name, type="revolute" if moves else "fixed")
+    joint = SubElement(root, "joint", name=name, type="revolute" if moves else "fixed")
     _add_origin(joint, model.body_pos[body], model.body_quat[body])
     SubElement(joint, "parent", link=model.body(model.body_parentid[body]).name)
     SubElement(joint, "child", link=name)
@@ -221,7 +230,8 @@ def _add_joint(robot: Element, model: mujoco.MjModel, body: int) -> None:
         index = int(model.body_jntadr[body])
         low, high = model.jnt_range[index]
         SubElement(joint, "axis", xyz=_numbers(model.jnt_axis[index]))
-        limits = {"lower": low, "upper": high, "effort": TORQUE_LIMIT[index], "velocity": VELOCITY_LIMIT[index]}
+        limits = {"lower": low, "upper": high, "effort": robot.torque_limit[index]}
+        limits["velocity"] = robot.velocity_limit[index]
         SubElement(joint, "limit", {key: _numbers([value]) for key, value in limits.items()})
 
 

@@ -27,7 +27,7 @@ import numpy as np
 from ...errors import HandsightError
 
 PROTOCOL = 1
-"""Of commands and answers; `worker.py` holds its own and the two must agree."""
+"""Version of commands and answers; `worker.py` holds its own and the two must agree."""
 ALIGNMENT = 64
 LAST_WORDS = 20
 """Lines of the worker's output that an error shows."""
@@ -112,7 +112,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Process id."""
+        """Number of its process."""
         return self._process.pid
 
     def call(self, command: str, timeout: float | None = None, **arguments: Any) -> dict[str, Any]:

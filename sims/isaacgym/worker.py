@@ -300,7 +300,7 @@ def order(found, wanted, what, more=False):
 
 
 class Worker:
-    """Answers commands."""
+    """Answers the commands that come over the socket."""
 
     def __init__(self, memory_file):
         self.file, self.memory, self.simulation = memory_file, {}, None

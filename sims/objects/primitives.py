@@ -1,20 +1,19 @@
-"""The kinds of object, put together from two boxes and a cylinder, and their inertia."""
+"""`PRIMITIVES`: kinds of object put together from two boxes and a cylinder."""
 
 from __future__ import annotations
 
-import math
 from functools import cache
 
 import torch
 from torch import Tensor
 
+from .object_set import TINY, ObjectSet, Slot
+
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
-TINY = 0.001
-"""m: size of a geom slot that a kind does not use; it hides inside the others."""
 
 
 def build_objects(kind: Tensor, radius: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sizes and places of the geoms (box, box, cylinder) of each world's object.
+    """Sizes and places of the geoms (box, box, cylinder) of each environment's object.
 
     Args:
         kind: (N,) int64, index into `KINDS`.
@@ -32,8 +31,8 @@ def build_objects(kind: Tensor, radius: Tensor, half_height: Tensor) -> tuple[Te
 
 def _measure(table: Tensor, radius: Tensor, half_height: Tensor) -> Tensor:
     """Lengths (N, ..., 3) m from their shares (N, ..., 3, 3) of radius, half height and one metre."""
-    per_world = (-1,) + (1,) * (table.ndim - 2)
-    return table[..., 0] * radius.reshape(per_world) + table[..., 1] * half_height.reshape(per_world) + table[..., 2]
+    each = (-1,) + (1,) * (table.ndim - 2)
+    return table[..., 0] * radius.reshape(each) + table[..., 1] * half_height.reshape(each) + table[..., 2]
 
 
 @cache
@@ -71,23 +70,11 @@ def _shape(name: str, r: Tensor, h: Tensor, metre: Tensor) -> tuple[Tensor, Tens
     return size, pos, torch.stack(extent)
 
 
-def mass_properties(mass: Tensor, geom_size: Tensor, geom_pos: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre of mass (N, 3) m and moments (N, 3) kg m^2 about it, for uniform density over the summed geom volumes.
-
-    Every kind is symmetric about two of its own planes through the centre of mass, so its axes are principal axes.
-    Parts that overlap (the cross) count twice where they do; boxes and cylinders: textbook moments, parallel axes.
-    """
-    x, y, z = geom_size.unbind(-1)
-    cylinder = torch.zeros_like(x, dtype=torch.bool)
-    cylinder[:, 2] = True
-    height = torch.where(cylinder, y, z)
-    volume = torch.where(cylinder, 2 * math.pi * x * x * y, 8 * x * y * z)
-    share = volume / volume.sum(1, keepdim=True) * mass[:, None]
-    com = (share[..., None] * geom_pos).sum(1) / mass[:, None]
-    box = torch.stack([y * y + z * z, x * x + z * z, x * x + y * y], -1) / 3
-    side = x * x / 4 + height * height / 3
-    round_ = torch.stack([side, side, x * x / 2], -1)
-    own = torch.where(cylinder[..., None], round_, box)
-    offset = (geom_pos - com[:, None]) ** 2
-    apart = offset.sum(-1, keepdim=True) - offset
-    return com, (share[..., None] * (own + apart)).sum(1)
+PRIMITIVES = ObjectSet(
+    name="primitives",
+    train=KINDS,
+    held_out=(),
+    slots=(Slot("object_box_a"), Slot("object_box_b"), Slot("object_cylinder", is_round=True)),
+    shape=build_objects,
+)
+"""The first set of the house: five kinds, all of them for training."""

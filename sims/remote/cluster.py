@@ -33,9 +33,9 @@ SYSTEM = {
 STORE_BYTES = 2 * 2**30
 """Most shared memory for observations on their way; taken up only as it is used."""
 QUIET = 40
-"""logging.ERROR."""
+"""Ray's level of logging: that of `logging.ERROR`."""
 FOLDER = "handsight-ray-"
-LAST_WILL = """
+CLEANUP_SCRIPT = """
 folder=$1
 agents=$(cat /proc/$2/task/*/children)
 read _
@@ -45,7 +45,7 @@ for process in /proc/[0-9]*; do
         kill -9 ${process#/proc/}
 done
 """
-"""Of `_watch_over`."""
+"""Shell script that `_watch_over` leaves behind: $1 the folder, $2 the process of Ray's raylet."""
 _folder: Path | None = None
 _guard: subprocess.Popen | None = None
 """Waits for the end of this process; see `_watch_over`."""
@@ -132,7 +132,7 @@ def stop_ray() -> None:
 def _watch_over(raylet: int, folder: Path) -> subprocess.Popen:
     """A shell that waits for the end of this process and then of what would outlive it by a minute: Ray's agents, which
     try to tell a dead learner of their raylet's death, and workers that are just starting."""
-    words = ["sh", "-c", LAST_WILL, "handsight-guard", str(folder), str(raylet)]
+    words = ["sh", "-c", CLEANUP_SCRIPT, "handsight-guard", str(folder), str(raylet)]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
 
 

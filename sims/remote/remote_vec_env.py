@@ -34,23 +34,23 @@ class Traffic:
 
     steps: int = 0
     bytes: int = 0
-    """Received."""
+    """Bytes that were received."""
     seconds: float = 0.0
     """Between sending actions and having the gathered step."""
     simulate: float = 0.0
-    """Of these, what the slowest simulator worked; the rest is transfer, scheduling and gathering."""
+    """Part of `seconds` that the slowest simulator worked, s; the rest is transfer, scheduling and gathering."""
     gather: float = 0.0
-    """Of these, copying into the learner's batch."""
+    """Part of `seconds` that went into copying into the learner's batch, s."""
     replaced: int = 0
-    """Simulators that failed."""
+    """How many simulators failed."""
     restart: float = 0.0
     """s: longest time from a failure until its successor's first observation."""
     lost_rows: int = 0
-    """World-steps that a missing simulator did not give."""
+    """Steps of single environments that a missing simulator did not give."""
 
 
 class RemoteVecEnv(VecEnv):
-    """N worlds on several simulators, seen as one VecEnv on the learner's device."""
+    """N environments on several simulators, seen as one VecEnv on the learner's device."""
 
     def __init__(
         self,
@@ -61,15 +61,15 @@ class RemoteVecEnv(VecEnv):
         device: str | torch.device = "cpu",
         world_offset: int = 0,
     ) -> None:
-        """Starts Ray and the simulators, and waits until their worlds are built.
+        """Starts Ray and the simulators, and waits until their environments are built.
 
         Args:
-            maker: makes the worlds of one simulator, in its process.
+            maker: makes the environments of one simulator, in its process.
             placement: one slot for each simulator, or `parse_placement`'s words for them.
-            num_envs: worlds in all.
+            num_envs: environments in all.
             config: see there.
             device: the learner's.
-            world_offset: global index of the first world.
+            world_offset: global index of the first environment.
 
         Raises:
             HandsightError: no Ray, no such placement, or whatever the maker finds wrong.
@@ -151,14 +151,14 @@ class RemoteVecEnv(VecEnv):
 
     def stagger(self) -> None:
         self._staggered = True
-        self._ask_all(lambda w: w.actor.stagger.remote())
+        self._ask_all(lambda w: w.actor.call.remote("stagger"))
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
         self._mix = dict(mix)
-        self._ask_all(lambda w: w.actor.set_reset_mix.remote(self._mix))
+        self._ask_all(lambda w: w.actor.call.remote("set_reset_mix", self._mix))
         for worker in self.workers:
             if worker.lost:  # its successor was told the old mix
-                worker.actor.set_reset_mix.remote(self._mix)
+                worker.actor.call.remote("set_reset_mix", self._mix)
 
     def measure(self) -> dict[str, Tensor]:
         answers = self._ask_all(lambda w: w.actor.measure.remote())
@@ -184,14 +184,14 @@ class RemoteVecEnv(VecEnv):
         }
 
     def state_dict(self) -> dict[str, Any]:
-        states = self._ask_all(lambda w: w.actor.state_dict.remote())
+        states = self._ask_all(lambda w: w.actor.call.remote("state_dict"))
         facts = {"seed": self._seed, "mix": self._mix, "staggered": self._staggered}
         return facts | {"simulators": states, "successors": [worker.successors for worker in self.workers]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
         if len(state["simulators"]) != len(self.workers):
             raise HandsightError(
-                f"these worlds were saved by {len(state['simulators'])} simulators; found {len(self.workers)}"
+                f"these environments were saved by {len(state['simulators'])} simulators; found {len(self.workers)}"
             )
         self._seed, self._mix, self._staggered = state["seed"], state["mix"], state["staggered"]
         saved = {}
@@ -330,7 +330,7 @@ class RemoteVecEnv(VecEnv):
         return TensorDict(batch, batch_size=[span.stop - span.start]).to(self.device)
 
     def _open(self, packets: Sequence[Packet]) -> TensorDict:
-        """The observation of all worlds after a reset."""
+        """The observation of all environments after a reset."""
         by_start = {worker.worlds.start: packet for worker, packet in zip(self.workers, packets, strict=True)}
         for worker, packet in zip(self.workers, packets, strict=True):
             worker.take(packet)
@@ -340,7 +340,7 @@ class RemoteVecEnv(VecEnv):
 
 
 def join(steps: Sequence[Step]) -> Step:
-    """Steps of consecutive worlds as one."""
+    """Steps of consecutive environments as one."""
     flags = {name: torch.cat([getattr(step, name) for step in steps]) for name in FLAGS}
     log = {name: torch.cat([step.log[name] for step in steps]) for name in steps[0].log}
     return Step(TensorDict.cat([step.obs for step in steps]), log=log, **flags)  # pyright: ignore[reportArgumentType]

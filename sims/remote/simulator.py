@@ -1,4 +1,4 @@
-"""`Simulator`: what runs in a process of its own, beside the worlds that it owns."""
+"""`Simulator`: what runs in a process of its own, beside the environments that it owns."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from torch import Tensor
 from ..vec_env import ArraySpec, Step, VecEnv
 
 Maker = Callable[..., VecEnv]
-"""maker(num_envs=, world_offset=, device=) makes the worlds; it is sent to the simulator's process."""
+"""maker(num_envs=, world_offset=, device=) makes the environments; it is sent to the simulator's process."""
 PR_SET_PDEATHSIG = 1
-"""Of prctl(2)."""
+"""Option of prctl(2): a signal at the parent's death."""
 FLAGS = ("reward", "terminated", "truncated", "first", "valid")
 
 
@@ -39,7 +39,7 @@ class Description(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """One step of a simulator's n worlds on its way to the learner; arrays as in `Step`, images in their integers."""
+    """One step of n environments on its way to the learner; arrays as in `Step`, images in their integers."""
 
     obs: dict[str, Any]
     """Arrays on the host or, where Ray carries tensors from device to device, tensors."""
@@ -60,13 +60,13 @@ class Simulator:
 
     @property
     def env(self) -> VecEnv:
-        """The worlds, once they are built."""
+        """The environments, once they are built."""
         if self._env is None:
             raise self._broken or RuntimeError("build() comes first")
         return self._env
 
     def build(self, maker: Maker, num_envs: int, world_offset: int, device: str) -> Description:
-        """Make the worlds, apart from the constructor, so that what goes wrong arrives as it was raised."""
+        """Make the environments, apart from the constructor, so that what goes wrong arrives as it was raised."""
         torch.set_num_threads(1)
         try:
             env = self._env = maker(num_envs=num_envs, world_offset=world_offset, device=device)
@@ -80,12 +80,12 @@ class Simulator:
         )  # fmt: skip
 
     def warm_up(self, maker: Maker) -> None:
-        """Import all that worlds need, by making one."""
-        with suppress(Exception):  # an engine that has no worlds on the CPU: its imports are done all the same
+        """Import all that environments need, by making one."""
+        with suppress(Exception):  # an engine that does not run on the CPU: its imports are done all the same
             maker(num_envs=1, world_offset=0, device="cpu").close()
 
     def release(self) -> None:
-        """Drop the worlds."""
+        """Drop the environments, and be ready for others."""
         if self._env is not None:
             self._env.close()
         self._env = self._broken = None
@@ -113,24 +113,16 @@ class Simulator:
         obs = {key: step.obs[key].contiguous() for key in self.env.obs_spec}
         return self._packet({}, step, start)._replace(obs=obs)
 
-    def stagger(self) -> None:
-        """As `VecEnv.stagger`."""
-        self.env.stagger()
-
-    def set_reset_mix(self, mix: Mapping[str, float]) -> None:
-        """As `VecEnv.set_reset_mix`."""
-        self.env.set_reset_mix(mix)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """A method of `VecEnv` that takes and gives what is no tensor."""
+        return getattr(self.env, method)(*arguments)
 
     def measure(self) -> dict[str, NDArray]:
-        """As `VecEnv.measure`."""
+        """What `VecEnv.measure` does, here."""
         return _arrays(self.env.measure())
 
-    def state_dict(self) -> dict[str, Any]:
-        """As `VecEnv.state_dict`."""
-        return self.env.state_dict()
-
     def load_state_dict(self, state: Mapping[str, Any]) -> Packet:
-        """As `VecEnv.load_state_dict`."""
+        """What `VecEnv.load_state_dict` does, here."""
         return self._packet(self.env.load_state_dict(state), None, time.perf_counter())
 
     def _packet(self, obs: Mapping[str, Tensor] | TensorDict, step: Step | None, start: float) -> Packet:

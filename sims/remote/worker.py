@@ -37,7 +37,7 @@ class RemoteConfig:
     """How the learner deals with its simulators; all of it is of the user's machine."""
 
     address: str | None = machine(None)
-    """Of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
+    """Address of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
     transport: Annotated[Literal["object-store", "cuda-ipc"], BeforeValidator(_of_today)] = machine(spares.OBJECT_STORE)
     """How observations travel: "object-store", through the hosts' shared memory, or "cuda-ipc", by Ray Direct Transport
     between GPUs of one host."""
@@ -46,7 +46,7 @@ class RemoteConfig:
     step_timeout: float = machine(4.0)
     """Seconds without an answer after which a simulator counts as hung; never less than five times its slowest step."""
     build_timeout: float = machine(120.0)
-    """Seconds for a process to start and build its worlds, in which kernels may have to be compiled."""
+    """Seconds for a process to start and build its environments, in which kernels may have to be compiled."""
     spares: int = machine(1)
     """Processes on this machine that wait, with nothing but their imports in memory, to take over from a failed one."""
     max_failures: int = machine(5)
@@ -99,7 +99,7 @@ class Worker:
         return max(self.config.step_timeout, 5 * self.slowest)
 
     def describe(self) -> Description:
-        """What it is, waiting for its worlds to be built."""
+        """What it is, waiting for its environments to be built."""
         import ray
         from ray.exceptions import GetTimeoutError
 
@@ -123,7 +123,7 @@ class Worker:
             self.pending = self.actor.step.remote(action)
 
     def take(self, packet: Packet) -> None:
-        """It has answered."""
+        """Note that it has answered with this."""
         self.slowest = max(self.slowest or 0.0, packet.seconds)
         if packet.flags:
             self.failures = 0

@@ -12,24 +12,22 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from .robot import HIDDEN_FROM_WRIST, RENDERED, SOFT, ActionSpace, Actuator, Digit, Robot
+
 DIGITS = ("index", "middle", "ring", "thumb")
 ARM_JOINTS = tuple(f"arm_{i}" for i in range(1, 8))
 HAND_JOINTS = tuple(f"{digit}_{i}" for digit in DIGITS for i in range(4))
+ARM_GAINS = ((600.0, 60.0),) * 4 + ((240.0, 24.0),) * 3
+HAND_GAINS = ((3.0, 0.1),) * len(HAND_JOINTS)
+"""kp and kv of the position servos."""
 TORQUE_LIMIT = (320.0, 320.0, 176.0, 176.0, 110.0, 40.0, 40.0) + (0.7,) * 16
 """N m, arm joints then hand joints (KUKA LBR iiwa 14 R820 data sheet; Allegro Hand v3 data sheet)."""
 VELOCITY_LIMIT = tuple(math.radians(v) for v in (85, 85, 100, 75, 130, 135, 135)) + (9.5,) * 16
 """rad/s, same order and sources (Allegro: 0.11 s for 60 degrees)."""
-HOME = (0.0, 0.6, 0.0, -1.8, 0.0, -0.05, 0.0)
-"""rad, the arm's rest posture: the null space of the controller pulls toward it."""
 OPEN_HAND = (0.0, 0.25, 0.42, 0.3) * 3 + (1.35, 0.3, 0.1, 0.1)
 CLOSED_HAND = (0.0, 1.15, 0.85, 1.0) * 3 + (1.35, 0.8, 1.2, 0.7)
-GRASP_SITE = (0.083, 0.0, 0.025)
-"""m in the palm frame (x out of the palm, z along the fingers): where an object should be when the hand closes."""
-
 BLACK, GREY, ORANGE, WHITE = (0.13, 0.13, 0.14, 1), (0.62, 0.63, 0.65, 1), (0.93, 0.47, 0.13, 1), (0.9, 0.9, 0.88, 1)
 HAND_FRICTION, TIP_FRICTION = (1.0, 0.02, 0.0005), (1.5, 0.03, 0.0005)
-RENDERED, HIDDEN_FROM_WRIST = 1, 3
-"""Geom groups: the wrist cameras never see the upper arm, so it is left out of their ray tracing."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +77,9 @@ THUMB_RANGES = ((0.263, 1.396), (-0.105, 1.163), (-0.189, 1.644), (-0.162, 1.719
 FINGER_MASSES, THUMB_MASSES = (0.0119, 0.065, 0.0355, 0.0096 + 0.0168), (0.0176, 0.0119, 0.038, 0.0388 + 0.0168)
 FINGER_LENGTHS, THUMB_LENGTHS = (0.0164, 0.054, 0.0384, 0.0267), (0.0, 0.0177, 0.0514, 0.0423)
 PALM_MASS = 0.4154
-SOFT = {"solref": [0.03, 1.0], "solimp": [0.8, 0.9, 0.003, 0.5, 2.0]}
-"""Contacts a little softer than MuJoCo's default: stiff fingers on light objects stay stable at 8 ms steps."""
 
 
-def add_robot(spec: mujoco.MjSpec) -> None:
-    """Add arm, hand, servos and the `grasp` and fingertip sites to the world body; the arm stands at the origin."""
+def _build(spec: mujoco.MjSpec) -> None:
     base = spec.worldbody.add_body(name="base")
     base.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CYLINDER, size=[0.1, 0.075, 0], pos=[0, 0, 0.075], rgba=GREY,
@@ -97,7 +92,7 @@ def add_robot(spec: mujoco.MjSpec) -> None:
         name="palm", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.0204, 0.0565, 0.0475], pos=[-0.0093, 0, -0.0475],
         rgba=BLACK, friction=HAND_FRICTION, group=RENDERED, contype=1, conaffinity=2, condim=4, **SOFT,
     )  # fmt: skip
-    palm.add_site(name="grasp", pos=GRASP_SITE)
+    palm.add_site(name=KUKA_ALLEGRO.grasp_site, pos=KUKA_ALLEGRO.grasp_pos)
     for digit in DIGITS:
         _add_digit(palm, digit)
     _add_servos(spec)
@@ -160,11 +155,54 @@ def _add_phalanx(body: mujoco.MjsBody, length: float, tip: bool) -> None:
 
 
 def _add_servos(spec: mujoco.MjSpec) -> None:
-    """Position servos: force = kp (target - q) - kv qdot, clipped at the published torque."""
-    for i, name in enumerate(ARM_JOINTS + HAND_JOINTS):
-        kp, kv = (3.0, 0.1) if i >= 7 else (600.0, 60.0) if i < 4 else (240.0, 24.0)
+    """Position servos, clipped at the published torque."""
+    for actuator, torque in zip(KUKA_ALLEGRO.actuators, TORQUE_LIMIT, strict=True):
         servo = spec.add_actuator(
-            name=name, target=name, trntype=mujoco.mjtTrn.mjTRN_JOINT,
-            forcerange=[-TORQUE_LIMIT[i], TORQUE_LIMIT[i]], forcelimited=1,
+            name=actuator.name, target=actuator.name, trntype=mujoco.mjtTrn.mjTRN_JOINT,
+            forcerange=[-torque, torque], forcelimited=1,
         )  # fmt: skip
-        servo.set_to_position(kp=kp, kv=kv)
+        servo.set_to_position(kp=actuator.kp, kv=actuator.kv)
+
+
+def _action_spaces() -> tuple[ActionSpace, ...]:
+    """`palm4+closure2`: palm x y z yaw, closing of the three fingers, closing of the thumb.
+
+    `palm6+synergy5`: the whole palm twist, and five synergies: closing of fingers, closing of thumb, opposition of the
+    thumb, spread of the fingers, curl of the tips against the knuckles.
+    """
+    closing = [c - o for c, o in zip(CLOSED_HAND, OPEN_HAND, strict=True)]
+    fingers, thumb = (*closing[:12], 0, 0, 0, 0), (*[0.0] * 12, *closing[12:])
+    opposition = (*[0.0] * 12, -0.8, 0.4, 0.0, 0.0)
+    spread = (-0.3, 0, 0, 0, 0, 0, 0, 0, 0.3, 0, 0, 0, 0, 0, 0, 0)
+    curl = (0.0, -0.35, 0.3, 0.3) * 3 + (0.0, 0.0, -0.2, 0.3)
+    rows = (fingers, thumb, opposition, spread, curl)
+    return (
+        ActionSpace("palm4+closure2", ("x", "y", "z", "yaw"), rows[:2], (0.0, 0.0), closing=2),
+        ActionSpace(
+            "palm6+synergy5", ("x", "y", "z", "roll", "pitch", "yaw"), rows, (0.0, 0.0, -0.5, -1.0, -1.0), closing=2
+        ),
+    )
+
+
+KUKA_ALLEGRO = Robot(
+    name="kuka_allegro",
+    arm=ARM_JOINTS,
+    hand=HAND_JOINTS,
+    actuators=tuple(
+        Actuator(name, (name,), kp, kv)
+        for name, (kp, kv) in zip(ARM_JOINTS + HAND_JOINTS, ARM_GAINS + HAND_GAINS, strict=True)
+    ),
+    digits=tuple(Digit(name, f"{name}_0", f"{name}_tip") for name in DIGITS),
+    palm="palm",
+    grasp_site="grasp",
+    grasp_pos=(0.083, 0.0, 0.025),  # x out of the palm, z along the fingers
+    home=(0.0, 0.6, 0.0, -1.8, 0.0, -0.05, 0.0),
+    open_hand=OPEN_HAND,
+    closed_hand=CLOSED_HAND,
+    action_spaces=_action_spaces(),
+    torque_limit=TORQUE_LIMIT,
+    velocity_limit=VELOCITY_LIMIT,
+    workspace=((0.42, -0.3, 0.02), (0.92, 0.3, 0.45)),
+    build=_build,
+)
+"""The first robot of the house: KUKA LBR iiwa 14 with a right Allegro hand."""

@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import mujoco
 import torch
 from torch import Tensor
 
-from ..cameras import CameraRig
 from ..engines.engine import BodyState
-from ..objects.primitives import KINDS
+from ..robots.robot import ActionSpace
 from ..rotation import rotate_back
+from ..scene import Scene
 from ..vec_env import ArraySpec
 from ..world_params import WorldParams
-from .control import ActionSpace, Controller
+from .control import Controller
 
 PALM_CENTRE = (0.62, 0.0, 0.2)
 """m: middle of the palm's workspace; positions are given relative to it."""
+IMAGE_GROUPS = ("depth", "stereo")
+GROUPS = ("state", "proprio", "calibration", *IMAGE_GROUPS)
+"""Observation groups that every task can compute."""
 
 
-def group_spec(group: str, space: ActionSpace, rig: CameraRig) -> ArraySpec:
-    """Shape, dtype and named parts of an observation group."""
+def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, int]) -> ArraySpec:
+    """Shape, dtype and named parts of an observation group. own: parts of `state` that the task adds, and widths."""
+    robot, rig = scene.robot, scene.config.rig
+    joints, digits = len(robot.joints), len(robot.digits)
     match group:
         case "state":
             parts = {
                 "object_from_palm": 3, "object_from_grasp": 3, "object_rotation": 6, "object_velocity": 3,
-                "object_spin": 3, "object_size": 3, "object_kind": len(KINDS), "object_mass": 1,
-                "object_friction": 1, "object_lift": 1, "touch": 5, "tip_from_object": 12,
+                "object_spin": 3, "object_size": 3, "object_kind": len(scene.objects.names), "object_mass": 1,
+                "object_friction": 1, "object_lift": 1, "touch": digits + 1, "tip_from_object": 3 * digits, **own,
             }  # fmt: skip
         case "proprio":
             parts = {
-                "joint_position": 23, "joint_velocity": 23, "palm_position": 3, "palm_rotation": 6,
-                "palm_target": 3, "tip_position": 12, "hand_error": 16, "synergy": len(space.synergies),
-                "last_action": space.dim,
+                "joint_position": joints, "joint_velocity": joints, "palm_position": 3, "palm_rotation": 6,
+                "palm_target": 3, "tip_position": 3 * digits, "hand_error": len(robot.hand),
+                "synergy": len(space.synergies), "last_action": space.dim,
             }  # fmt: skip
         case "calibration":
             parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
@@ -45,12 +53,13 @@ class Observer:
     """Builds the flat observation groups. Frames: positions in the palm frame unless said, so that what the hand should
     do about an object looks the same wherever it stands."""
 
-    def __init__(self, controller: Controller, joint_range: Tensor, rig: CameraRig) -> None:
-        """joint_range (23, 2) rad."""
-        self._controller, self._rig = controller, rig
-        self._centre = torch.tensor(PALM_CENTRE, device=joint_range.device)
-        self._kinds = torch.arange(len(KINDS), device=joint_range.device)
-        self._right = torch.tensor(rig.right, device=joint_range.device)
+    def __init__(self, controller: Controller, scene: Scene, model: mujoco.MjModel, device: torch.device) -> None:
+        """model: the compiled scene, for the joints' ranges; device: where the observations live."""
+        tensor = lambda values: torch.tensor(values, dtype=torch.float32, device=device)  # noqa: E731
+        self._controller, self._arm = controller, len(scene.robot.arm)
+        self._centre, self._right = tensor(PALM_CENTRE), tensor(scene.config.rig.right)
+        self._kinds = torch.arange(len(scene.objects.names), device=device)
+        joint_range = tensor(model.jnt_range[: len(scene.robot.joints)])
         self._middle = joint_range.mean(1)
         self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
 
@@ -79,8 +88,8 @@ class Observer:
         )
 
     def calibration(self, params: WorldParams) -> Tensor:
-        """(N, 13) float32: by how much this world's cameras differ from the rig's drawing, as a calibration would tell:
-        m in the mount's frame, rad in the camera's, m, rad of the left and the right eye."""
+        """(N, 13) float32: by how much this environment's cameras differ from the rig's drawing, as a calibration
+        would tell: m in the mount's frame, rad in the camera's, m, rad of the left and the right eye."""
         apart = ((params.eye_shift[:, 1] - params.eye_shift[:, 0]) * self._right).sum(1, keepdim=True)
         return torch.cat([params.camera_shift, params.camera_turn, apart, params.eye_turn.flatten(1)], dim=1)
 
@@ -96,7 +105,7 @@ class Observer:
                 body.palm_rot[:, :, :2].transpose(1, 2).flatten(1),
                 self._controller.palm_target - body.palm_pos,
                 tips.flatten(1),
-                self._controller.hand_target - body.joint_pos[:, 7:],
+                self._controller.hand_target - body.joint_pos[:, self._arm :],
                 self._controller.synergy,
                 action,
             ],

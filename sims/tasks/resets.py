@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..draws import Draws
-from ..robots.kuka_allegro import GRASP_SITE, HOME, OPEN_HAND
+from ..robots.robot import Robot
 
 TILT = 0.8
 """rad: how far the fingers point below the horizontal when an episode begins, the palm facing the table."""
@@ -46,25 +46,31 @@ POSTURES = 256
 class PostureBank:
     """Solved arm postures for every kind of reset, the same in every process."""
 
-    def __init__(self, model: mujoco.MjModel, device: torch.device) -> None:
+    def __init__(self, robot: Robot, model: mujoco.MjModel, device: torch.device) -> None:
+        """model: the compiled scene; the robot's arm has A of its J joints.
+
+        Raises:
+            RuntimeError: a kind of reset leaves the arm's reach.
+        """
+        offset = _palm_rotation() @ np.array(robot.grasp_pos)
         rng = np.random.default_rng(0)
         arms, grasps = [], []
         for kind in RESETS.values():
-            palm = _palm_targets(kind, rng)
-            arms.append(_solve_arm(model, palm))
-            grasps.append(palm + _grasp_offset())
+            palm = _palm_targets(kind, offset, rng)
+            arms.append(_solve_arm(robot, model, palm))
+            grasps.append(palm + offset)
         self.joint_pos = torch.tensor(np.stack(arms), dtype=torch.float32, device=device)
-        """(K, POSTURES, 7) rad."""
+        """(K, POSTURES, A) rad or m: the arm's joints of each posture."""
         self.grasp_xy = torch.tensor(np.stack(grasps)[..., :2], dtype=torch.float32, device=device)
         """(K, POSTURES, 2) m: the grasp site of each posture."""
         kinds = list(RESETS.values())
         self._spread = torch.tensor([kind.object_xy for kind in kinds], device=device)
         self._beside = torch.tensor([kind.beside_hand for kind in kinds], device=device)
-        self._hand = torch.tensor(OPEN_HAND, device=device)
+        self._hand = torch.tensor(robot.open_hand, device=device)
         self._centre = torch.tensor(CENTRE, device=device)
 
     def draw(self, draws: Draws, kind: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One beginning for each world.
+        """One beginning for each environment.
 
         Args:
             draws: the episode's random numbers.
@@ -72,10 +78,10 @@ class PostureBank:
             half_height: (N,) m, of the object.
 
         Returns:
-            joint_pos (N, 23) rad, object_pos (N, 3) m, object_quat (N, 4).
+            joint_pos (N, J) rad, object_pos (N, 3) m and object_quat (N, 4) w x y z, world frame.
         """
         posture = draws.integer("posture", POSTURES)
-        joint_pos = torch.cat([self.joint_pos[kind, posture], self._hand.expand(len(kind), 16)], 1)
+        joint_pos = torch.cat([self.joint_pos[kind, posture], self._hand.expand(len(kind), -1)], 1)
         around = torch.where(self._beside[kind, None], self.grasp_xy[kind, posture], self._centre)
         xy = around + draws.uniform("object_xy", 2, -1.0, 1.0) * self._spread[kind]
         yaw = draws.uniform("object_yaw", 1, -torch.pi, torch.pi)
@@ -90,40 +96,36 @@ def _palm_rotation() -> np.ndarray:
     return np.array([[-s, 0, c], [0, 1, 0], [-c, 0, -s]])
 
 
-def _grasp_offset() -> np.ndarray:
-    return _palm_rotation() @ np.array(GRASP_SITE)
-
-
-def _palm_targets(kind: ResetKind, rng: np.random.Generator) -> np.ndarray:
+def _palm_targets(kind: ResetKind, offset: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     xy = np.array(CENTRE) + rng.uniform(-1, 1, (POSTURES, 2)) * kind.palm_xy
-    return np.concatenate([xy - _grasp_offset()[:2], rng.uniform(*kind.palm_z, (POSTURES, 1))], 1)
+    return np.concatenate([xy - offset[:2], rng.uniform(*kind.palm_z, (POSTURES, 1))], 1)
 
 
-def _solve_arm(model: mujoco.MjModel, palm: np.ndarray) -> np.ndarray:
-    """Arm postures (P, 7) whose palm reaches the positions (P, 3) with the palm rotation, by damped least squares.
+def _solve_arm(robot: Robot, model: mujoco.MjModel, palm: np.ndarray) -> np.ndarray:
+    """Arm postures (P, A) whose palm reaches the positions (P, 3) with the palm rotation, by damped least squares.
 
     Raises:
         RuntimeError: a posture misses by more than 5 mm or 0.02 rad: the reset region leaves the arm's reach.
     """
-    data, body = mujoco.MjData(model), model.body("palm").id
-    goal, found = np.zeros(4), np.empty((len(palm), 7))
+    data, body, joints = mujoco.MjData(model), model.body(robot.palm).id, slice(len(robot.arm))
+    goal, found = np.zeros(4), np.empty((len(palm), len(robot.arm)))
     mujoco.mju_mat2Quat(goal, _palm_rotation().ravel())
     for i, target in enumerate(palm):
-        data.qpos[:7] = HOME
+        data.qpos[joints] = robot.home
         for _ in range(60):
             error = _reach_error(model, data, body, target, goal)
             if np.abs(error).max() < 1e-4:
                 break
             jacobian = np.zeros((6, model.nv))
             mujoco.mj_jacBody(model, data, jacobian[:3], jacobian[3:], body)
-            arm = jacobian[:, :7]
-            pull = 0.1 * (np.array(HOME) - data.qpos[:7])
+            arm = jacobian[:, joints]
+            pull = 0.1 * (np.array(robot.home) - data.qpos[joints])
             step = pull + arm.T @ np.linalg.solve(arm @ arm.T + 1e-4 * np.eye(6), error - arm @ pull)
-            limit = model.jnt_range[:7]
-            data.qpos[:7] = np.clip(data.qpos[:7] + np.clip(step, -0.4, 0.4), limit[:, 0], limit[:, 1])
+            limit = model.jnt_range[joints]
+            data.qpos[joints] = np.clip(data.qpos[joints] + np.clip(step, -0.4, 0.4), limit[:, 0], limit[:, 1])
         if np.abs(error[:3]).max() > 5e-3 or np.abs(error[3:]).max() > 0.02:
             raise RuntimeError(f"no arm posture for the palm at {target.round(3)} m (error {error.round(4)})")
-        found[i] = data.qpos[:7]
+        found[i] = data.qpos[joints]
     return found
 
 

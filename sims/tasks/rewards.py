@@ -13,11 +13,11 @@ class GraspSituation:
     """What the terms look at, all (N,) float32 unless said."""
 
     tip_distance: Tensor
-    """Mean distance of the four fingertips to the object's middle, m."""
+    """Mean distance of the fingertips to the object's middle, m."""
     grasp_distance: Tensor
     """Distance of the grasp site to the object's middle, m."""
     palm_height: Tensor
-    """m above the table."""
+    """Height of the palm above the table, m."""
     lift: Tensor
     """How far the object's middle has risen above its standing height, m."""
     closure: Tensor
@@ -25,7 +25,7 @@ class GraspSituation:
     held: Tensor
     """(N,) bool: at least two digits touch the object."""
     action: Tensor
-    """(N, A)."""
+    """(N, A) in [-1, 1]: what the policy asked for."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RewardWeights:
     reach: float = 0.3
     """Fingertips near the object."""
     approach: float = 0.7
-    """Object at the grasp site."""
+    """Object is at the grasp site."""
     close: float = 0.4
     """Hand closed around an object at the grasp site."""
     raise_hand: float = 1.5
@@ -45,9 +45,9 @@ class RewardWeights:
     success: float = 2.0
     """Lifted above the success height and held."""
     effort: float = -0.05
-    """Squared action."""
+    """Squared norm of the action."""
     scale: float = 0.1
-    """Factor on the whole."""
+    """Factor on the whole sum."""
 
 
 SUCCESS_LIFT = 0.10
@@ -55,8 +55,8 @@ SUCCESS_LIFT = 0.10
 
 
 def is_held(touch: Tensor) -> Tensor:
-    """(N,) bool: at least two digits (index, middle, ring, thumb) touch the object. touch (N, 5) bool, palm last."""
-    return touch[:, :4].sum(1) >= 2
+    """(N,) bool: at least two digits touch the object. touch (N, D + 1) bool: the digits, palm last."""
+    return touch[:, :-1].sum(1) >= 2
 
 
 def is_success(s: GraspSituation) -> Tensor:
@@ -111,6 +111,6 @@ def grasp_reward(s: GraspSituation, weights: RewardWeights) -> tuple[Tensor, dic
     """Sum of the weighted terms (N,), and each of them by name."""
     terms = {name: weights.scale * getattr(weights, name) * term(s) for name, term in TERMS.items()}
     total = torch.zeros_like(s.lift)
-    for term in terms.values():  # one after the other: a sum over a stack rounds by the number of worlds
+    for term in terms.values():  # one after the other: a sum over a stack rounds by their number
         total = total + term
     return total, terms

@@ -8,7 +8,7 @@ import pytest
 
 from handsight.sims.cameras import CameraRig
 from handsight.sims.robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT
-from handsight.sims.scene import SceneConfig, build_model, scene_ids
+from handsight.sims.scene import Scene, SceneConfig, build_model
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_servos_are_limited_to_the_published_torque(model):
 
 
 def test_depth_camera_is_the_left_eye_and_the_baseline_is_kept(model):
-    ids = scene_ids(model)
+    ids = Scene().ids(model)
     left, right = (model.cam_pos[i] for i in ids.cameras)
     assert np.linalg.norm(left - right) == pytest.approx(0.06)
     assert model.cam_quat[ids.cameras[0]] == pytest.approx(model.cam_quat[ids.cameras[1]])

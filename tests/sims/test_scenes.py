@@ -11,7 +11,7 @@ import torch
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
-from handsight.sims.robots.kuka_allegro import OPEN_HAND
+from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO, OPEN_HAND
 from handsight.sims.scene import WallConfig, build_model
 from handsight.sims.scenes import SCENES, scene, with_scene
 from handsight.sims.tasks.resets import CENTRE, RESETS, PostureBank
@@ -134,7 +134,7 @@ def test_disparity_tells_near_from_far_on_the_table():
 def test_no_posture_of_the_bank_touches_the_wall():
     """At reset, with the hand open; the next test moves it."""
     model = build_model(SCENES["occluded"].scene)
-    bank, data = PostureBank(model, torch.device("cpu")), mujoco.MjData(model)
+    bank, data = PostureBank(KUKA_ALLEGRO, model, torch.device("cpu")), mujoco.MjData(model)
     hand = [geom for geom in range(model.ngeom) if model.geom_contype[geom] == 1]
     wall = model.geom("wall").id
     for kind in range(len(RESETS)):

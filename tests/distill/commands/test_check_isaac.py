@@ -10,8 +10,10 @@ from handsight.distill.commands.check_isaac import check_isaac
 from handsight.distill.commands.cli import main
 from handsight.sims import CameraRig, EnvConfig, GraspConfig
 from handsight.sims.checker import ContractError
+from handsight.sims.isaacgym import engine as isaac
 from handsight.sims.isaacgym import model as isaac_spec
 from handsight.sims.isaacgym.engine import IsaacConfig
+from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
 from handsight.sims.scene import SceneConfig
 
 SMALL = ("--num-envs", "4", "--env.task.episode-steps", "4")
@@ -39,16 +41,23 @@ def config():
     return EnvConfig(engine="isaacgym", scene=scene, task=task, isaac=IsaacConfig(python=sys.executable))
 
 
-ELBOW_FIRST = ("arm_1", "arm_4", "arm_3", "arm_2", *isaac_spec.JOINTS[4:])
+ELBOW_FIRST = ("arm_1", "arm_4", "arm_3", "arm_2", *KUKA_ALLEGRO.joints[4:])
+
+
+def _build_spec(*arguments):
+    return isaac_spec.build_spec(*arguments) | {"joints": ELBOW_FIRST}
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "broken"),
-    [("ISAAC_CAMERA", np.eye(3), "depth images"), ("JOINTS", ELBOW_FIRST, "positions of joints")],
+    ("module", "name", "value", "broken"),
+    [
+        (isaac_spec, "ISAAC_CAMERA", np.eye(3), "depth images"),
+        (isaac, "build_spec", _build_spec, "positions of joints"),
+    ],
     ids=["camera frame", "joint order"],
 )
-def test_wrong_frames_and_orders_are_found(name, value, broken, monkeypatch, capsys):
-    monkeypatch.setattr(isaac_spec, name, value)
+def test_wrong_frames_and_orders_are_found(module, name, value, broken, monkeypatch, capsys):
+    monkeypatch.setattr(module, name, value)
     with pytest.raises(ContractError, match=f"checks are broken: .*{broken}"):
         check_isaac(config(), ("state", "depth"), 2)
     assert f"| {broken}" in capsys.readouterr().out

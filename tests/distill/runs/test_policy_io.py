@@ -18,6 +18,7 @@ from handsight.distill.runs.policy_io import (
 )
 from handsight.distill.runs.run import Run
 from handsight.sims import EnvConfig
+from handsight.sims.tasks.task import as_today
 from handsight.teachers.actor_critic import ActorCritic, ActorCriticConfig
 
 SIGNATURE = {
@@ -143,7 +144,7 @@ def test_each_difference_is_a_line(actual, line):
 
 
 def test_all_differences_are_listed_at_once():
-    actual = _changed("control_dt", 0.1) | {"task": "reach"}
+    actual = {**as_today(_changed("control_dt", 0.1)), "task": "reach"}
     with pytest.raises(SignatureError) as caught:
         check_signature(SIGNATURE, actual, "best.ckpt")
     assert len(str(caught.value).splitlines()) == 3

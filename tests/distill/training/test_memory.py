@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from handsight import sims
-from handsight.distill.commands import presets
+from handsight.distill.commands import options, presets
 from handsight.distill.training import memory
 from handsight.distill.training.memory import Part, TooManyWorldsError
 from handsight.distill.training.student_config import StudentRunConfig
@@ -74,7 +74,7 @@ def test_the_rollout_is_what_the_buffer_allocates():
 
 def test_a_minibatch_grows_with_the_image_and_halves_in_bfloat16():
     small = presets.teacher("depth", "cpu")
-    large = presets.teacher("depth", "cpu", {"--image": "64x64"})
+    large = presets.teacher("depth", "cpu", options.Worlds(image="64x64"))
     sizes = [
         next(part for part in memory.of_teacher(config) if part.name == "minibatch").per_world
         for config in (small, large, replace(large, precision="bf16-mixed"))

@@ -252,7 +252,7 @@ def test_worlds_that_the_teacher_does_not_know_are_refused_before_a_run_is_made(
 
 def test_more_worlds_than_the_buffer_holds_are_refused(toy_sims, scripted, tmp_path):
     tiny = replace(QUICK, buffer_gib=1e-5)
-    with pytest.raises(HandsightError, match=r"sequence buffer: 4 sequences .*expected at most 0 worlds"):
+    with pytest.raises(HandsightError, match=r"sequence buffer: 4 sequences .*expected at most 0 environments"):
         train_student.train_student(quick(scripted, dagger=tiny), run_root=tmp_path)
 
 

@@ -16,7 +16,7 @@ from handsight.sims.engines.mujoco_gpu import WarpEngine
 from handsight.sims.engines.warp_config import WarpConfig
 from handsight.sims.engines.world_fields import EXPANDED, PHYSICS
 from handsight.sims.memory import check_warp, warp_bytes
-from handsight.sims.scene import SceneConfig, build_model
+from handsight.sims.scene import Scene, SceneConfig, build_model
 
 ALL = ("state", "proprio", "depth", "stereo")
 NEAR = {"near": 1.0}
@@ -298,6 +298,6 @@ def test_a_world_with_cameras_and_more_room_takes_more_memory():
 
 
 def test_an_engine_without_cameras_says_so(twins):
-    engine = WarpEngine(SceneConfig(substeps=1), 1, ())
+    engine = WarpEngine(Scene(SceneConfig(substeps=1)), 1, ())
     with pytest.raises(RuntimeError, match="made without cameras"):
         engine.render(("depth",))

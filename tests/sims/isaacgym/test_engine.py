@@ -15,8 +15,9 @@ from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
 from handsight.sims.checker import check_vec_env
 from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.engine import IsaacConfig
-from handsight.sims.isaacgym.model import JOINTS, LINKS, robot_urdf
+from handsight.sims.isaacgym.model import links, robot_urdf
 from handsight.sims.isaacgym.process import PROTOCOL
+from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
 from handsight.sims.scene import SceneConfig, build_model
 
 SIMS = Path(isaac_worker.__file__).parent
@@ -44,7 +45,7 @@ def test_engine_keeps_the_contract_under_either_interpreter(isaac_python):
 def test_the_fake_moves_the_robot_where_mujoco_has_it():
     """Two readers of the same joint angles: MuJoCo's model, and the URDF written from it, read by other code."""
     model = build_model(SceneConfig())
-    asset = geometry.read_urdf(robot_urdf(model), from_text=True)
+    asset = geometry.read_urdf(robot_urdf(model, KUKA_ALLEGRO), from_text=True)
     rng, data = np.random.default_rng(0), mujoco.MjData(model)
     for _ in range(5):
         data.qpos[:23] = rng.uniform(model.jnt_range[:23, 0], model.jnt_range[:23, 1])
@@ -58,9 +59,9 @@ def test_the_fake_moves_the_robot_where_mujoco_has_it():
 
 def test_joints_and_links_cross_under_their_names_though_the_importer_orders_them_otherwise():
     model = build_model(SceneConfig())
-    asset = geometry.read_urdf(robot_urdf(model), from_text=True)
-    assert sorted(asset.dof_names) == sorted(JOINTS) and asset.dof_names != list(JOINTS)
-    assert set(LINKS) < set(asset.links)
+    asset = geometry.read_urdf(robot_urdf(model, KUKA_ALLEGRO), from_text=True)
+    assert sorted(asset.dof_names) == sorted(KUKA_ALLEGRO.joints) and asset.dof_names != list(KUKA_ALLEGRO.joints)
+    assert set(links(KUKA_ALLEGRO, model)) < set(asset.links)
     env = fake()
     env.reset(0)
     body = env.engine.read()
@@ -71,7 +72,7 @@ def test_joints_and_links_cross_under_their_names_though_the_importer_orders_the
 
 def test_urdf_has_masses_limits_and_straight_lengths_of_the_model():
     model = build_model(SceneConfig())
-    text = robot_urdf(model)
+    text = robot_urdf(model, KUKA_ALLEGRO)
     assert text.count("<collision>") == sum(
         bool(model.geom_contype[g]) for g in range(model.ngeom) if 0 < model.geom_bodyid[g] < model.body("object").id
     )

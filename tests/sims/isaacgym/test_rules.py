@@ -14,7 +14,7 @@ from handsight.sims.cameras import CameraRig
 from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.engine import table_textures
 from handsight.sims.isaacgym.model import build_spec, shared_arrays
-from handsight.sims.scene import SceneConfig, build_model
+from handsight.sims.scene import Scene, SceneConfig
 from handsight.sims.world_params import WorldParams
 
 GROUPS = ("depth", "stereo")
@@ -38,10 +38,10 @@ def two_cylinders() -> WorldParams:
 def parts():
     """What a worker of two worlds is told, without a process."""
     above = CameraRig(mount="world", position=(0.62, 0.0, 0.8), right=(0, -1, 0), up=(1, 0, 0), height=8, width=8)
-    scene = SceneConfig(rig=above)
-    model = build_model(scene)
+    scene = Scene(SceneConfig(rig=above))
+    model = scene.build()
     spec = build_spec(scene, model, two_cylinders(), GROUPS) | {"compute_device": 0, "graphics_device": 0}
-    arrays = {name: np.zeros(*layout) for name, layout in shared_arrays(2, scene.rig, model, GROUPS).items()}
+    arrays = {name: np.zeros(*layout) for name, layout in shared_arrays(2, scene, model, GROUPS).items()}
     arrays["textures"][:] = table_textures(model)
     arrays["reset_object"][:, 3] = 1.0
     return spec, arrays

@@ -7,7 +7,7 @@ import torch
 
 from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.checker import ContractError, check_vec_env
-from handsight.sims.objects.primitives import KINDS, build_objects, mass_properties
+from handsight.sims.objects.primitives import KINDS, PRIMITIVES, build_objects
 from handsight.sims.tasks.resets import RESETS
 from handsight.sims.tasks.rewards import GraspSituation, RewardWeights, grasp_reward, is_success
 
@@ -138,9 +138,9 @@ def test_unknown_names_are_refused_with_what_is_available():
     with pytest.raises(Exception, match=rf"unknown observation groups \['rgb'\]; available: {available}"):
         make(EnvConfig(), ("rgb",), 2)
     with pytest.raises(Exception, match=r"unknown action space 'joints'; available: palm4\+closure2"):
-        GraspConfig(action_space="joints")
+        make(config(action_space="joints"), ("state",), 2)
     with pytest.raises(Exception, match=r"unknown kinds of object \['cow'\]; available: box"):
-        GraspConfig(kinds=("cow",))
+        make(config(kinds=("cow",)), ("state",), 2)
     with pytest.raises(Exception, match="num_envs must be at least 1"):
         make(EnvConfig(), ("state",), 0)
     with pytest.raises(Exception, match="needs probabilities >= 0 of: near, easy, wide"):
@@ -180,7 +180,7 @@ def _kinetic(engine, world):
 @pytest.mark.parametrize("kind", KINDS)
 def test_mass_properties_of_simple_bodies(kind):
     size, pos, extent = build_objects(torch.tensor([KINDS.index(kind)]), torch.tensor([0.03]), torch.tensor([0.04]))
-    com, inertia = mass_properties(torch.tensor([0.12]), size, pos)
+    com, inertia = PRIMITIVES.mass_properties(torch.tensor([0.12]), size, pos)
     if kind == "box":  # m/3 (b^2 + c^2), half sizes .03 .024 .04
         assert inertia[0].tolist() == pytest.approx([0.12 / 3 * v for v in (0.002176, 0.0025, 0.001476)], rel=1e-3)
     if kind == "cylinder":  # m/12 (3 r^2 + h^2) with h = .08, and m r^2 / 2

@@ -1,0 +1,328 @@
+"""`Task`: what all tasks have in common on any engine: clock, autoreset, draws, sensors with their noise, saving."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from tensordict import TensorDict
+from torch import Tensor
+
+from ...errors import HandsightError
+from ..cameras import depth_to_millimetres
+from ..draws import Draws
+from ..engines.engine import BodyState, Engine
+from ..objects.primitives import KINDS
+from ..vec_env import Step, VecEnv
+from ..world_params import WorldParams
+from .control import ActionSpaceName, Controller
+from .observations import GROUPS, IMAGE_GROUPS, Observer, group_spec
+from .randomization import ParamDrawer, Randomization
+from .resets import RESETS
+
+FIRST_EDITION = {
+    "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
+    "objects": {"name": "primitives", "digest": "30922ccaa0fb"},
+}
+"""What signatures say of robot and objects that were written before they said it."""
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """What every task can be asked for."""
+
+    action_space: ActionSpaceName = "palm4+closure2"
+    """What the numbers of an action mean."""
+    episode_steps: int = 36
+    """Control steps in an episode (12.5 a second)."""
+    kinds: tuple[str, ...] = KINDS
+    """Kinds of object, drawn uniformly."""
+    reset_mix: Mapping[str, float] = field(default_factory=lambda: {kind: float(kind == "wide") for kind in RESETS})
+    """Probability of each kind of reset."""
+    randomization: Randomization = field(default_factory=Randomization)
+    """What differs between environments and episodes."""
+
+    def __post_init__(self) -> None:
+        if self.episode_steps < 1:
+            raise HandsightError(f"episode_steps must be at least 1, not {self.episode_steps}")
+
+
+class Task(VecEnv):
+    """A task on any engine. A new one names itself and its kinds of reset, and writes what is abstract here."""
+
+    name: str
+    """What signatures call the task."""
+    kinds: tuple[str, ...]
+    """Names of what `log["kind"]` counts."""
+    own_state: Mapping[str, int] = {}
+    """Parts that the task adds to the group "state", and their widths."""
+
+    def __init__(self, config: TaskConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
+        """observe: observation groups to compute, any of `GROUPS`; world_offset: global index of the first environment,
+        so that the same environments draw the same numbers in whatever worker they live.
+
+        Raises:
+            HandsightError: unknown observation group, action space, kind of object or kind of reset.
+        """
+        unknown = sorted(set(observe) - set(GROUPS))
+        if unknown or not observe:
+            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
+        scene = engine.scene
+        self.kinds = scene.objects.names
+        strange = [kind for kind in config.kinds if kind not in self.kinds]
+        if strange or not config.kinds:
+            raise HandsightError(f"unknown kinds of object {strange}; available: {', '.join(self.kinds)}")
+        self._config, self._rig, self.engine = config, scene.config.rig, engine
+        self.num_envs, self.device = engine.num_worlds, engine.device
+        self.control_dt, self.episode_steps = scene.config.control_dt, config.episode_steps
+        space = scene.robot.action_space(config.action_space)
+        self.action_dim = space.dim
+        nowhere = torch.zeros(self.num_envs, 3, device=self.device)
+        self._controller = Controller(scene.robot, space, engine.model, self.control_dt, nowhere)
+        self._observer = Observer(self._controller, scene, engine.model, self.device)
+        self._drawer = ParamDrawer(config.randomization, config.kinds, scene, self.device)
+        self._groups = tuple(group for group in GROUPS if group in observe)
+        self._image_groups = tuple(group for group in IMAGE_GROUPS if group in observe)
+        self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
+        self.signature = self._sign()
+        self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)
+        self.set_reset_mix(config.reset_mix)
+        self._seed = 0
+        self._clear()
+
+    # -- what a task writes --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self, draws: Draws, kind: Tensor, params: WorldParams) -> tuple[Tensor, Tensor, Tensor]:
+        """Where K episodes begin.
+
+        Args:
+            draws: random numbers of these episodes.
+            kind: (K,) int64, index into `reset_kinds`.
+            params: what was drawn about these environments.
+
+        Returns:
+            joint_pos (K, J) rad, object_pos (K, 3) m and object_quat (K, 4) w x y z, world frame.
+        """
+
+    @abstractmethod
+    def reward(self, body: BodyState) -> tuple[Tensor, dict[str, Tensor]]:
+        """(N,) float32, and each of its weighted terms (N,) by name."""
+
+    @abstractmethod
+    def lost(self, body: BodyState) -> Tensor:
+        """(N,) bool: the episode ends here, in a state without a future."""
+
+    @abstractmethod
+    def outcome(self, body: BodyState) -> dict[str, Tensor]:
+        """Measurements of the present state by name, each (N,); `success` (N,) bool among them."""
+
+    def state(self, body: BodyState) -> list[Tensor]:
+        """The parts of `own_state`, each (N, width) float32."""
+        return []
+
+    # -- the episode ---------------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        n, device = self.num_envs, self.device
+        self._episode = torch.full((n,), -1, dtype=torch.int64, device=device)
+        self._time = torch.zeros(n, dtype=torch.int64, device=device)
+        self._ended = torch.ones(n, dtype=torch.bool, device=device)
+        self._reset_kind = torch.zeros(n, dtype=torch.int64, device=device)
+        self._action = torch.zeros(n, self.action_dim, device=device)
+        self._params: WorldParams = self._drawer.draw(Draws(0, self._world, self._episode))
+        self._visible: Tensor | None = None
+        self._object_mask: Tensor | None = None
+
+    def _sign(self) -> dict[str, Any]:
+        obs = {
+            group: {
+                "shape": list(spec.shape),
+                "dtype": str(spec.dtype).removeprefix("torch."),
+                "parts": dict(spec.parts),
+            }
+            for group, spec in self.obs_spec.items()
+        }
+        scene = self.engine.scene
+        things = {"robot": scene.robot, "objects": scene.objects}
+        return {
+            **{what: {"name": thing.name, "digest": _digest(thing.facts())} for what, thing in things.items()},
+            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt, "obs": obs,
+            "rig": self._rig.describe(),
+        }  # fmt: skip
+
+    def set_reset_mix(self, mix: Mapping[str, float]) -> None:
+        """As `VecEnv.set_reset_mix`.
+
+        Raises:
+            HandsightError: no such kind of reset, or no probabilities.
+        """
+        unknown = sorted(set(mix) - set(self.reset_kinds))
+        total = sum(mix.values())
+        if unknown or total <= 0 or min(mix.values()) < 0:
+            raise HandsightError(f"reset mix {dict(mix)} needs probabilities >= 0 of: {', '.join(self.reset_kinds)}")
+        self._mix = torch.tensor([mix.get(kind, 0.0) / total for kind in self.reset_kinds], device=self.device)
+
+    def reset(self, seed: int) -> TensorDict:
+        self._seed = seed
+        self._clear()
+        self._begin(self._ended)
+        self._ended = torch.zeros_like(self._ended)
+        return self._observe(self.engine.read())
+
+    def stagger(self) -> None:
+        draws = Draws(self._seed, self._world, self._episode)
+        self._time = draws.integer("stagger", self.episode_steps)
+
+    def step(self, action: Tensor) -> Step:
+        if action.shape != (self.num_envs, self.action_dim):
+            raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self.num_envs, self.action_dim)}")
+        resetting = self._ended
+        self._action = torch.where(resetting[:, None], 0.0, action.clamp(-1.0, 1.0).nan_to_num(0.0))
+        target = self._controller.joint_target(self._action, self._body)
+        diverged = self.engine.step(self.engine.scene.robot.ctrl(target), ~resetting)
+        self._time += 1
+        first = resetting | diverged
+        self._begin(first)
+        body = self.engine.read()
+        reward, terms = self.reward(body)
+        terminated = self.lost(body) & ~first
+        truncated = (self._time >= self.episode_steps) & ~terminated & ~first
+        self._ended = terminated | truncated
+        obs = self._observe(body)
+        log = self.measure() | {f"reward/{name}": term * ~first for name, term in terms.items()}
+        log |= {"diverged": diverged}
+        return Step(obs, reward * ~first, terminated, truncated, first, ~first, log)
+
+    def _begin(self, mask: Tensor) -> None:
+        """Open a new episode in the masked environments."""
+        rows = self._rows(mask)
+        if not len(rows):
+            return
+        write = partial(_write, rows=rows, mask=mask[rows])
+        self._episode += mask
+        draws = Draws(self._seed, self._world[rows], self._episode[rows])
+        params = self.engine.admit(self._drawer.draw(draws), rows)
+        for f in fields(WorldParams):
+            setattr(self._params, f.name, write(getattr(self._params, f.name), getattr(params, f.name)))
+        kind = draws.choice("reset_kind", self._mix)
+        self._reset_kind = write(self._reset_kind, kind)
+        joint_pos, object_pos, object_quat = (
+            write(new.new_zeros(self.num_envs, new.shape[1]), new) for new in self.begin(draws, kind, params)
+        )
+        self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
+        self._controller.reset(mask, self.engine.read())
+        self._time = torch.where(mask, 0, self._time)
+
+    def _rows(self, mask: Tensor) -> Tensor:
+        """(K,) which to draw for: the masked ones; all of them on a GPU, which must not be waited for."""
+        return mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
+
+    # -- what is seen --------------------------------------------------------------------------------------------
+
+    def _observe(self, body: BodyState) -> TensorDict:
+        self._body = body
+        obs = {}
+        if "state" in self._groups:
+            obs["state"] = torch.cat([self._observer.state(body, self._params), *self.state(body)], 1)
+        if "proprio" in self._groups:
+            obs["proprio"] = self._observer.proprio(body, self._action)
+        if "calibration" in self._groups:
+            obs["calibration"] = self._observer.calibration(self._params)
+        if self._image_groups:
+            images = self.engine.render(self._image_groups)
+            self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
+            self._object_mask = images.get("object_mask")
+            obs |= self._noisy(images)
+        return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
+
+    def _noisy(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What the sensors make of the rendered images; their noise is drawn per environment, episode and step."""
+        r, obs = self._config.randomization, {}
+        draws = Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
+        if "depth" in images:
+            depth = images["depth"]
+            noise = None
+            if r.depth_noise > 0:
+                grain = draws.gaussian("depth_noise", depth[0].numel()).reshape(depth.shape)
+                noise = grain * (r.depth_noise * depth**2)
+            obs["depth"] = depth_to_millimetres(depth, self._rig, noise)
+        if "stereo" in images:
+            obs["stereo"] = images["stereo"]
+            if r.pixel_noise > 0:
+                grain = draws.gaussian("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
+                obs["stereo"] = grain.mul_(r.pixel_noise).add_(images["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
+        return obs
+
+    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+        """(height, width, 3) uint8: one environment from the outside."""
+        return self.engine.render_overview(world, height, width)
+
+    def object_mask(self) -> Tensor | None:
+        """(N, H, W) bool: pixels of the left eye that show the object; None without a camera, or if the engine does
+        not tell."""
+        return self._object_mask
+
+    def measure(self) -> dict[str, Tensor]:
+        seen = {} if self._visible is None else {"visible": self._visible}
+        which = {"kind": self._params.kind, "reset_kind": self._reset_kind}
+        return seen | self.outcome(self._body) | which
+
+    def physics_state(self) -> Tensor:
+        return self.engine.physics_state()
+
+    def drawn(self) -> dict[str, Tensor]:
+        """Every `WorldParams`, `reset_kind`, `episode`, and `mount_from_eye` (N, 2, 4, 4): poses of the eyes."""
+        params = self._params
+        eyes = self._rig.extrinsics(params)
+        return {**vars(params), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
+
+    # -- saving --------------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        names = ("_seed", "_episode", "_time", "_ended", "_reset_kind", "_action", "_mix")
+        task = {name: getattr(self, name) for name in names}
+        return {
+            "task": {name: v.clone() if isinstance(v, Tensor) else v for name, v in task.items()},
+            "params": {name: value.clone() for name, value in vars(self._params).items()},
+            "controller": self._controller.state_dict(),
+            "engine": self.engine.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
+        for name, value in state["task"].items():
+            setattr(self, name, self._own(value) if isinstance(value, Tensor) else value)
+        self._params = WorldParams(**{name: self._own(value) for name, value in state["params"].items()})
+        self._controller.load_state_dict(state["controller"])
+        self.engine.load_state_dict(state["engine"])
+        return self._observe(self.engine.read())
+
+    def _own(self, saved: Tensor) -> Tensor:
+        """A copy on this task's device: checkpoints come back on the CPU."""
+        return saved.to(self.device, copy=True)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def as_today(signature: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A signature of our tasks with its robot and objects, which those of the first edition did not name."""
+    return {**FIRST_EDITION, **signature} if signature.get("task") == "grasp" else signature
+
+
+def _digest(facts: Mapping[str, Any]) -> str:
+    """Twelve hexadecimal digits that change with the facts."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _write(old: Tensor, new: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
+    """`old` (N, ...) with `new` (K, ...) in those `rows` (K,) whose `mask` (K,) is set."""
+    mask = mask.reshape(-1, *(1,) * (new.ndim - 1))
+    return old.index_copy(0, rows, torch.where(mask, new, old[rows]))
