@@ -36,7 +36,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_219
+PACKAGE_LINES = 23169
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -194,25 +194,14 @@ WAITING = frozenset({
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
     "distill/commands/cli.py",
-    "distill/commands/demo.py",
     "distill/commands/deploy.py",
-    "distill/commands/evaluate.py",
     "distill/commands/export_lerobot.py",
     "distill/commands/footprint.py",
     "distill/commands/record.py",
-    "distill/commands/video.py",
-    "distill/evaluation/disagreement.py",
     "distill/evaluation/evaluation.py",
-    "distill/evaluation/observability.py",
-    "distill/evaluation/statistics.py",
     "distill/runs/lightning_logger.py",
     "distill/runs/policy_io.py",
     "distill/runs/zoo.py",
-    "distill/study/cells.py",
-    "distill/study/job.py",
-    "distill/study/progress.py",
-    "distill/study/runner.py",
-    "distill/study/spec.py",
     "distill/training/curriculum.py",
     "distill/training/dagger.py",
     "distill/training/memory.py",

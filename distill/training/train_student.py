@@ -71,6 +71,9 @@ def train_student(
         if run is None:
             run = Run.create(name, config, run_root)
             training.save(run)  # whoever leaves during the first iteration can go on, too
+        elif not checkpoint.complete(run.checkpoints, PERIODIC):
+            run.rewind(0)  # it has its configuration, and nothing else yet
+            training.save(run)
         else:
             training.go_on(run)
         learn(training, run)

@@ -29,7 +29,7 @@ def train_teacher(
 
     Args:
         config: what to train; not with `resume`, which goes on with the run's own.
-        resume: run folder; its newest periodic checkpoint is taken.
+        resume: run folder; its newest periodic checkpoint is taken, and without one it begins anew.
         run_root: where a new run folder goes.
 
     Raises:
@@ -72,8 +72,10 @@ def _create(config: TeacherConfig, root: Path, rank: int) -> Run:
     return mine or Run.open(path)
 
 
-def _saved(run: Run, rank: int) -> dict[str, Any]:
-    """The newest checkpoint, with this rank's worlds."""
+def _saved(run: Run, rank: int) -> dict[str, Any] | None:
+    """The newest checkpoint, with this rank's worlds; None where the run has none yet."""
+    if not checkpoint.complete(run.checkpoints, PERIODIC):
+        return None
     newest = checkpoint.latest(run.checkpoints, PERIODIC)
     saved = checkpoint.load(newest)
     if rank:
