@@ -45,7 +45,7 @@ class CompareArgs:
     videos: bool = True
     """Film the first resets with every policy."""
     report: bool = True
-    """Write report.html."""
+    """Draw the figures and write report.html."""
     out: Path | None = None
     """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
     device: str = "cpu"

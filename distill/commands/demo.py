@@ -64,7 +64,7 @@ class DemoConfig:
     episodes: int = 512
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
-    """Film every policy."""
+    """Film the first resets with every policy."""
     resume: Path | None = None
     """Folder of an interrupted demo to go on with, under its own configuration."""
 

@@ -170,7 +170,7 @@ def kind_of(task: Task) -> str:
 
 
 def state_of(task: Task, progress: Progress[Task]) -> str:
-    """One of `SIGNS`."""
+    """State of a task, one of `SIGNS`."""
     if task in progress.done:
         return "done"
     if task in progress.failed:

@@ -30,7 +30,7 @@ TRIES = 3
 PATIENCE = 60.0
 """Seconds that stopped processes have to save and leave."""
 TRACEBACK_LINES = 25
-"""Of a failed task's log so many lines are shown."""
+"""So many lines are shown of a failed task's log."""
 PR_SET_PDEATHSIG = 1
 """Number of a request in linux/prctl.h."""
 

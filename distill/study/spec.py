@@ -71,11 +71,11 @@ class StudyConfig:
     jobs: int = 1
     """Trainings side by side, each on cores of its own."""
     state_teacher: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.state()`."""
+    """Changes to `TeacherConfig.state()`, for state teachers."""
     depth_teacher: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.warm_started(...)`."""
+    """Changes to `TeacherConfig.warm_started(...)`, for depth teachers."""
     depth_teacher_scratch: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.depth()`."""
+    """Changes to `TeacherConfig.depth()`, for depth teachers from scratch."""
     student: dict[str, Any] = field(default_factory=dict)
     """Changes to `StudentRunConfig(...)`, for all students."""
     evaluation: StudyEvaluationConfig = field(default_factory=StudyEvaluationConfig)
