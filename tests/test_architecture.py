@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_161
+PACKAGE_LINES = 23_128
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -190,20 +190,9 @@ WAITING = frozenset({
     "distill/commands/bench_gpu.py",
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
-    "distill/commands/demo.py",
     "distill/commands/deploy.py",
-    "distill/commands/evaluate.py",
     "distill/commands/export_lerobot.py",
     "distill/commands/footprint.py",
-    "distill/commands/video.py",
-    "distill/evaluation/disagreement.py",
-    "distill/evaluation/observability.py",
-    "distill/evaluation/statistics.py",
-    "distill/study/cells.py",
-    "distill/study/job.py",
-    "distill/study/progress.py",
-    "distill/study/runner.py",
-    "distill/study/spec.py",
 })  # fmt: skip
 """Files whose docstrings are still to be written again; none may be added."""
 

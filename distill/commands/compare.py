@@ -44,6 +44,8 @@ class CompareArgs:
     times the time."""
     videos: bool = True
     """Film the first resets with every policy."""
+    report: bool = True
+    """Draw the figures and write report.html."""
     out: Path | None = None
     """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
     device: str = "cpu"
@@ -88,7 +90,7 @@ def compare(args: CompareArgs) -> Comparison:
     if args.videos:
         loaded = {policy.name: one.loaded for policy, one in zip(policies, candidates, strict=True)}
         illustrate(comparison, lambda policy: loaded[policy.name], out, device=args.device)
-    report, _ = write_page(Study({"": comparison}, {}, ()), out)
+    report = write_page(Study({"": comparison}, {}, ()), out)[0] if args.report else out / "comparison.md"
     console = Console()
     console.print(summary_table({policy.name: policy.evaluation for policy in policies}))
     console.print(f"Saved in {out}; open {report}")

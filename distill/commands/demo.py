@@ -1,12 +1,10 @@
-"""The main job in one command: two teachers, two stereo students, one comparison."""
+"""The main job in one command: a study of four trainings (two teachers, two stereo students), and one comparison."""
 
 from __future__ import annotations
 
 import logging
 import os
 import resource
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,18 +14,25 @@ from ...files import inside, read_json, write_json
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..runs.policy_io import BEST
-from ..runs.run import Run
+from ..runs.run import CONFIG, Run
+from ..study.runner import PROGRAM, Progress, Runner
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
-from ..training.train_student import train_student
-from ..training.train_teacher import train_teacher
 from . import presets
-from .compare import CompareArgs, compare
 from .options import Worlds
 
 STAGES = "stages.json"
 """In the demo's folder: what each finished stage left, by name."""
 STATE, DEPTH, STATE_STEREO, DEPTH_STEREO = "state teacher", "depth teacher", "state → stereo", "depth → stereo"
+COMPARISON = "comparison"
+TASKS = {
+    STATE: (),
+    DEPTH: (STATE,),
+    STATE_STEREO: (STATE,),
+    DEPTH_STEREO: (DEPTH,),
+    COMPARISON: (STATE, DEPTH, STATE_STEREO, DEPTH_STEREO),
+}
+"""All stages with those that each needs."""
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +45,7 @@ class DemoConfig:
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
     seed: int = 0
-    """Of weights, worlds and batches of all four."""
+    """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False
     """Train the depth teacher end to end, as the paper does, instead of after a warm start from the state teacher;
     takes hours on a CPU."""
@@ -57,37 +62,29 @@ class DemoConfig:
     device: str | None = machine(None)
     """Where everything is computed; None: where the preset says."""
     num_envs: int | None = None
-    """Worlds of a teacher, of which a student has half; None: as many as the preset says."""
+    """Environments of a teacher, of which a student has half; None: as many as the preset says."""
     episodes: int = 512
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
-    """Film every policy."""
+    """Film the first resets with every policy."""
     resume: Path | None = field(default=None, metadata=MACHINE)
     """Folder of an interrupted demo to go on with, under its own configuration; `device` may be given anew."""
 
 
-def demo(config: DemoConfig) -> Path:
-    """Run what is not done yet; returns the path of report.html.
+def demo(config: DemoConfig, pause: float = 1.0) -> Path:
+    """Run what is not done yet; returns the path of report.html. pause: seconds between two looks at a command.
 
     Raises:
-        HandsightError: `resume` is not a demo's folder.
+        HandsightError: `resume` is not a demo's folder, or a command failed.
         Interrupted: Ctrl-C; `resume` goes on from the last saved iteration.
     """
     run, config = _open(config)
-    stages = Stages(run.path)
-    state = stages.teacher(STATE, _state(config))
-    depth = stages.teacher(DEPTH, _depth(config, state))
-    students = [stages.student(name, _student(config, teacher)) for name, teacher in _pairs(state, depth)]
-    args = CompareArgs(
-        (state, depth, *students),
-        episodes=config.episodes,
-        videos=config.videos,
-        out=run.path / "comparison",
-        device=_state(config).device,
-    )
-    stages.once("comparison", lambda: compare(args) and args.out)
     run.close()
-    report = run.path / "comparison" / "report.html"
+    stages = Stages(run.path, config)
+    progress = Runner(stages, stages.note, PROGRAM, pause).run()
+    if progress.failed:
+        raise HandsightError("; ".join(f"{name}: {text}" for name, text in progress.failed.items()))
+    report = run.path / COMPARISON / "report.html"
     _log.info("%s\nOpen %s", stages.account(), report)
     return report
 
@@ -97,10 +94,6 @@ def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
         return Run.create("demo", config, config.runs), config
     run = Run.open(config.resume)
     return run, run.resume(DemoConfig, config)
-
-
-def _pairs(state: Path, depth: Path) -> tuple[tuple[str, Path], tuple[str, Path]]:
-    return (STATE_STEREO, state), (DEPTH_STEREO, depth)
 
 
 def _state(config: DemoConfig) -> TeacherConfig:
@@ -128,51 +121,97 @@ def _words(config: DemoConfig) -> Worlds:
 
 
 def _common(config: DemoConfig, usual: int) -> dict[str, Any]:
-    """What all four share. usual: worlds where no number is given."""
+    """What all four share. usual: environments where no number is given."""
     device = {} if config.device is None else {"device": config.device}
     return {"seed": config.seed, "num_envs": config.num_envs or usual} | device
 
 
 class Stages:
-    """Which stages of a demo are done; each is written down when it ends, so that none is ever repeated."""
+    """What a demo does, stage by stage, for the runner; each is written down when it ends, so that none is repeated."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, config: DemoConfig) -> None:
+        self.folder, self.config, self.jobs, self.tasks = folder, config, 1, TASKS
         self._file = folder / STAGES
         self.done: dict[str, dict[str, Any]] = read_json(self._file) if self._file.is_file() else {}
         for stage in self.done.values():
             inside(folder, stage["path"])
 
-    def teacher(self, name: str, config: TeacherConfig) -> Path:
-        """Path of the trained teacher's best checkpoint."""
-        return self._train(name, lambda old, root: train_teacher(config, old, root)) / BEST
+    def is_done(self, task: str) -> bool:
+        """Whether it was written down as done."""
+        return task in self.done
 
-    def student(self, name: str, config: StudentRunConfig) -> Path:
-        """Run folder of the distilled student."""
-        return self._train(name, lambda old, root: train_student(config, old, root)).parent
+    def is_busy(self, task: str) -> bool:
+        """Whether somebody else is at it: nobody is."""
+        return False
 
-    def _train(self, name: str, train: Callable[[Path | None, Path], Run]) -> Path:
-        """The checkpoints of the run of a stage, gone on with if an earlier session had begun it."""
-        root = self.folder / name.replace(" → ", "-to-").replace(" ", "-")
-        begun = sorted(path.parent for path in root.glob("*/*/config.json"))
-        self.once(name, lambda: train(begun[-1] if begun else None, root).path)
-        return self.folder / self.done[name]["path"] / "checkpoints"
+    def log(self, task: str) -> None:
+        """Where its command writes: to the terminal."""
 
-    def once(self, name: str, work: Callable[[], Any]) -> None:
-        """Do the work of a stage unless it is done, and write down where it lies and what it took."""
-        if name in self.done:
-            return
-        start = time.perf_counter()
-        path = Path(work())
-        self.done[name] = {
-            "path": os.path.relpath(path, self.folder),
-            "seconds": round(time.perf_counter() - start, 1),
-            "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        }
-        write_json(self._file, self.done)
+    def command(self, task: str) -> list[str]:
+        """The words of the command that does a stage, or what is left of it."""
+        if task == COMPARISON:
+            return self._compare()
+        if task in (STATE, DEPTH):
+            config = _state(self.config) if task == STATE else _depth(self.config, self._best(STATE))
+            return ["train-teacher", "--resume", str(self._run(task, config, config.run_name))]
+        teacher = STATE if task == STATE_STEREO else DEPTH
+        config = _student(self.config, self._best(teacher))
+        name = f"student-{config.student.sight}-from-{teacher.split()[0]}"
+        return ["train-student", "--resume", str(self._run(task, config, name))]
+
+    def _run(self, task: str, config: TeacherConfig | StudentRunConfig, name: str) -> Path:
+        """The run of a stage: the one that an earlier session began, or a new one that holds its configuration."""
+        begun = self._begun(task)
+        if begun is not None:
+            return begun
+        run = Run.create(name, config, self._root(task))
+        run.close()
+        return run.path
+
+    def _begun(self, task: str) -> Path | None:
+        runs = sorted(path.parent for path in self._root(task).glob(f"*/*/{CONFIG}"))
+        return runs[-1] if runs else None
+
+    def _root(self, task: str) -> Path:
+        return self.folder / task.replace(" → ", "-to-").replace(" ", "-")
+
+    def _trained(self, task: str) -> Path:
+        """The run of a stage that is done."""
+        run = self._begun(task)
+        if run is None:
+            raise HandsightError(f"{self.folder}: expected the run of the {task}, found none")
+        return run
+
+    def _best(self, teacher: str) -> Path:
+        """Path of a trained teacher's best checkpoint."""
+        return self._trained(teacher) / "checkpoints" / BEST
+
+    def _compare(self) -> list[str]:
+        students = (self._trained(name) for name in (STATE_STEREO, DEPTH_STEREO))
+        policies = [str(path) for path in (self._best(STATE), self._best(DEPTH), *students)]
+        options = ["--episodes", str(self.config.episodes), "--device", _state(self.config).device]
+        videos = "--videos" if self.config.videos else "--no-videos"
+        return ["compare", *policies, *options, "--out", str(self.folder / COMPARISON), videos]
+
+    def note(self, progress: Progress[str]) -> None:
+        """Write down what each stage that has ended left, and what it took."""
+        for task, seconds in progress.done.items():
+            if task in self.done:
+                continue
+            path = self._begun(task) or self.folder / COMPARISON
+            self.done[task] = {
+                "path": os.path.relpath(path, self.folder),
+                "seconds": round(seconds or 0.0, 1),
+                "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, 2),
+            }
+            write_json(self._file, self.done)
 
     def account(self) -> str:
-        """A line for each stage, and one for all."""
+        """A line for each stage, and one for all.
+
+        Raises:
+            HandsightError: no stage is done.
+        """
         if not self.done:
             raise HandsightError(f"{self.folder}: no stage is done")
         lines = [f"{name}: {one['seconds'] / 60:.1f} min" for name, one in self.done.items()]

@@ -24,7 +24,7 @@ class EvaluateArgs:
     episodes: int = 512
     """Resets to start from, one episode each."""
     seed: int = HELD_OUT_SEED
-    """Of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
+    """Seed of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
     num_envs: int = 256
     """Number of environments stepped together."""
     reset_kind: str | None = "wide"

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from ...errors import HandsightError
+from ...files import owned
 from ..report.illustrate import illustrate_study
 from ..report.report import write_study_report
 from ..report.study_results import Study
@@ -18,7 +19,8 @@ from ..study.collect import collect
 from ..study.progress import shown
 from ..study.runner import PROGRAM, Progress, Runner
 from ..study.spec import read_study
-from ..study.work import Work
+from ..study.training import StudyError
+from ..study.work import Task, Work
 
 RESULTS = "results"
 """Folder in the study's own for what is small enough to be committed."""
@@ -34,7 +36,7 @@ class StudyArgs:
     out: Path | None = None
     """Folder of all runs and results, instead of the file's."""
     jobs: int | None = None
-    """Cells side by side, instead of the file's."""
+    """Trainings side by side, instead of the file's."""
     collect: bool = False
     """Train nothing: collect the results of what is finished, also while another process trains."""
     report: bool = True
@@ -54,7 +56,7 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
     work, progress = Work(spec), None
     if not args.collect:
         runner = Runner(work, program=program, pause=pause)
-        with shown(work) as runner.show:
+        with owned(spec.out, StudyError), shown(work) as runner.show:
             progress = runner.run()
     elif not spec.out.is_dir():
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
@@ -69,9 +71,9 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
     return found
 
 
-def failures(progress: Progress) -> dict[str, str]:
+def failures(progress: Progress[Task]) -> dict[str, str]:
     """What went wrong, by the key of the cell."""
-    return {task.cell.key: f"{task.verb}: {text}" for task, text in progress.failed.items()}
+    return {task.training.key: f"{task.verb}: {text}" for task, text in progress.failed.items()}
 
 
 def account(found: Study) -> str:

@@ -23,7 +23,7 @@ class VideoArgs:
     episodes: int = 4
     """Resets to film, the first ones of an evaluation with the same seed."""
     seed: int = HELD_OUT_SEED
-    """Of the resets."""
+    """Seed of the resets."""
     reset_kind: str | None = "wide"
     """Kind of reset; None takes the mix that the environment was made with."""
     out: Path | None = None

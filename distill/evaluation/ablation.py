@@ -17,7 +17,7 @@ KINDS = (SHUFFLED, FROZEN, BLACK, LEFT_BLACK, RIGHT_BLACK)
 
 
 def kinds_of(sight: str) -> tuple[str, ...]:
-    """The ablations that mean something to a policy with this sight (`roles.sight_of`); none if it has no eyes."""
+    """Ablations that mean something to a policy with this sight (`policy_kind.sight_of`); none without images."""
     match sight:
         case "stereo":
             return SHUFFLED, FROZEN, LEFT_BLACK, RIGHT_BLACK
@@ -34,8 +34,8 @@ class AblatedPolicy(Policy):
     image of its episode again and again. black: nothing, 0 everywhere (for depth: no return). left / right eye black:
     that one of a stereo pair.
 
-    What "frozen" has to remember lies in the policy's memory, which everyone zeroes where an episode opens: so it is
-    right wherever memory is, whenever each world resets.
+    What "frozen" has to remember lies in the policy's hidden state, which everyone zeroes where an episode opens:
+    so it is right wherever that is, whenever each environment resets.
     """
 
     def __init__(self, policy: Policy, kind: str, seed: int = 0) -> None:
@@ -55,7 +55,7 @@ class AblatedPolicy(Policy):
         self.obs_keys = policy.obs_keys
 
     def initial_hidden(self, n: int) -> Tensor:
-        """(n, H) zeros: the policy's own memory. "frozen" grows it behind that, once it knows how large images are."""
+        """(n, H) zeros: the policy's own hidden state. "frozen" grows it behind that, once images are known."""
         return self.policy.initial_hidden(n)
 
     def forward(self, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,13 +97,13 @@ class AblatedPolicy(Policy):
         return obs.clone(recurse=False).update(images)
 
 
-def other_world(worlds: int, seed: int = 0) -> Tensor:
-    """(N,) through whose eyes each world sees: one ring of all worlds in random order, so never through its own.
+def other_world(num_envs: int, seed: int = 0) -> Tensor:
+    """(N,) through whose eyes each environment sees: one ring of all in random order, so never through its own.
 
     Raises:
-        HandsightError: there is only one world.
+        HandsightError: there is only one environment.
     """
-    if worlds < 2:
+    if num_envs < 2:
         raise HandsightError("ablation 'shuffled': expected at least two worlds to exchange images, found num_envs=1")
-    ring = torch.randperm(worlds, generator=torch.Generator().manual_seed(seed))
+    ring = torch.randperm(num_envs, generator=torch.Generator().manual_seed(seed))
     return torch.empty_like(ring).scatter_(0, ring, ring.roll(-1))

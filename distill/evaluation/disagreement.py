@@ -37,7 +37,7 @@ class Disagreement:
 
     @property
     def steps(self) -> int:
-        """T."""
+        """Number of steps, T."""
         return len(self.valid)
 
     def chosen(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -57,18 +57,19 @@ class Disagreement:
         return mean_sigma(self.student_std, self.chosen(where))
 
     def save(self, path: Path) -> None:
+        """Write all arrays, compressed, as one npz file."""
         write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)})
 
     @staticmethod
     def load(path: Path) -> Disagreement:
-        """What `save` wrote."""
+        """Read decisions that `save` wrote."""
         stored = read_arrays(path)
         with explained(path):
             return Disagreement(**{f.name: stored[f.name] for f in fields(Disagreement)})
 
 
 class Listener:
-    """Writes down both decisions while `evaluate` runs: pass it as `watch`, with the teacher as `advisor`."""
+    """Records both decisions while `evaluate` runs: pass it as `watch`, with the teacher as `advisor`."""
 
     def __init__(self, episodes: int) -> None:
         self.episodes = episodes
@@ -91,6 +92,7 @@ class Listener:
         self.valid[moment.t][rows] = valid
 
     def result(self) -> Disagreement:
+        """All decisions that were recorded."""
         teacher, student, teacher_std, student_std = np.stack(self.decisions, axis=1)
         return Disagreement(teacher, student, teacher_std, student_std, np.stack(self.valid))
 
@@ -108,7 +110,7 @@ def disagreement(
     advance: Callable[[int], None] | None = None,
     driver: Policy | None = None,
 ) -> tuple[Evaluation, Disagreement]:
-    """Let the student act, and ask the teacher, with its own memory, what it would do at every observation.
+    """Let the student act, and ask the teacher, with its own hidden state, what it would do at every observation.
 
     Args:
         student: acts by its mean.
@@ -116,11 +118,11 @@ def disagreement(
         env_config: where they meet.
         episodes: as in `evaluate`, like the rest.
         seed: of the first round of resets.
-        num_envs: worlds stepped together.
+        num_envs: environments stepped together.
         reset_kind: kind of reset of every episode.
-        device: the policies'; the worlds are there, too, if their engine can be.
+        device: the policies'; the environments are there, too, if their engine can be.
         advance: called with the number of episodes finished.
-        driver: acts instead of the student, which is only asked, too; the evaluation is then the driver's.
+        driver: behaviour policy that acts instead of the student, which is only asked, too; the evaluation is then its.
     """
     listener = Listener(episodes)
     evaluation = evaluate(

@@ -1,8 +1,8 @@
 """What a student loses because its teacher knew what no camera can see: the figures.
 
-They compare a teacher T and a student S on the same resets, or on the states that S itself visits. A *chain* is a
-teacher with the student that learnt from it; the plural functions take one chain for each training seed, the singular
-ones a single chain. Formulas and units: docs/metrics.md.
+They compare a teacher T and a student S on the same resets, or on the states that S itself visits. The plural
+functions take one teacher-student pair for each training seed, the singular ones a single pair. Formulas and units:
+docs/metrics.md.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .evaluation import Evaluation
 from .statistics import Interval, Seeded, mean_of, ratio, seeded
 
 Pair = tuple[Evaluation, Evaluation]
-"""(teacher, student)."""
+"""Evaluations of a teacher and its student."""
 Rows = NDArray[np.bool_] | None
 """(E,) bool, resets to look at; None takes all of them."""
 PAIRED = ("seed", "num_envs", "reset_kind", "env")
@@ -25,14 +25,14 @@ PAIRED = ("seed", "num_envs", "reset_kind", "env")
 
 
 def success_gap(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
-    """`success_gaps` of one chain."""
+    """`success_gaps` of a single teacher-student pair."""
     return success_gaps([(teacher, student)], chosen).both
 
 
-def success_gaps(chains: Sequence[Pair], chosen: Rows = None) -> Seeded:
+def success_gaps(pairs: Sequence[Pair], chosen: Rows = None) -> Seeded:
     """success_at_end of the teacher minus that of the student, paired over the same resets: positive = it loses."""
-    check_all_paired(chains)
-    return mean_of(_rows(_lost(chains), chosen))
+    check_all_paired(pairs)
+    return mean_of(_rows(_lost(pairs), chosen))
 
 
 def success_part(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bool_]) -> Interval:
@@ -45,28 +45,23 @@ def success_part(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bo
 
 
 def retention(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
-    """`retentions` of one chain."""
+    """`retentions` of a single teacher-student pair."""
     return retentions([(teacher, student)], chosen).both
 
 
-def retentions(chains: Sequence[Pair], chosen: Rows = None) -> Seeded:
+def retentions(pairs: Sequence[Pair], chosen: Rows = None) -> Seeded:
     """success_at_end of the student divided by that of the teacher, paired over the same resets; 1 = nothing lost."""
-    check_all_paired(chains)
-    both = np.stack([[one.success_at_end for one in chain] for chain in chains]).astype(np.float64)
+    check_all_paired(pairs)
+    both = np.stack([[one.success_at_end for one in pair] for pair in pairs]).astype(np.float64)
     columns = _rows(np.swapaxes(both, 1, 2), chosen)
     return seeded(columns, lambda sums: ratio(sums[..., 1], sums[..., 0]))
 
 
-def gap_difference(first: Pair, second: Pair, chosen: Rows = None) -> Interval:
-    """`gap_differences` of one chain each."""
-    return gap_differences([first], [second], chosen).both
-
-
 def gap_differences(first: Sequence[Pair], second: Sequence[Pair], chosen: Rows = None) -> Seeded:
-    """How much more the first kind of chain loses than the second: gap(T1, S1) - gap(T2, S2), chain k of the one
-    against chain k of the other (the same training seed), and paired over the same resets."""
+    """How much more the first kind of pair loses than the second: gap(T1, S1) - gap(T2, S2), pair k of the one
+    against pair k of the other (the same training seed), and paired over the same resets."""
     if len(first) != len(second):
-        raise ValueError(f"chains are compared in pairs: found {len(first)} and {len(second)}")
+        raise ValueError(f"two kinds of pairs are compared one by one: found {len(first)} and {len(second)}")
     check_all_paired([*first, *second])
     return mean_of(_rows(_lost(first) - _lost(second), chosen))
 
@@ -108,7 +103,7 @@ def observability_gaps(student: Sequence[NDArray], control: Sequence[NDArray]) -
     together; a control student is asked on the student's own states if it was fitted on them.
 
     Args:
-        student: `action_sums` (E, 3 + A) of each chain's student.
+        student: `action_sums` (E, 3 + A) of each pair's student.
         control: of the control student of the same teacher, in the same order.
     """
     width = student[0].shape[1]
@@ -143,16 +138,16 @@ def check_paired(first: Evaluation, second: Evaluation) -> None:
         )
 
 
-def check_all_paired(chains: Sequence[Pair]) -> None:
+def check_all_paired(pairs: Sequence[Pair]) -> None:
     """Raise HandsightError unless row i of all of them is the same reset."""
-    for chain in chains:
-        for evaluation in chain:
-            check_paired(chains[0][0], evaluation)
+    for pair in pairs:
+        for evaluation in pair:
+            check_paired(pairs[0][0], evaluation)
 
 
-def _lost(chains: Sequence[Pair]) -> NDArray[np.float64]:
+def _lost(pairs: Sequence[Pair]) -> NDArray[np.float64]:
     """(K, E) 1 where the teacher succeeds and the student does not, -1 where it is the other way round."""
-    return np.stack([t.success_at_end.astype(np.float64) - s.success_at_end for t, s in chains])
+    return np.stack([t.success_at_end.astype(np.float64) - s.success_at_end for t, s in pairs])
 
 
 def _rows(columns: NDArray, chosen: Rows) -> NDArray:

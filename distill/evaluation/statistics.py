@@ -64,7 +64,7 @@ def bootstrap_mean(values: ArrayLike) -> Interval:
 
 
 def t_interval(values: ArrayLike) -> Interval:
-    """Mean over training seeds with Student's t-interval. values (K,), one per chain; bounds are NaN for one chain."""
+    """Mean over training seeds with Student's t-interval. values (K,), one per policy; bounds are NaN for one."""
     column = np.asarray(values, dtype=np.float64)
     mean = float(column.mean())
     if len(column) < 2:
@@ -90,27 +90,27 @@ Figure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Seeded:
-    """A figure of K chains, one for each training seed, that all met the same E resets. 95 % intervals."""
+    """A figure of K policies, one for each training seed, that all met the same E resets. 95 % intervals."""
 
     each: tuple[Interval, ...]
-    """Of each chain alone: percentile bootstrap over resets."""
+    """The figure of each policy alone: percentile bootstrap over resets."""
     both: Interval
-    """Mean over the chains, bootstrap over chains and resets; for one chain the same as `each[0]`."""
+    """Mean over the policies, bootstrap over policies and resets; for one the same as `each[0]`."""
     seeds: Interval
-    """Mean over the chains with Student's t over their values; the bounds are NaN for one chain."""
+    """Mean over the policies with Student's t over their values; the bounds are NaN for one."""
 
     @property
     def value(self) -> float:
-        """Mean over the chains."""
+        """Mean over the K policies."""
         return self.both.value
 
 
 def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
     """A figure that is a function of sums over episodes, with its intervals.
 
-    Every resample draws E resets, the same ones for all chains (they met the same, so a hard reset is hard for all of
-    them), and then K chains: both ways of the table are resampled, as in the pigeonhole bootstrap (Owen 2007, 'The
-    pigeonhole bootstrap', Ann. Appl. Stat. 1). A nested bootstrap, which draws other resets for every chain, would
+    Every resample draws E resets, the same ones for all policies (they met the same, so a hard reset is hard for all of
+    them), and then K policies: both ways of the table are resampled, as in the pigeonhole bootstrap (Owen 2007, 'The
+    pigeonhole bootstrap', Ann. Appl. Stat. 1). A nested bootstrap, which draws other resets for every policy, would
     take the E resets for K E different ones and be too sure. With a handful of chains even this one is too narrow by
     about sqrt((K - 1) / K): hence the t-interval beside it. The draws are fixed: the same data give the same interval.
 
@@ -118,14 +118,14 @@ def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
         columns: (K, E, C) what is summed.
         figure: from sums (..., C) to the figure (...,); NaN where it is undefined, and such resamples are left out.
     """
-    chains, episodes, width = columns.shape
+    policies, episodes, width = columns.shape
     values = figure(columns.sum(axis=1))
     if episodes < 2:
         each = tuple(Interval(float(value), float("nan"), float("nan")) for value in values)
         return Seeded(each, Interval(float(values.mean()), float("nan"), float("nan")), t_interval(values))
-    by_episode = columns.transpose(1, 0, 2).reshape(episodes, chains * width)
-    drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, chains, width))
-    picked = np.random.default_rng(1).integers(0, chains, (RESAMPLES, chains))
+    by_episode = columns.transpose(1, 0, 2).reshape(episodes, policies * width)
+    drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, policies, width))
+    picked = np.random.default_rng(1).integers(0, policies, (RESAMPLES, policies))
     means = np.take_along_axis(drawn, picked, axis=1).mean(axis=1)
     each = tuple(_percentiles(float(value), drawn[:, k]) for k, value in enumerate(values))
     return Seeded(each, _percentiles(float(values.mean()), means), t_interval(values))

@@ -3,153 +3,147 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from ...errors import HandsightError
 from ..evaluation.evaluation import Evaluation
-from ..report.candidates import Candidate, refuse_incomparable
+from ..report.candidates import refuse_incomparable
 from ..report.comparison import Comparison
 from ..report.results import PolicyResult, try_all
 from ..report.store import as_stored
-from ..report.study_results import STUDENT_CURVE, TEACHER_CURVE, Match, Study, TrainingResult, flatness
+from ..report.study_results import STUDENT_CURVE, TEACHER_CURVE, Study, TrainingResult, flatness
 from ..runs import stored_config
 from ..runs.provenance import provenance
-from .cells import Cell
-from .spec import StudyConfig
+from .training import Training
 from .work import Found, Work
+
+Answer = TypeVar("Answer")
 
 
 def collect(work: Work, failed: Mapping[str, str] | None = None) -> Study:
-    """Everything that is finished and evaluated; the rest is named in the cells' states and in notes.
+    """Everything that is finished and evaluated; the rest is named in the states of the trainings and in notes.
 
     Args:
         work: the study.
-        failed: what went wrong, by the key of the cell.
+        failed: what went wrong, by the key of the training.
 
     Raises:
-        HandsightError: finished cells differ in more than what is compared.
+        HandsightError: finished trainings differ in more than what is compared.
     """
     failed, spec = failed or {}, work.spec
-    comparisons, cells, notes = {}, [], []
+    comparisons, results, notes = {}, [], []
     for scene in spec.scenes:
-        members = [cell for cell in spec.cells if cell.scene == scene]
-        ready = [cell for cell in members if _is_ready(work, cell)]
-        names: dict[Cell, str] = {}
+        members = [training for training in spec.trainings if training.scene == scene]
+        ready = [training for training in members if _is_ready(work, training)]
+        names: dict[Training, str] = {}
         if ready:
             comparisons[scene], names = _compare(work, scene, ready)
-        cells += [_result(work, cell, names.get(cell), failed.get(cell.key)) for cell in members]
-        missing = [cell.key for cell in members if cell not in ready]
+        results += [_result(work, one, names.get(one), failed.get(one.key)) for one in members]
+        missing = [one.key for one in members if one not in ready]
         notes += [f"Not among the results, as not finished: {', '.join(missing)}."] if missing else []
-    matches = [match for cell in _matched(spec) if (match := _match_of(work, cell))]
-    commits = {_commit(entry) for comparison in comparisons.values() for entry in comparison.policies} - {None}
-    notes += [f"Cells were trained by {len(commits)} commits: {', '.join(sorted(map(str, commits)))}."] * (
-        len(commits) > 1
-    )
+    commits = {_commit(policy) for comparison in comparisons.values() for policy in comparison.policies} - {None}
+    if len(commits) > 1:
+        notes.append(f"Cells were trained by {len(commits)} commits: {', '.join(sorted(map(str, commits)))}.")
     told = stored_config.dump(spec)
-    facts = portable(provenance(), spec.out)
-    return Study(comparisons, told, tuple(cells), tuple(matches), facts, tuple(notes))
+    matched = {(one.scene, one.seed): one for one in spec.trainings if one.kind.matched}.values()
+    matches = tuple(match for one in matched if (match := _unless_wrong(work.match_of, one, None)))
+    return Study(comparisons, told, tuple(results), matches, portable(provenance(), spec.out), tuple(notes))
 
 
-def _compare(work: Work, scene: str, ready: list[Cell]) -> tuple[Comparison, dict[Cell, str]]:
-    """The comparison of a scene, and the name of each cell's entry."""
-    candidates: dict[str, Candidate] = {}
-    digests: dict[Cell, str] = {}
-    for cell in ready:
-        for candidate, _ in work.candidates(cell):
-            known = candidates.get(candidate.origin.digest)
-            candidates[candidate.origin.digest] = known or candidate
-            digests[cell] = candidate.origin.digest
-    members = list(candidates.values())
-    refuse_incomparable(members, f"the policies of scene {scene}")
-    policies = try_all(members, work.trial, work.out)
+def _compare(work: Work, scene: str, ready: list[Training]) -> tuple[Comparison, dict[Training, str]]:
+    """The comparison of a scene, and the name of each training's policy."""
+    found = {training: work.candidates(training) for training in ready}
+    by_digest = {one.origin.digest: one for several in reversed(found.values()) for one in several}
+    digests = dict.fromkeys(one.origin.digest for several in found.values() for one in several)
+    candidates = [by_digest[digest] for digest in digests]
+    refuse_incomparable(candidates, f"the policies of scene {scene}")
+    policies = try_all(candidates, work.trial, work.out)
+    facts = policies[0].evaluation.settings
     settings = {
-        **{key: policies[0].evaluation.settings[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
+        **{key: facts[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
         "scene": scene,
-        "rig": members[0].loaded.signature.get("rig", {}),
+        "rig": candidates[0].loaded.signature.get("rig", {}),
         "provenance": portable(provenance(), work.out),
     }
-    names = {cell: next(e.name for e in policies if e.origin.digest == digest) for cell, digest in digests.items()}
-    comparison = Comparison(tuple(_portable_entry(entry, work.out) for entry in policies), settings)
-    return as_stored(comparison), names
+    names = {policy.origin.digest: policy.name for policy in policies}
+    comparison = Comparison(tuple(_portable_policy(policy, work.out) for policy in policies), settings)
+    return as_stored(comparison), {one: names[several[-1].origin.digest] for one, several in found.items()}
 
 
-def _is_ready(work: Work, cell: Cell) -> bool:
+def _is_ready(work: Work, training: Training) -> bool:
     """Whether it is evaluated and, if it is a student, its teacher, too: what is not would be evaluated here."""
-    if not cell.is_teacher and not cell.matched and not all(_is_ready(work, need) for need in cell.needs):
+    teachers = [need for need in training.needs if need.sight is None and training.sight and training.settled]
+    if not all(_is_ready(work, need) for need in teachers):
         return False
+    return _found(work, training).state == "finished" and _unless_wrong(work.is_evaluated, training, False)
+
+
+def _found(work: Work, training: Training) -> Found:
+    """What lies in a training's folder; nothing, where its teacher is not there yet."""
+    return _unless_wrong(work.found, training, Found("new"))
+
+
+def _unless_wrong(ask: Callable[[Training], Answer], training: Training, otherwise: Answer) -> Answer:
+    """What is asked of a training, or `otherwise` where what lies on the disk is not what is asked for."""
     try:
-        return _found(work, cell).state == "finished" and work.is_evaluated(cell)
+        return ask(training)
     except HandsightError:
-        return False
+        return otherwise
 
 
-def _found(work: Work, cell: Cell) -> Found:
-    """What lies in a cell's folder; nothing, where its teacher is not there yet."""
-    try:
-        return work.found(cell)
-    except HandsightError:
-        return Found("new")
-
-
-def _result(work: Work, cell: Cell, entry: str | None, error: str | None) -> TrainingResult:
-    found = _found(work, cell)
+def _result(work: Work, training: Training, policy: str | None, error: str | None) -> TrainingResult:
+    found = _found(work, training)
     state: Literal["finished", "begun", "failed", "waiting"] = "waiting"
     if error:
         state = "failed"
-    elif found.state != "new":
+    elif found.run is not None:
         state = "finished" if found.state == "finished" else "begun"
     rows = found.run.metrics() if found.run else []
     meta = found.run.meta if found.run else {}
-    settled = work.settled(cell) or cell
+    began = (meta.get("resumed") or [meta])[-1]
+    settled = work.settled(training) or training
     return TrainingResult(
-        scene=cell.scene,
-        seed=cell.seed,
+        scene=training.scene,
+        seed=training.seed,
         cell=settled.name,
         state=state,
-        entry=entry,
+        entry=policy,
         teacher=settled.teacher,
         iterations=int(max((row["iteration"] for row in rows if "iteration" in row), default=0)),
         steps=int(max((row["step"] for row in rows), default=0)),
-        seconds=sum(value for row in rows for name, value in row.items() if name.startswith("seconds/")),
-        cores=meta.get("hardware", {}).get("cores"),
-        flatness=flatness(rows, TEACHER_CURVE if cell.is_teacher else STUDENT_CURVE),
+        seconds=spent(rows),
+        cores=began.get("hardware", {}).get("cores"),
+        flatness=flatness(rows, STUDENT_CURVE if training.sight else TEACHER_CURVE),
         error=error and str(portable(error, work.out)),
     )
 
 
-def _matched(spec: StudyConfig) -> list[Cell]:
-    """One matched cell of each seed that has any."""
-    return list({(cell.scene, cell.seed): cell for cell in spec.cells if cell.matched}.values())
+def spent(rows: list[dict[str, float]]) -> float:
+    """Seconds of collecting and learning."""
+    return sum(value for row in rows for name, value in row.items() if name.startswith("seconds/"))
 
 
-def _match_of(work: Work, cell: Cell) -> Match | None:
-    try:
-        return work.match_of(cell)
-    except HandsightError:
-        return None
-
-
-def _commit(entry: PolicyResult) -> str | None:
-    git = entry.origin.meta.get("git") or {}
+def _commit(policy: PolicyResult) -> str | None:
+    git = policy.origin.meta.get("git") or {}
     return git.get("commit", "")[:10] or None
 
 
-def _portable_entry(entry: PolicyResult, out: Path) -> PolicyResult:
-    """The entry without a path of this machine."""
-    metrics, origin = entry.origin.metrics, {k: v for k, v in asdict(entry.origin).items() if k != "metrics"}
+def _portable_policy(policy: PolicyResult, out: Path) -> PolicyResult:
+    """The policy without a path of this machine."""
+
+    def told(evaluation: Evaluation) -> Evaluation:
+        return replace(evaluation, settings=portable(evaluation.settings, out))
+
+    metrics, origin = policy.origin.metrics, {k: v for k, v in asdict(policy.origin).items() if k != "metrics"}
     return replace(
-        entry,
-        origin=type(entry.origin)(**portable(origin, out), metrics=metrics),
-        evaluation=_portable_evaluation(entry.evaluation, out),
-        ablations={how: _portable_evaluation(one, out) for how, one in entry.ablations.items()},
+        policy,
+        origin=type(policy.origin)(**portable(origin, out), metrics=metrics),
+        evaluation=told(policy.evaluation),
+        ablations={how: told(one) for how, one in policy.ablations.items()},
     )
-
-
-def _portable_evaluation(evaluation: Evaluation, out: Path) -> Evaluation:
-    return replace(evaluation, settings=portable(evaluation.settings, out))
 
 
 def portable(tree: Any, out: Path) -> Any:

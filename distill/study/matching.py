@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ..report.study_results import Match
 from ..runs.policy_io import BEST
-from .cells import StudyError
 from .spec import StudyMatchingConfig
+from .training import StudyError
 
 
 def choose(scene: str, seed: int, successes: Mapping[str, Mapping[str, float]], asked: StudyMatchingConfig) -> Match:
@@ -16,7 +16,7 @@ def choose(scene: str, seed: int, successes: Mapping[str, Mapping[str, float]], 
     Args:
         scene: of both.
         seed: of both.
-        successes: by kind of cell: success_at_end of best.ckpt and of each periodic checkpoint, by name.
+        successes: by name of the training: success_at_end of best.ckpt and of each periodic checkpoint, by name.
         asked: on which resets.
     """
     weaker, stronger = sorted(successes, key=lambda name: successes[name][BEST])

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from ..runs.progress import clock
 from ..runs.run import CONFIG, Run
-from .cells import Cell, folder
-from .runner import Progress, Running, Task
-from .work import Work
+from .collect import spent
+from .runner import Progress, Running
+from .training import Training, folder
+from .work import Task, Work
 
 REDRAW, LINE_EVERY = 5.0, 60.0
 """Seconds between two looks at the disk: on a terminal, and in a log."""
@@ -41,13 +42,13 @@ class Pace:
 
 
 @contextmanager
-def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Progress], None]]:
+def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Progress[Task]], None]]:
     """Show where a study stands, by a table on a terminal and by lines in a log."""
     console, watch, last = console or Console(stderr=True), Watch(work), -LINE_EVERY
     if not console.is_terminal:
         before: tuple[int, int] = (-1, -1)
 
-        def line(progress: Progress) -> None:
+        def line(progress: Progress[Task]) -> None:
             nonlocal last, before
             now = (len(progress.done) + len(progress.failed), len(progress.running))
             if time.monotonic() - last >= LINE_EVERY or now != before:
@@ -58,7 +59,7 @@ def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Prog
         return
     with Live(console=console, auto_refresh=False) as live:
 
-        def draw(progress: Progress) -> None:
+        def draw(progress: Progress[Task]) -> None:
             nonlocal last
             if time.monotonic() - last >= REDRAW:
                 last = time.monotonic()
@@ -72,13 +73,13 @@ class Watch:
 
     def __init__(self, work: Work) -> None:
         self.work = work
-        self._spent: dict[Cell, float] = {}
+        self._spent: dict[Training, float] = {}
 
-    def lines(self, progress: Progress) -> list[str]:
+    def lines(self, progress: Progress[Task]) -> list[str]:
         """The state of the whole, then a line for each piece under way."""
         return [self.summary(progress), *(self.line(running) for running in progress.running)]
 
-    def summary(self, progress: Progress) -> str:
+    def summary(self, progress: Progress[Task]) -> str:
         """How many pieces are done, and the time left."""
         trained = [sum(task.verb == "train" for task in tasks) for tasks in (progress.done, progress.tasks)]
         parts = [f"{trained[0]} of {trained[1]} cells trained", f"{len(progress.done)} of {len(progress.tasks)} jobs"]
@@ -88,20 +89,20 @@ class Watch:
             return ", ".join([*parts, f"at least {clock(seconds)} left, without {unknown} jobs of unknown length"])
         return ", ".join([*parts, f"about {clock(seconds)} left"])
 
-    def line(self, running: Running) -> str:
+    def line(self, running: Running[Task]) -> str:
         """One piece of work under way."""
-        name, pace = running.task.name, self.pace(running.task.cell)
+        name, pace = running.task.name, self.pace(running.task.training)
         if running.task.verb != "train" or pace is None:
             return f"{name}: {clock(time.monotonic() - running.began)}"
         success = "" if pace.success is None else f", success {pace.success:.3f}"
         left = "" if pace.left is None else f", {clock(pace.left)} left"
         return f"{name}: iteration {pace.iteration} of {pace.iterations}{success}{left}"
 
-    def table(self, progress: Progress) -> Group:
+    def table(self, progress: Progress[Task]) -> Group:
         """The same, and every cell's state."""
         cells = Table.grid(padding=(0, 2))
         for scene in self.work.spec.scenes:
-            members = [cell for cell in self.work.spec.cells if cell.scene == scene]
+            members = [cell for cell in self.work.spec.trainings if cell.scene == scene]
             for name in dict.fromkeys(cell.name for cell in members):
                 signs = [
                     f"{cell.seed}{SIGNS[state_of(Task('train', cell), progress)]}"
@@ -112,9 +113,9 @@ class Watch:
         legend = Text("  ".join(f"{sign} {name}" for name, sign in SIGNS.items()), style="dim")
         return Group(*self.lines(progress), cells, legend)
 
-    def pace(self, cell: Cell) -> Pace | None:
+    def pace(self, training: Training) -> Pace | None:
         """How far the newest run of a cell is; None if it has none."""
-        settled = self.work.settled(cell) or cell
+        settled = self.work.settled(training) or training
         runs = sorted(folder(self.work.out, settled).glob(f"*/*/{CONFIG}"))
         if not runs:
             return None
@@ -128,7 +129,7 @@ class Watch:
             seconds=spent(rows),
         )
 
-    def left(self, progress: Progress) -> tuple[float, int]:
+    def left(self, progress: Progress[Task]) -> tuple[float, int]:
         """Seconds until all is done, from what finished pieces took, and how many pieces are like none of these."""
         known = self._known(progress)
         under_way = {running.task: running for running in progress.running}
@@ -136,7 +137,7 @@ class Watch:
         for task in progress.tasks:
             if task in progress.done or task in progress.failed or progress.blocked(task):
                 continue
-            pace = self.pace(task.cell) if task in under_way and task.verb == "train" else None
+            pace = self.pace(task.training) if task in under_way and task.verb == "train" else None
             each = known.get(kind_of(task))
             if pace is not None and pace.left is not None:
                 seconds += pace.left
@@ -146,35 +147,30 @@ class Watch:
                 unknown += 1
         return seconds / self.work.spec.jobs, unknown
 
-    def _known(self, progress: Progress) -> Mapping[str, float]:
+    def _known(self, progress: Progress[Task]) -> Mapping[str, float]:
         """Mean seconds of the finished pieces of each kind; of trainings that were done before, from their metrics."""
         taken: dict[str, list[float]] = {}
         for task, took in progress.done.items():
             seconds = took
             if task.verb == "train":
-                seconds = self._spent.get(task.cell) or spent(self._rows(task.cell))
-                self._spent[task.cell] = seconds
+                seconds = self._spent.get(task.training) or spent(self._rows(task.training))
+                self._spent[task.training] = seconds
             if seconds is not None:
                 taken.setdefault(kind_of(task), []).append(seconds)
         return {kind: sum(values) / len(values) for kind, values in taken.items()}
 
-    def _rows(self, cell: Cell) -> list[dict[str, float]]:
-        run = self.work.found(cell).run
+    def _rows(self, training: Training) -> list[dict[str, float]]:
+        run = self.work.found(training).run
         return run.metrics() if run else []
 
 
 def kind_of(task: Task) -> str:
     """Pieces of one kind take about as long as each other."""
-    return f"{task.verb} {task.cell.name if task.verb == 'train' else task.cell.seen}"
+    return f"{task.verb} {task.training.name if task.verb == 'train' else task.training.kind.sight}"
 
 
-def spent(rows: list[dict[str, float]]) -> float:
-    """Seconds of collecting and learning."""
-    return sum(value for row in rows for name, value in row.items() if name.startswith("seconds/"))
-
-
-def state_of(task: Task, progress: Progress) -> str:
-    """One of `SIGNS`."""
+def state_of(task: Task, progress: Progress[Task]) -> str:
+    """State of a task, one of `SIGNS`."""
     if task in progress.done:
         return "done"
     if task in progress.failed:

@@ -1,4 +1,4 @@
-"""Runs a study's cells side by side, each piece of work in a process of its own on cores of its own.
+"""Does tasks side by side, each by a command in a process of its own on cores of its own, after those that it needs.
 
 The runner keeps nothing in memory that is not on the disk: what is done is seen there, so it may be killed at any time
 and started again.
@@ -6,107 +6,103 @@ and started again.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, Protocol, TypeVar
 
 from ...errors import HandsightError
-from ...files import owned
 from ..runs.interrupt import Interrupt
-from .cells import Cell, StudyError, folder
-from .job import is_locked, lock_of, log_of
-from .work import Work, trainings_in, write_spec
+from .training import StudyError
 
-Verb = Literal["train", "match", "evaluate"]
-PROGRAM = (sys.executable, "-m", f"{__package__}.job")
+Task = TypeVar("Task", bound=Hashable)
+PROGRAM = (sys.executable, "-m", "handsight.distill.commands.cli")
 TRIES = 3
-"""Times that a piece of work is begun again after its process was killed, before it counts as failed."""
+"""Times that a task is begun again after its process was killed, before it counts as failed."""
 PATIENCE = 60.0
 """Seconds that stopped processes have to save and leave."""
 TRACEBACK_LINES = 25
-"""Of a failed piece's log that are shown."""
+"""So many lines are shown of a failed task's log."""
+PR_SET_PDEATHSIG = 1
+"""Number of a request in linux/prctl.h."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """One piece of work."""
-
-    verb: Verb
-    cell: Cell
+class Work(Protocol[Task]):
+    """What is to be done, and by which commands; every question is answered from the disk."""
 
     @property
-    def name(self) -> str:
-        return f"{self.verb} {self.cell.key}"
+    def jobs(self) -> int:
+        """Tasks side by side."""
+        ...
+
+    @property
+    def tasks(self) -> Mapping[Task, tuple[Task, ...]]:
+        """All tasks with those that each needs, in the order in which they are begun if nothing holds them up."""
+        ...
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the disk holds its outcome."""
+        ...
+
+    def is_busy(self, task: Task) -> bool:
+        """Whether somebody else works on it."""
+        ...
+
+    def command(self, task: Task) -> list[str]:
+        """The words of the command that does it, or what is left of it."""
+        ...
+
+    def log(self, task: Task) -> Path | None:
+        """The file to which its command writes; None for the terminal."""
+        ...
 
 
 @dataclass
-class Running:
-    """A piece of work under way."""
+class Running(Generic[Task]):
+    """A task under way."""
 
     task: Task
     process: subprocess.Popen[bytes]
     cores: tuple[int, ...]
     log_start: int
-    """Bytes of the cell's log before it began."""
+    """Bytes of the log before it began."""
     began: float = field(default_factory=time.monotonic)
 
 
 @dataclass
-class Progress:
+class Progress(Generic[Task]):
     """Where a study stands; the runner changes it, a display shows it."""
 
-    tasks: tuple[Task, ...]
+    tasks: Mapping[Task, tuple[Task, ...]]
+    """All tasks with those that each needs."""
     done: dict[Task, float | None] = field(default_factory=dict)
-    """Seconds that a finished piece of work took in this session; None for one that was done before."""
+    """Seconds that a finished task took in this session; None for one that was done before."""
     failed: dict[Task, str] = field(default_factory=dict)
-    """Last lines of what failed pieces wrote."""
-    running: list[Running] = field(default_factory=list)
+    """Last lines of what failed tasks wrote."""
+    running: list[Running[Task]] = field(default_factory=list)
     elsewhere: set[Task] = field(default_factory=set)
-    """Waiting for a training that somebody else started in the cell's folder."""
-
-    def needs(self, task: Task) -> list[Task]:
-        """What must be done before."""
-        if task.verb != "train":
-            return [Task("train", cell) for cell in (task.cell.needs if task.verb == "match" else (task.cell,))]
-        driver = [Task("train", task.cell.driver)] if task.cell.driver else []
-        if task.cell.matched:
-            return [one for one in self.tasks if one.verb == "match" and same_seed(one.cell, task.cell)] + driver
-        return [Task("train", cell) for cell in task.cell.needs] + driver
+    """Waiting for somebody else's process that works on the same training."""
 
     def blocked(self, task: Task) -> bool:
         """Whether something that it needs has failed."""
-        return any(need in self.failed or self.blocked(need) for need in self.needs(task))
+        return any(need in self.failed or self.blocked(need) for need in self.tasks[task])
 
 
-def same_seed(one: Cell, other: Cell) -> bool:
-    """Whether two cells belong to the same scene and seed."""
-    return (one.scene, one.seed) == (other.scene, other.seed)
-
-
-def tasks_of(cells: Sequence[Cell]) -> tuple[Task, ...]:
-    """All pieces of work, in the order in which they are begun if nothing holds them up."""
-    tasks: dict[Task, None] = {}
-    for cell in cells:
-        if cell.matched and not any(t.verb == "match" and same_seed(t.cell, cell) for t in tasks):
-            tasks[Task("match", cell)] = None
-        tasks |= {Task("train", cell): None, Task("evaluate", cell): None}
-    return tuple(tasks)
-
-
-class Runner:
+class Runner(Generic[Task]):
     """Gets a study done."""
 
     def __init__(
         self,
-        work: Work,
-        show: Callable[[Progress], None] = lambda progress: None,
+        work: Work[Task],
+        show: Callable[[Progress[Task]], None] = lambda progress: None,
         program: Sequence[str] = PROGRAM,
         pause: float = 1.0,
     ) -> None:
@@ -114,28 +110,29 @@ class Runner:
         Args:
             work: the study, and what of it is done.
             show: called whenever something may have changed.
-            program: command line of a piece of work's process, without its arguments.
+            program: command line of our commands.
             pause: seconds between two looks at the processes.
 
         Raises:
             StudyError: more jobs than cores.
         """
-        self.spec, self.work, self.show = work.spec, work, show
-        self.program, self.pause = tuple(program), pause
-        self.slots = slots(self.spec.jobs)
-        self.progress = Progress(tasks_of(self.spec.cells))
+        self.work, self.show, self.program, self.pause = work, show, tuple(program), pause
+        self.slots = slots(work.jobs)
+        self.progress = Progress[Task](work.tasks)
+        self.order: TopologicalSorter[Task] = TopologicalSorter(self.progress.tasks)
+        self.ready: list[Task] = []
         self._killed: dict[Task, int] = {}
 
-    def run(self) -> Progress:
-        """Do all that can be done; a piece that fails holds up only those that need it.
+    def run(self) -> Progress[Task]:
+        """Do all that can be done; a task that fails holds up only those that need it.
 
         Raises:
-            StudyError: another runner is at work in this folder, or a folder holds another training than asked for.
+            StudyError: a folder holds another training than asked for.
             Interrupted: Ctrl-C; what was under way has saved itself.
         """
-        with alone(self.spec.out), Interrupt() as interrupted:
-            write_spec(self.spec)
+        with Interrupt() as interrupted:
             self._look()
+            self.order.prepare()
             try:
                 while not interrupted.requested and self._step():
                     time.sleep(self.pause)
@@ -144,11 +141,12 @@ class Runner:
         return self.progress
 
     def _look(self) -> None:
-        """What is done already. Refuses before anything is begun if a folder holds what is not asked for."""
-        wrong = []
-        for task in self.progress.tasks:
+        """See what is done already; refuse before anything is begun if a folder holds what is not asked for."""
+        wrong, progress = [], self.progress
+        for task, needs in progress.tasks.items():
             try:
-                self._is_done(task)
+                if all(need in progress.done for need in needs) and self.work.is_done(task):
+                    progress.done[task] = None
             except HandsightError as error:
                 wrong.append(str(error))
         if wrong:
@@ -157,17 +155,29 @@ class Runner:
     def _step(self) -> bool:
         """Look after what runs, begin what can be begun. Returns whether there is anything left to wait for."""
         progress = self.progress
-        for running in list(progress.running):
-            if running.process.poll() is not None:
-                self._finish(running)
-        left = [t for t in progress.tasks if t not in progress.done and t not in progress.failed]
-        busy = {running.task for running in progress.running}
+        for running in [one for one in progress.running if one.process.poll() is not None]:
+            self._finish(running)
         progress.elsewhere.clear()
-        for task in left:
-            if task not in busy and all(need in progress.done for need in progress.needs(task)):
+        done = -1
+        while done < len(progress.done):  # again, where something was found done that others wait for
+            self._release()
+            done = len(progress.done)
+            for task in list(self.ready):
                 self._begin(task)
         self.show(progress)
         return bool(progress.running or progress.elsewhere)
+
+    def _release(self) -> None:
+        """Tasks of which all needs are done are ready, in the order of all tasks."""
+        done, places = self.progress.done, list(self.progress.tasks)
+        while released := self.order.get_ready():
+            self.order.done(*(task for task in released if task in done))
+            self.ready += [task for task in released if task not in done]
+        self.ready.sort(key=places.index)
+
+    def _done(self, task: Task, seconds: float | None) -> None:
+        self.progress.done[task] = seconds
+        self.order.done(task)
 
     def _begin(self, task: Task) -> None:
         """Start it, if there are cores, it is not done and nobody is at it."""
@@ -176,68 +186,51 @@ class Runner:
         if not free:
             return
         try:
-            if self._is_done(task):
-                return
-            if self._elsewhere(task.cell):
+            if self.work.is_done(task):
+                self.ready.remove(task)
+                self._done(task, None)
+            elif self.work.is_busy(task):
                 self.progress.elsewhere.add(task)
-                return
+            else:
+                self.progress.running.append(self._start(task, free[0]))
+                self.ready.remove(task)
         except HandsightError as error:
+            self.ready.remove(task)
             self.progress.failed[task] = str(error)
-            return
-        self.progress.running.append(self._start(task, free[0]))
 
-    def _start(self, task: Task, cores: tuple[int, ...]) -> Running:
-        log = log_of(self.spec.out, task.cell.key)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        words = [str(self.spec.out.resolve()), task.verb, task.cell.key, "--parent", str(os.getpid())]
-        words += ["--cores", ",".join(map(str, cores))]
-        with log.open("ab") as file:
-            start = file.tell()
-            process = subprocess.Popen(
-                [*self.program, *words],
+    def _start(self, task: Task, cores: tuple[int, ...]) -> Running[Task]:
+        words, log = [*self.program, *self.work.command(task)], self.work.log(task)
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
+        with nullcontext() if log is None else log.open("ab") as file:
+            start = file.tell() if file else 0
+            process: Any = subprocess.Popen(
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
+                env={**os.environ, "OMP_NUM_THREADS": str(len(cores))},
                 start_new_session=True,  # Ctrl-C is the runner's business, which asks its processes to leave
+                preexec_fn=at_home(cores, os.getpid()),
             )
         return Running(task, process, cores, start)
 
-    def _finish(self, running: Running) -> None:
+    def _finish(self, running: Running[Task]) -> None:
         """A process has ended: well, by a mistake, or because somebody killed it."""
         progress, task, code = self.progress, running.task, running.process.returncode
         progress.running.remove(running)
         if code == 0:
-            progress.done[task] = time.monotonic() - running.began
+            self._done(task, time.monotonic() - running.began)
             return
         killed = code < 0 or code > 128
         self._killed[task] = self._killed.get(task, 0) + killed
-        if not killed or self._killed[task] > TRIES:
-            tail = log_of(self.spec.out, task.cell.key).read_bytes()[running.log_start :].decode(errors="replace")
-            lines = tail.strip().splitlines() or [f"its process ended with code {code} and wrote nothing"]
-            progress.failed[task] = "\n".join(lines[-TRACEBACK_LINES:])
-
-    def _is_done(self, task: Task) -> bool:
-        """Whether the disk holds its outcome. Raises StudyError where it holds another training."""
-        if task in self.progress.done:
-            return True
-        if any(not self._is_done(need) for need in self.progress.needs(task)):
-            return False
-        match task.verb:
-            case "train":
-                done = self.work.found(task.cell).state == "finished"
-            case "match":
-                done = self.work.match_of(task.cell) is not None
-            case "evaluate":
-                done = self.work.is_evaluated(task.cell)
-        if done:
-            self.progress.done[task] = None
-        return done
-
-    def _elsewhere(self, cell: Cell) -> bool:
-        """Whether another's process works on the cell: one started by hand, or a killed runner's that still saves."""
-        settled = self.work.settled(cell)
-        places = [folder(self.spec.out, one) for one in (settled, cell) if one]
-        return is_locked(lock_of(self.spec.out, cell.key)) or any(trainings_in(place) for place in places)
+        if killed and self._killed[task] <= TRIES:
+            self.ready.append(task)
+            return
+        log = self.work.log(task)
+        tail = log.read_bytes()[running.log_start :].decode(errors="replace") if log else ""
+        lines = tail.strip().splitlines() or [f"its process ended with code {code} and wrote nothing"]
+        progress.failed[task] = "\n".join(lines[-TRACEBACK_LINES:])
 
     def _stop(self) -> None:
         """Ask all processes to save and leave, and wait for them."""
@@ -251,6 +244,21 @@ class Runner:
                 running.process.kill()  # what it saved last is whole
 
 
+def at_home(cores: tuple[int, ...], parent: int) -> Callable[[], None]:
+    """What a new process does before it becomes a command: it keeps to its cores, and asks to be told to save and leave
+    (SIGTERM) when its parent ends, even by kill -9; the latter on Linux only."""
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+    def settle() -> None:
+        os.sched_setaffinity(0, cores)
+        if libc is not None:
+            libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it has gone already
+            os._exit(128 + signal.SIGTERM)
+
+    return settle
+
+
 def slots(jobs: int) -> list[tuple[int, ...]]:
     """Cores for each of `jobs` processes: disjoint, and all that there are if they can be shared out evenly.
 
@@ -262,14 +270,3 @@ def slots(jobs: int) -> list[tuple[int, ...]]:
         raise StudyError(f"jobs: expected at most {len(cores)}, one for each core that may be used, found {jobs}")
     each = len(cores) // jobs
     return [tuple(cores[i * each : (i + 1) * each]) for i in range(jobs)]
-
-
-@contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Be the only runner in this folder.
-
-    Raises:
-        StudyError: there is another one.
-    """
-    with owned(out, StudyError):
-        yield

@@ -19,11 +19,11 @@ from ..evaluation.evaluate import HELD_OUT_SEED
 from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
-from .cells import Cell, StudyError, cells_of
+from .training import StudyError, Training, trainings_of
 
 Config = TypeVar("Config")
 MATCHING_SEED = 600_000
-"""Of the resets on which teachers are matched: not those that chose best.ckpt, nor those of the final evaluation."""
+"""Seed of the resets on which teachers are matched: neither those that chose best.ckpt nor those of the evaluation."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class StudySceneConfig:
     """One scene of a study."""
 
     cells: dict[str, int | tuple[int, ...]]
-    """Seeds of each kind of cell: a number N for 0..N-1, or a list. The teachers that they need are added."""
+    """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
     env: dict[str, Any] = field(default_factory=dict)
     """Changes to the scene's `EnvConfig`."""
 
 
 @dataclass(frozen=True)
 class StudyEvaluationConfig:
-    """The held-out resets on which every cell is evaluated."""
+    """The held-out resets on which every policy is evaluated."""
 
     episodes: int = 512
-    """One for each reset."""
+    """Episodes, one for each reset."""
     seed: int = HELD_OUT_SEED
-    """Of the resets."""
+    """Seed of the resets."""
     num_envs: int = 256
     """Number of environments stepped together."""
     reset_kind: str = "wide"
-    """Of every reset."""
+    """Kind of every reset."""
     ablations: bool = True
     """Evaluate students with their images changed, too."""
 
@@ -57,32 +57,32 @@ class StudyMatchingConfig:
     """The resets on which a checkpoint of the stronger teacher is chosen."""
 
     episodes: int = 512
-    """One for each reset."""
+    """Episodes, one for each reset."""
     seed: int = MATCHING_SEED
-    """Of the resets; never those of the evaluation."""
+    """Seed of the resets; never those of the evaluation."""
 
 
 @dataclass(frozen=True)
 class StudyConfig:
     """A matrix of trainings: scenes x teachers x students x seeds. Tables hold changes to what the commands do without
-    options: `student.iterations = 40` is `train-student --iterations 40` in every student's cell."""
+    options: `student.iterations = 40` is `train-student --iterations 40` for every student."""
 
     scenes: dict[str, StudySceneConfig]
-    """By name."""
+    """The scenes by name."""
     out: Path = field(default=Path("runs/study"), metadata=MACHINE)
     """Folder of all runs and results."""
     jobs: int = 1
-    """Cells that are trained side by side, each on cores of its own."""
+    """Trainings side by side, each on cores of its own."""
     state_teacher: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.state()`."""
+    """Changes to `TeacherConfig.state()`, for state teachers."""
     depth_teacher: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.warm_started(...)`."""
+    """Changes to `TeacherConfig.warm_started(...)`, for depth teachers."""
     depth_teacher_scratch: dict[str, Any] = field(default_factory=dict)
-    """Changes to `TeacherConfig.depth()`."""
+    """Changes to `TeacherConfig.depth()`, for depth teachers from scratch."""
     student: dict[str, Any] = field(default_factory=dict)
     """Changes to `StudentRunConfig(...)`, for all students."""
     evaluation: StudyEvaluationConfig = field(default_factory=StudyEvaluationConfig)
-    """How every cell is evaluated."""
+    """How every policy is evaluated."""
     matching: StudyMatchingConfig = field(default_factory=StudyMatchingConfig)
     """How teachers are matched."""
 
@@ -91,44 +91,43 @@ class StudyConfig:
             raise StudyError(f"study: expected jobs >= 1 and at least one scene, found jobs={self.jobs}")
         if self.evaluation.seed == self.matching.seed:
             raise StudyError("study: matching.seed and evaluation.seed must differ: matched on what is then evaluated")
-        _ = self.cells
         for place in self.scenes:  # whatever is wrong is said before hours have gone by
             self.env(place)
-            for name in dict.fromkeys(cell.name for cell in self.cells if cell.scene == place):
-                self.config(Cell(place, 0, name), Path("teacher"), Path("driver"))
+            for name in dict.fromkeys(one.name for one in self.trainings if one.scene == place):
+                self.config(Training(place, 0, name), Path("teacher"), Path("driver"))
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def trainings(self) -> tuple[Training, ...]:
         """All trainings, by scene, then seed, each after what it needs."""
-        return tuple(cell for name, place in self.scenes.items() for cell in cells_of(name, place.cells))
+        return tuple(one for name, place in self.scenes.items() for one in trainings_of(name, place.cells))
 
     def env(self, name: str) -> EnvConfig:
-        """The worlds of a scene."""
+        """The environment of a scene."""
         return changed(scene(name), self.scenes[name].env, f"scenes.{name}.env")
 
     def config(
-        self, cell: Cell, teacher: Path | None = None, driver: Path | None = None
+        self, training: Training, teacher: Path | None = None, driver: Path | None = None
     ) -> TeacherConfig | StudentRunConfig:
-        """What the cell trains.
+        """The configuration of a training.
 
         Args:
-            cell: of this study.
+            training: of this study.
             teacher: checkpoint of the teacher that a student or a warm start learns from.
-            driver: checkpoint of the student that drives while a control student learns.
+            driver: checkpoint of the student that is the behaviour policy of a control student.
         """
-        if cell.is_teacher:
+        if training.sight is None:
             base, table = {
                 "state-teacher": (TeacherConfig.state(), self.state_teacher),
                 "depth-teacher": (TeacherConfig.warm_started(teacher or Path()), self.depth_teacher),
                 "depth-teacher-scratch": (TeacherConfig.depth(), self.depth_teacher_scratch),
-            }[cell.name]
-            base = replace(base.with_worlds(self.env(cell.scene)), seed=cell.seed)
-            return changed(base, table, cell.name, fixed=("env", "seed", "sight", "warm_start"))
-        control = cell.sight == "control"
-        base = StudentRunConfig(teacher or Path("teacher"), seed=cell.seed, control=control)
+            }[training.name]
+            base = replace(base.with_worlds(self.env(training.scene)), seed=training.seed)
+            return changed(base, table, training.name, fixed=("env", "seed", "sight", "warm_start"))
+        control = training.sight == "control"
+        base = StudentRunConfig(teacher or Path("teacher"), seed=training.seed, control=control)
         base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "driver", "data"))
         base = replace(base, driver=driver if control else None)
-        sight: Any = base.student.sight if base.control else cell.sight
+        sight: Any = base.student.sight if base.control else training.sight
         return replace(base, student=replace(base.student, sight=sight))
 
 

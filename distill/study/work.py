@@ -1,4 +1,9 @@
-"""What a piece of a study's work does: train a cell, match the teachers of a seed, evaluate a cell."""
+"""What of a study is done, as far as it lies on the disk, and the commands that do the rest: our own command line.
+
+train      handsight train-teacher|train-student --resume RUN    RUN holds the configuration that the study wants
+match      handsight compare CHECKPOINT ...                      both teachers of a seed, on resets of their own
+evaluate   handsight compare TEACHER RUN                         what it finds out is kept in the run folders
+"""
 
 from __future__ import annotations
 
@@ -10,60 +15,136 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from ...files import explained, inside, read_json, write_json
+from ...files import explained, inside, read_json
 from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
-from ..evaluation.ablation import kinds_of
-from ..evaluation.evaluate import evaluate
 from ..evaluation.statistics import plain
 from ..report.candidates import Candidate, differences, flat, load_candidate
+from ..report.policy_kind import read_kind
 from ..report.results import TrialConfig, Trials, is_evaluated, who_met
 from ..report.study_results import Match
-from ..runs import checkpoint, stored_config
-from ..runs.policy_io import BEST, find_checkpoint, load_policy
+from ..runs import checkpoint
+from ..runs.policy_io import BEST, find_checkpoint
 from ..runs.run import CONFIG, Run, RunError
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
-from ..training.train_student import train_student
-from ..training.train_teacher import train_teacher
-from .cells import MATCHED, RIVALS, Cell, StudyError, folder
 from .matching import choose
 from .spec import StudyConfig
+from .training import RIVALS, TEACHER_NAMES, StudyError, Training, folder
 
-SPEC, MATCH = "spec.json", "match.json"
-"""The study's configuration in its folder; what matching found in the folder of a seed."""
-
-
-def work(out: Path, verb: str, key: str) -> None:
-    """Do one piece of work, or what is left of it."""
-    study, cell = Work(read_spec(out)), Cell.of(key)
-    {"train": study.train, "match": study.match, "evaluate": study.evaluate}[verb](cell)
+Verb = Literal["train", "match", "evaluate"]
+PERIODIC = "iteration_*.ckpt"
+COMPARISON = "comparison.json"
+COMMANDS = ("train-teacher", "train-student", "compare")
+"""Words by which a process is known to work on a training."""
 
 
-def write_spec(spec: StudyConfig) -> None:
-    """Put the study's configuration where its pieces of work read it."""
-    write_json(spec.out / SPEC, TypeAdapter(StudyConfig).dump_python(spec, mode="json"))
+@dataclass(frozen=True)
+class Task:
+    """One piece of work."""
 
+    verb: Verb
+    training: Training
 
-def read_spec(out: Path) -> StudyConfig:
-    """The configuration of the study in this folder, wherever the folder is now."""
-    path = out / SPEC
-    if not path.is_file():
-        raise StudyError(f"study {out}: expected a folder with {SPEC}, found none")
-    return replace(stored_config.read(StudyConfig, read_json(path, StudyError), path, StudyError), out=out)
+    @property
+    def name(self) -> str:
+        """How it is called for people."""
+        return f"{self.verb} {self.training.key}"
 
 
 class Work:
-    """A study's work, as far as it lies on the disk: every question is answered from there."""
+    """A study's work: what there is to do, in which order, what of it is done, and which command does it."""
 
     def __init__(self, spec: StudyConfig) -> None:
         self.spec, self.out = spec, spec.out
-        self._finished: dict[Cell, Found] = {}
+        self._finished: dict[Training, Found] = {}
         """What has been seen to be finished: it stays so, and to make sure means to read its checkpoint."""
+        self._matches: dict[Path, Match] = {}
 
-    def found(self, cell: Cell) -> Found:
-        """What lies in a cell's folder. Raises StudyError where that is another training."""
-        settled = self.settled(cell)
+    @property
+    def jobs(self) -> int:
+        """Trainings side by side."""
+        return self.spec.jobs
+
+    @property
+    def tasks(self) -> dict[Task, tuple[Task, ...]]:
+        """All pieces of work with what must be done before, in the order in which they are begun if nothing holds them
+        up."""
+        tasks: dict[Task, tuple[Task, ...]] = {}
+        for training in self.spec.trainings:
+            train = Task("train", training)
+            before = tuple(Task("train", need) for need in training.needs)
+            if not training.settled:
+                match = Task("match", training.beside("matched-to-stereo"))
+                tasks[match] = tuple(Task("train", training.beside(name)) for name in RIVALS)
+                before = (*before, match)
+            tasks |= {train: before, Task("evaluate", training): (train,)}
+        return tasks
+
+    def is_done(self, task: Task) -> bool:
+        """Whether the disk holds its outcome.
+
+        Raises:
+            StudyError: it holds another training.
+        """
+        match task.verb:
+            case "train":
+                return self.found(task.training).state == "finished"
+            case "match":
+                return self.match_of(task.training) is not None
+            case "evaluate":
+                return self.is_evaluated(task.training)
+
+    def log(self, task: Task) -> Path:
+        """What the processes that worked on a training wrote."""
+        return self.out / "jobs" / f"{task.training.key}.log"
+
+    def is_busy(self, task: Task) -> bool:
+        """Whether a process on this machine works on a task's training: one started by hand, or one that a killed study
+        left behind while it saves."""
+        training = task.training
+        return any(workers_in(folder(self.out, one)) for one in {training, self.settled(training) or training})
+
+    def command(self, task: Task) -> list[str]:
+        """The words of the command that does a piece of work, or what is left of it."""
+        training = self.settled(task.training) or task.training
+        match task.verb:
+            case "train":
+                run = self.begun(training)
+                return ["train-teacher" if training.name in TEACHER_NAMES else "train-student", "--resume", str(run)]
+            case "match":
+                best = [self.found(training.beside(name)).path / "checkpoints" for name in RIVALS]
+                policies = [path for one in best for path in (one / BEST, *checkpoint.complete(one, PERIODIC))]
+                return self._compare(policies, self._matching, match_folder(self.out, training))
+            case "evaluate":
+                teacher = [self.teacher_of(training)] if training.sight else []
+                policies = [path for path in (*teacher, self.found(training).path) if path]
+                return self._compare(policies, self.trial, folder(self.out, training) / "comparison")
+
+    def _compare(self, policies: list[Path], trial: TrialConfig, out: Path) -> list[str]:
+        options = {"--episodes": trial.episodes, "--seed": trial.seed, "--num-envs": trial.num_envs}
+        options |= {"--reset-kind": trial.reset_kind, "--out": out}
+        quiet = ["--no-videos", "--no-report", "--ablations" if trial.ablations else "--no-ablations"]
+        return ["compare", *map(str, policies), *(str(word) for pair in options.items() for word in pair), *quiet]
+
+    def begun(self, training: Training) -> Path:
+        """The run folder of a settled training: the one that is there, or a new one that holds its configuration."""
+        found = self.found(training)
+        if found.run is not None:
+            return found.path
+        config = self.spec.config(training, self.teacher_of(training), self.driver_of(training))
+        name = config.run_name if isinstance(config, TeacherConfig) else _student_name(training)
+        run = Run.create(name, config, folder(self.out, training))
+        run.close()
+        return run.path
+
+    def found(self, training: Training) -> Found:
+        """What lies in a training's folder.
+
+        Raises:
+            StudyError: that is another training.
+        """
+        settled = self.settled(training)
         if settled is None:
             return Found("new")
         if settled not in self._finished:
@@ -73,161 +154,136 @@ class Work:
             self._finished[settled] = found
         return self._finished[settled]
 
-    def settled(self, cell: Cell) -> Cell | None:
-        """The cell with its final name; None for a matched student's as long as its teachers are not matched."""
-        if cell.source != MATCHED:
-            return cell
-        match = self.match_of(cell)
-        return cell.settled(match.stronger) if match else None
+    def settled(self, training: Training) -> Training | None:
+        """The training with its final name; None for a matched student's as long as its teachers are not matched."""
+        if training.settled:
+            return training
+        match = self.match_of(training)
+        return training.settle(match.stronger) if match else None
 
-    def teacher_of(self, cell: Cell) -> Path | None:
-        """The checkpoint that a settled cell learns from, as far as there is one."""
-        if cell.teacher is None:
+    def teacher_of(self, training: Training) -> Path | None:
+        """The checkpoint that a settled training learns from, as far as there is one."""
+        if training.teacher is None:
             return None
-        found = self._needed(cell, Cell(cell.scene, cell.seed, cell.teacher))
-        if not cell.matched:
-            return found.path / "checkpoints" / BEST
-        match = self.match_of(cell)
-        assert match is not None
-        return found.path / "checkpoints" / match.chosen
+        found = self._needed(training, training.beside(training.teacher))
+        match = self.match_of(training) if training.kind.matched else None
+        return found.path / "checkpoints" / (match.chosen if match else BEST)
 
-    def driver_of(self, cell: Cell) -> Path | None:
-        """The checkpoint of the student that drives while a settled cell learns, as far as there is one."""
-        if cell.driver is None:
-            return None
-        return find_checkpoint(self._needed(cell, cell.driver).path)
+    def driver_of(self, training: Training) -> Path | None:
+        """The checkpoint of the behaviour policy of a settled control student's training, as far as there is one."""
+        return find_checkpoint(self._needed(training, training.driver).path) if training.driver else None
 
-    def _needed(self, cell: Cell, other: Cell) -> Found:
-        """What another cell, which this one builds on, has trained. Raises StudyError unless it is finished."""
+    def _needed(self, training: Training, other: Training) -> Found:
+        """What another training, which this one builds on, has left. Raises StudyError unless it is finished."""
         found = self.found(other)
         if found.state != "finished":
-            raise StudyError(f"cell {cell.key} needs {other.key}, which is not finished")
+            raise StudyError(f"cell {training.key} needs {other.key}, which is not finished")
         return found
 
-    def train(self, cell: Cell) -> None:
-        """Begin a cell's training, or go on with it."""
-        settled = self.settled(cell)
-        if settled is None:
-            raise StudyError(f"cell {cell.key}: its teachers are not matched yet")
-        found = self.found(cell)
-        config = self.spec.config(settled, self.teacher_of(settled), self.driver_of(settled))
-        if found.state == "finished":
-            return
-        run = found.run.path if found.run else None
-        root = folder(self.out, settled)
-        if isinstance(config, TeacherConfig):
-            train_teacher(config, run, root)
-        else:
-            train_student(config, run, root)
-
-    def match_of(self, cell: Cell) -> Match | None:
-        """How the teachers of a cell's seed were matched; None if they are not, or were other ones."""
-        path = match_path(self.out, cell)
-        if not path.is_file():
-            return None
-        facts = read_json(path, StudyError)
-        with explained(path):
-            if facts["asked"] != self._asked(cell):
+    def match_of(self, training: Training) -> Match | None:
+        """How the teachers of a training's seed were matched; None if they are not, or were other ones."""
+        place = match_folder(self.out, training)
+        if place not in self._matches:
+            rivals = [self.found(training.beside(name)) for name in RIVALS]
+            if any(found.state != "finished" for found in rivals):
                 return None
+            match = self._first_edition(place, rivals) or self._compared(place, training, rivals)
+            if match is None:
+                return None
+            self._matches[place] = match
+        return self._matches[place]
+
+    def _compared(self, place: Path, training: Training, rivals: list[Found]) -> Match | None:
+        """From what the command `compare` found out about the two teachers' checkpoints."""
+        if not (place / COMPARISON).is_file():
+            return None
+        facts = read_json(place / COMPARISON, StudyError)
+        with explained(place / COMPARISON):
+            return self._chosen(facts, training, rivals)
+
+    def _chosen(self, facts: dict[str, Any], training: Training, rivals: list[Found]) -> Match | None:
+        """The choice that follows from a comparison of the two teachers' checkpoints; None if it was another one."""
+        policies, settings, asked = facts["policies"], facts["settings"], self.spec.matching
+        same = (settings["episodes"], settings["seed"]) == (asked.episodes, asked.seed)
+        if not same or not set(_best(rivals)) <= {policy["digest"] for policy in policies}:
+            return None
+        successes: dict[str, dict[str, float]] = {name: {} for name in RIVALS}
+        for policy in policies:
+            of_state = read_kind(policy["role"]).teacher == TEACHER_NAMES[RIVALS[0]].teacher
+            name = Path(policy["checkpoint"]).name
+            successes[RIVALS[not of_state]][name] = policy["summary"]["success_at_end"]["value"]
+        return choose(training.scene, training.seed, successes, asked)
+
+    def _first_edition(self, place: Path, rivals: list[Found]) -> Match | None:
+        """What the first edition wrote down, in match.json."""
+        path, asked = place.with_name("match.json"), self.spec.matching
+        facts = read_json(path, StudyError) if path.is_file() else {}
+        wanted = {"episodes": asked.episodes, "seed": asked.seed, "best": _best(rivals)}
+        if facts.get("asked") != wanted:
+            return None
+        with explained(path):
             match = TypeAdapter(Match).validate_python(facts["match"])
         inside(path.parent, match.chosen, StudyError)
         return match
 
-    def match(self, cell: Cell) -> None:
-        """Choose the checkpoint of the stronger teacher of this seed that is as good as the weaker one's best."""
-        if self.match_of(cell):
-            return
-        successes = {name: self._successes(self.found(Cell(cell.scene, cell.seed, name)).path) for name in RIVALS}
-        match = choose(cell.scene, cell.seed, successes, self.spec.matching)
-        path = match_path(self.out, cell)
-        write_json(path, {"asked": self._asked(cell), "match": TypeAdapter(Match).dump_python(match)})
-
-    def evaluate(self, cell: Cell) -> None:
-        """Evaluate a finished cell, and the chosen checkpoint of its teacher if it was chosen for it."""
-        for candidate, teacher in self.candidates(cell):
-            Trials(self.trial, self.env(cell), self.out).result(candidate, teacher)
-
-    def is_evaluated(self, cell: Cell) -> bool:
-        """Whether all that `evaluate` finds out about a finished cell is on the disk."""
-        settled = self.settled(cell)
+    def is_evaluated(self, training: Training) -> bool:
+        """Whether all that there is to find out about a finished training is on the disk."""
+        settled = self.settled(training)
         assert settled is not None
-        run, origin, driver = self.found(cell).path, self.teacher_of(settled), self.driver_of(settled)
-        teacher = checkpoint.digest(origin) if origin and not settled.is_teacher else None
+        run, origin, driver = self.found(training).path, self.teacher_of(settled), self.driver_of(settled)
+        teacher = checkpoint.digest(origin) if origin and settled.sight else None
         policy = checkpoint.digest(find_checkpoint(run))
-        asked = [(run, who_met(policy, teacher, kind)) for kind in (None, *self._ablations(settled.seen))]
+        trials = Trials(self.trial, self.env(training), self.out)
+        asked = [(run, who_met(policy, teacher, how)) for how in (None, *self.trial.ablations_of(settled.kind))]
         if driver is not None:
             asked.append((run, who_met(policy, teacher, driver=checkpoint.digest(driver))))
-        if settled.matched and origin and teacher:
-            kinds = (None, *self._ablations(settled.taught_by))
-            asked += [(origin.parents[1], who_met(teacher, None, kind)) for kind in kinds]
-        trials = Trials(self.trial, self.env(cell), self.out)
+        if settled.kind.matched and origin and teacher:
+            kinds = (None, *self.trial.ablations_of(settled.kind.its_teacher))
+            asked += [(origin.parents[1], who_met(teacher, None, how)) for how in kinds]
         return all(is_evaluated(trials.folder(home, who)) for home, who in asked)
 
-    def _ablations(self, sight: str) -> tuple[str, ...]:
-        return kinds_of(sight) if self.trial.ablations else ()
+    def env(self, training: Training) -> EnvConfig:
+        """The environment in which a policy is trained and evaluated."""
+        return self.spec.env(training.scene)
 
-    def env(self, cell: Cell) -> EnvConfig:
-        """The worlds in which a cell is trained and evaluated."""
-        return self.spec.env(cell.scene)
-
-    def candidates(self, cell: Cell) -> list[tuple[Candidate, Candidate | None]]:
-        """The policies of a finished cell, each with its teacher: one, or for a matched student that and its own."""
-        settled = self.settled(cell)
+    def candidates(self, training: Training) -> list[Candidate]:
+        """The policies of a finished training: its own, and before a matched student's that of its teacher."""
+        settled = self.settled(training)
         assert settled is not None
-        found, origin = self.found(cell), self.teacher_of(settled)
-        own = load_candidate(found.path)
-        if not settled.is_teacher:
-            assert origin is not None
-            teacher = load_candidate(origin)
-            if settled.matched:
-                own, teacher = (replace(one, kind=replace(one.kind, matched=True)) for one in (own, teacher))
-                return [(teacher, None), (own, teacher)]
-            return [(own, teacher)]
-        return [(own, None)]
+        own, origin = load_candidate(self.found(training).path), self.teacher_of(settled)
+        if not settled.kind.matched or origin is None:
+            return [own]
+        return [replace(one, kind=replace(one.kind, matched=True)) for one in (load_candidate(origin), own)]
 
     @property
     def trial(self) -> TrialConfig:
         """How every policy is evaluated."""
-        asked = self.spec.evaluation
-        return TrialConfig(asked.episodes, asked.seed, asked.num_envs, asked.reset_kind, ablations=asked.ablations)
+        return TrialConfig(**asdict(self.spec.evaluation))
 
-    def _asked(self, cell: Cell) -> dict[str, Any]:
-        """What the match of a seed depends on."""
-        rivals = [self.found(Cell(cell.scene, cell.seed, name)) for name in RIVALS]
-        digests = [checkpoint.digest(found.path / "checkpoints" / BEST) for found in rivals if found.run]
-        return {"episodes": self.spec.matching.episodes, "seed": self.spec.matching.seed, "best": digests}
-
-    def _successes(self, run: Path) -> dict[str, float]:
-        """success_at_end of a teacher's best and of all its periodic checkpoints on the matching resets, by name."""
-        checkpoints = [run / "checkpoints" / BEST, *checkpoint.complete(run / "checkpoints", PERIODIC)]
-        asked, successes = self.spec.matching, {}
-        for path in checkpoints:
-            loaded = load_policy(path)
-            result = evaluate(
-                loaded.policy,
-                loaded.env_config,
-                num_envs=min(self.spec.evaluation.num_envs, asked.episodes),
-                reset_kind=self.spec.evaluation.reset_kind,
-                episodes=asked.episodes,
-                seed=asked.seed,
-            )
-            successes[path.name] = float(result.success_at_end.mean())
-        return successes
+    @property
+    def _matching(self) -> TrialConfig:
+        """How teachers are tried to be matched."""
+        asked, trial = self.spec.matching, replace(self.trial, ablations=False)
+        return replace(trial, episodes=asked.episodes, seed=asked.seed, num_envs=min(trial.num_envs, asked.episodes))
 
 
-def match_path(out: Path, cell: Cell) -> Path:
-    """Where the match of a seed's teachers is written down."""
-    return out / cell.scene / f"seed{cell.seed}" / MATCH
+def _best(rivals: list[Found]) -> list[str]:
+    return [checkpoint.digest(found.path / "checkpoints" / BEST) for found in rivals]
 
 
-PERIODIC = "iteration_*.ckpt"
-TRAININGS = ("train-teacher", "train-student")
-"""Words by which a process is known to train."""
+def _student_name(training: Training) -> str:
+    """Name of a student's run."""
+    return f"student-{training.sight}-from-{training.kind.teacher}"
+
+
+def match_folder(out: Path, training: Training) -> Path:
+    """Where the teachers of a training's seed are compared to be matched."""
+    return out / training.scene / f"seed{training.seed}" / "matching"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a cell's folder."""
+    """What lies in a training's folder."""
 
     state: Literal["new", "begun", "finished"]
     """"new": nothing that could be gone on with."""
@@ -235,27 +291,31 @@ class Found:
 
     @property
     def path(self) -> Path:
-        """The run folder of a cell that has one."""
+        """The run folder of a training that has one.
+
+        Raises:
+            StudyError: it has none.
+        """
         if self.run is None:
             raise StudyError("this cell has no run yet")
         return self.run.path
 
 
-def find(spec: StudyConfig, cell: Cell, teacher: Path | None, driver: Path | None = None) -> Found:
-    """The run of a cell, if there is one that trains what the study asks for.
+def find(spec: StudyConfig, training: Training, teacher: Path | None, driver: Path | None = None) -> Found:
+    """The run of a training, if there is one that trains what the study asks for.
 
     Args:
         spec: of the study.
-        cell: settled, if it is a matched student's.
+        training: settled, if it is a matched student's.
         teacher: checkpoint that it learns from; None if it needs none.
-        driver: checkpoint of the student that drives while it learns; None if it needs none.
+        driver: checkpoint of the behaviour policy of a control student; None if it needs none.
 
     Raises:
-        StudyError: there are runs, but none with the cell's configuration; says in what they differ.
+        StudyError: there are runs, but none with the training's configuration; says in what they differ.
     """
-    expected, unlike = spec.config(cell, teacher, driver), []
+    expected, unlike = spec.config(training, teacher, driver), []
     stub = None
-    for path in sorted(path.parent for path in folder(spec.out, cell).glob(f"*/*/{CONFIG}")):
+    for path in sorted(path.parent for path in folder(spec.out, training).glob(f"*/*/{CONFIG}")):
         run = Run.open(path)
         wrong = unlike_in(run, expected)
         if wrong:
@@ -265,11 +325,12 @@ def find(spec: StudyConfig, cell: Cell, teacher: Path | None, driver: Path | Non
         elif checkpoint.complete(run.checkpoints, PERIODIC):
             return Found("begun", run)
         else:
-            stub = run  # killed before its first checkpoint: there is nothing to go on with
+            stub = run  # has its configuration and no checkpoint yet
     if unlike and stub is None:
         what = "the study wants what stands first, the run has what stands second"
-        raise StudyError("\n  ".join([f"cell {cell.key} cannot adopt what lies in its folder ({what}):", *unlike]))
-    return Found("new")
+        head = f"cell {training.key} cannot adopt what lies in its folder ({what}):"
+        raise StudyError("\n  ".join([head, *unlike]))
+    return Found("new", stub)
 
 
 def is_finished(run: Run, iterations: int) -> bool:
@@ -315,8 +376,8 @@ def _same_origin(run: Run, origin: str, expected: Path, found: Path) -> bool:
         return ends[0] == ends[1]
 
 
-def trainings_in(place: Path) -> list[int]:
-    """Processes on this machine that train below this folder, whoever started them; by their command lines."""
+def workers_in(place: Path) -> list[int]:
+    """Processes on this machine that work below this folder, whoever started them; by their command lines."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
@@ -324,7 +385,7 @@ def trainings_in(place: Path) -> list[int]:
             here = Path(os.readlink(entry / "cwd"))
         except OSError:  # ended, or another user's
             continue
-        if int(entry.name) == os.getpid() or not set(TRAININGS) & set(words):
+        if int(entry.name) == os.getpid() or not set(COMMANDS) & set(words):
             continue
         values = [word.partition("=")[2] or word for word in words]
         places = [(here / value).resolve() for value in values if value]

@@ -67,6 +67,9 @@ def train_student(
         if run is None:
             run = Run.create(training.name, training.config, run_root)
             training.save(run)  # whoever leaves during the first iteration can go on, too
+        elif not checkpoint.complete(run.checkpoints, PERIODIC):
+            run.rewind(0)  # it has its configuration, and nothing else yet
+            training.save(run)
         else:
             with explained(run.path):
                 training.go_on(run)

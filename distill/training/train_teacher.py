@@ -9,10 +9,11 @@ from typing import Any
 from lightning.fabric import Fabric
 
 from ...teachers import RolloutStoppedError
+from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
 from ..runs.run import Run
 from . import data_parallel
-from .session import config_and_run, session
+from .session import PERIODIC, config_and_run, session
 from .teacher_config import TeacherConfig
 from .teacher_training import TeacherTraining
 
@@ -26,7 +27,7 @@ def train_teacher(
 
     Args:
         config: what to train; with `resume`, which goes on with the run's own, its machine settings alone count.
-        resume: run folder; its newest periodic checkpoint is taken.
+        resume: run folder; its newest periodic checkpoint is taken, and without one it begins anew.
         run_root: where a new run folder goes.
 
     Raises:
@@ -45,7 +46,10 @@ def _train(fabric: Fabric, config: TeacherConfig, run: Run | None, run_root: Pat
     """The whole training, as one rank sees it: collect and update, log, validate, save, until there were as many
     iterations as the configuration says."""
     rank, each = fabric.global_rank, config.num_envs * config.rollout_steps
-    training = TeacherTraining.start(config, fabric) if run is None else TeacherTraining.resume(run, config, fabric)
+    if run is not None and checkpoint.complete(run.checkpoints, PERIODIC):
+        training = TeacherTraining.resume(run, config, fabric)
+    else:  # a run that holds nothing but its configuration begins, too
+        training = TeacherTraining.start(config, fabric, run)
     try:
         if run is None:  # only now: a configuration that is refused leaves no folder behind
             run = training.run = _create(config, run_root, rank)

@@ -10,7 +10,7 @@ import torch
 
 from handsight.distill.commands import cli
 from handsight.distill.commands.capacity import CapacityArgs, capacity
-from handsight.distill.commands.demo import Stages
+from handsight.distill.commands.demo import DemoConfig, Stages
 from handsight.distill.report.illustrate import FILE, Illustrations
 from handsight.distill.report.study_results import Study
 from handsight.distill.runs import checkpoint, zoo
@@ -21,7 +21,6 @@ from handsight.distill.runs.run import Run, RunError
 from handsight.distill.runs.tree import unpack
 from handsight.distill.runs.zoo import ZooError
 from handsight.distill.study.spec import read_study
-from handsight.distill.study.work import read_spec
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.train_teacher import train_teacher
 from handsight.errors import HandsightError
@@ -282,7 +281,7 @@ def test_an_entry_of_the_zoo_does_not_lead_out(tmp_path, monkeypatch):
 def test_a_stage_of_a_demo_lies_in_the_demo(tmp_path):
     (tmp_path / "stages.json").write_text(json.dumps({"state teacher": {"path": "../other"}}))
     with pytest.raises(FileError, match=r"'../other' leads out of it"):
-        Stages(tmp_path)
+        Stages(tmp_path, DemoConfig())
 
 
 # -- studies and results -------------------------------------------------------------------------------------------
@@ -300,7 +299,7 @@ def test_a_study_file_names_no_program_and_no_device(tmp_path, trap, caplog):
     )
     spec = read_study(study_file(tmp_path, text))
     assert (spec.env("wrist").threads, spec.env("wrist").isaac) == (None, IsaacConfig())
-    student = next(cell for cell in spec.cells if not cell.is_teacher)
+    student = next(one for one in spec.trainings if one.sight)
     assert spec.config(student, Path("teacher")).device == "cpu"
     assert "isaac.python" in caplog.text and "device=cuda:5" in caplog.text
 
@@ -324,13 +323,6 @@ def test_a_study_file_that_is_none_is_named(text, tmp_path):
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
-
-
-def test_a_specification_that_is_none_is_named(tmp_path):
-    for text in (DEEP, "[]", '{"scenes": 3}'):
-        _written(tmp_path / "spec.json", text)
-        with pytest.raises(HandsightError, match=r"spec.json"):
-            read_spec(tmp_path)
 
 
 def results(folder: Path, **facts) -> Path:

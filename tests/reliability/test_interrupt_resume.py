@@ -111,3 +111,13 @@ def test_interrupted_student_ends_where_an_uninterrupted_one_does(teacher, serve
     resumed = train_student(resume=run.path)
     _assert_same(_last(resumed), _last(whole))
     assert [row["step"] for row in resumed.metrics()] == [row["step"] for row in whole.metrics()]
+
+
+def test_a_run_that_holds_only_its_configuration_is_begun_by_resume(teacher, tmp_path):
+    run = Run.create("prepared", toy_training.TEACHER, tmp_path)
+    run.close()
+    resumed = train_teacher(resume=run.path)
+    assert resumed.path == run.path
+    last = f"iteration_{toy_training.TEACHER.iterations:06d}.ckpt"
+    one, other = (checkpoint.load(r.checkpoints / last)["policy"]["weights"] for r in (teacher, resumed))
+    assert all(one[name].equal(other[name]) for name in one)

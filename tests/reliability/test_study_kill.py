@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handsight.distill.report.study_results import Study
+from handsight.distill import Study
 from handsight.distill.runs import checkpoint
 
 HERE = Path(__file__).resolve().parent
 RUN = """
 import sys
 from pathlib import Path
-from handsight.distill.study import StudyArgs, study
+from handsight.distill.commands.study import StudyArgs, study
 
 sys.argv[0] = "handsight"
 program = (sys.executable, str(Path(sys.argv[1]) / "toy_study_job.py"))
@@ -86,7 +86,7 @@ def pieces_in(out: Path) -> list[int]:
             words = (entry / "cmdline").read_bytes().decode().split("\0")
         except OSError:
             continue
-        if any(word.endswith("toy_study_job.py") for word in words) and str(out) in words:
+        if any(word.endswith("toy_study_job.py") for word in words) and any(str(out) in word for word in words):
             found.append(int(entry.name))
     return found
 

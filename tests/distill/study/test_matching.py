@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 
 from handsight.distill.evaluation.evaluate import HELD_OUT_SEED
-from handsight.distill.study.cells import StudyError
 from handsight.distill.study.matching import choose
 from handsight.distill.study.spec import MATCHING_SEED, StudyMatchingConfig
+from handsight.distill.study.training import StudyError
 from handsight.distill.training.teacher_training import VALIDATION_SEED
 from handsight.distill.training.train_student import STUDENT_SEED
 

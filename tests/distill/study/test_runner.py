@@ -7,21 +7,21 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from handsight.distill.commands.study import StudyArgs, study
 from handsight.distill.runs.interrupt import Interrupted
-from handsight.distill.study.cells import Cell, StudyError
-from handsight.distill.study.runner import TRIES, Runner, Task, alone, slots, tasks_of
+from handsight.distill.study.runner import TRIES, Runner, slots
 from handsight.distill.study.spec import StudyConfig, build
-from handsight.distill.study.work import trainings_in
+from handsight.distill.study.training import StudyError, Training
+from handsight.distill.study.work import Task, Work, workers_in
+from handsight.files import owned
 
 PIECE = """
-    import fcntl, os, pathlib, sys, time
+    import os, pathlib, sys, time
     out, verb, cell = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-    cores = {int(core) for core in sys.argv[sys.argv.index("--cores") + 1].split(",")}
-    os.sched_setaffinity(0, cores)
+    cores = os.sched_getaffinity(0)
     name = f"{verb} {cell}"
     with (out / "journal").open("a") as file:
         file.write(f"{name}|{sorted(cores)}|{time.monotonic()}|begin\\n")
@@ -42,29 +42,23 @@ PIECE = """
 needs_two_cores = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
 
 
-class Marks:
-    """Stands in for `Work`: a piece is done when its mark lies in the folder."""
+class Marks(Work):
+    """A piece is done when its mark lies in the folder."""
 
     def __init__(self, out: Path, jobs: int = 1, **cells) -> None:
         scenes = {"wrist": {"cells": {name.replace("_", "-"): seeds for name, seeds in cells.items()}}}
-        self.spec, self.out = build(StudyConfig, {"out": out, "jobs": jobs, "scenes": scenes}), out
+        super().__init__(build(StudyConfig, {"out": out, "jobs": jobs, "scenes": scenes}))
         out.mkdir(exist_ok=True)
         (out / "pause").write_text("0")
 
-    def _is(self, verb, cell):
-        return (self.out / "done" / f"{verb} {cell.key}".replace("/", "_")).is_file()
+    def is_done(self, task):
+        return (self.out / "done" / task.name.replace("/", "_")).is_file()
 
-    def found(self, cell):
-        return SimpleNamespace(state="finished" if self._is("train", cell) else "new")
+    def command(self, task):
+        return [str(self.out), task.verb, task.training.key]
 
-    def match_of(self, cell):
-        return self._is("match", cell) or None
-
-    def is_evaluated(self, cell):
-        return self._is("evaluate", cell)
-
-    def settled(self, cell):
-        return cell
+    def settled(self, training):
+        return training
 
     def journal(self):
         rows = (self.out / "journal").read_text().splitlines() if (self.out / "journal").is_file() else []
@@ -135,10 +129,10 @@ def test_failed_cell_is_reported_with_its_traceback_and_others_go_on(tmp_path, r
     (work.out / "fails").write_text("train wrist/seed0/state-teacher")
     progress = run(work)
     ((task, text),) = progress.failed.items()
-    assert task == Task("train", Cell("wrist", 0, "state-teacher"))
+    assert task == Task("train", Training("wrist", 0, "state-teacher"))
     assert text.startswith("Traceback") and text.endswith("ZeroDivisionError: division by zero")
-    assert Task("evaluate", Cell("wrist", 1, "state-to-stereo")) in progress.done
-    assert progress.blocked(Task("train", Cell("wrist", 0, "state-to-stereo")))
+    assert Task("evaluate", Training("wrist", 1, "state-to-stereo")) in progress.done
+    assert progress.blocked(Task("train", Training("wrist", 0, "state-to-stereo")))
     assert "train wrist/seed0/state-to-stereo" not in work.begun()
 
 
@@ -181,7 +175,7 @@ def test_training_that_was_started_by_hand_is_waited_for(tmp_path, run):
     words = [sys.executable, "-c", "import time; time.sleep(60)", "train-teacher", "state", "--runs", str(place)]
     other, seen = subprocess.Popen(words), []
     try:
-        while not trainings_in(place):
+        while not workers_in(place):
             time.sleep(0.02)
 
         def show(progress):
@@ -194,14 +188,9 @@ def test_training_that_was_started_by_hand_is_waited_for(tmp_path, run):
     finally:
         other.kill()
         other.wait()
-    assert seen[0] == {Task("train", Cell("wrist", 0, "state-teacher"))}
+    assert seen[0] == {Task("train", Training("wrist", 0, "state-teacher"))}
     assert work.begun()[0] == "train wrist/seed0/state-teacher"
-    assert not trainings_in(place)
-
-
-def test_one_runner_at_a_time(tmp_path):
-    with alone(tmp_path), pytest.raises(StudyError, match="another process is at work"), alone(tmp_path):
-        pass
+    assert not workers_in(place)
 
 
 def test_more_jobs_than_cores_are_refused():
@@ -211,7 +200,20 @@ def test_more_jobs_than_cores_are_refused():
     assert slots(1) == [tuple(sorted(os.sched_getaffinity(0)))]
 
 
-def test_teachers_of_a_seed_are_matched_once():
-    cells = [Cell("wrist", 0, name) for name in ("state-teacher", "depth-teacher", "matched-to-stereo")]
-    tasks = tasks_of([*cells, Cell("wrist", 0, "matched-to-left")])
-    assert [task.name for task in tasks if task.verb == "match"] == ["match wrist/seed0/matched-to-stereo"]
+def test_teachers_of_a_seed_are_matched_once(tmp_path):
+    tasks = Marks(tmp_path, matched_to_stereo=1, matched_to_left=1).tasks
+    (match,) = [task for task in tasks if task.verb == "match"]
+    assert match.name == "match wrist/seed0/matched-to-stereo"
+    assert [need.name for need in tasks[match]] == [
+        "train wrist/seed0/state-teacher",
+        "train wrist/seed0/depth-teacher",
+    ]
+    for name in ("matched-to-stereo", "matched-to-left"):
+        assert match in tasks[Task("train", Training("wrist", 0, name))]
+
+
+def test_one_runner_at_a_time(tmp_path):
+    file, out = tmp_path / "study.toml", tmp_path / "out"
+    file.write_text("[scenes.wrist.cells]\nstate-to-stereo = 1\n")
+    with owned(out), pytest.raises(StudyError, match="another process is at work in this folder"):
+        study(StudyArgs(file, out=out))

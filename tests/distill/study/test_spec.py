@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill.study.cells import Cell, cells_of
-from handsight.distill.study.spec import StudyConfig, StudyError, build, read_study
+from handsight.distill.study.spec import StudyConfig, build, read_study
+from handsight.distill.study.training import StudyError, Training, trainings_of
 from handsight.distill.training.student_config import StudentRunConfig
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.sims.scenes import SCENES
@@ -25,7 +25,7 @@ def spec(**more) -> StudyConfig:
 
 
 def test_cells_come_by_seed_after_what_they_need_and_those_from_scratch_last():
-    cells = cells_of("wrist", {"depth-scratch-to-stereo": 1, "depth-to-stereo": [3, 1], "matched-to-left": [1]})
+    cells = trainings_of("wrist", {"depth-scratch-to-stereo": 1, "depth-to-stereo": [3, 1], "matched-to-left": [1]})
     assert [(cell.seed, cell.name) for cell in cells] == [
         (1, "state-teacher"), (1, "depth-teacher"), (1, "depth-to-stereo"), (1, "matched-to-left"),
         (3, "state-teacher"), (3, "depth-teacher"), (3, "depth-to-stereo"),
@@ -34,33 +34,34 @@ def test_cells_come_by_seed_after_what_they_need_and_those_from_scratch_last():
 
 
 def test_what_a_cell_is_made_of():
-    cell = Cell("wrist", 2, "depth-scratch-to-left")
-    assert (cell.teacher, cell.sight, cell.matched, cell.seen) == ("depth-teacher-scratch", "left", False, "left eye")
-    assert cell.key == "wrist/seed2/depth-scratch-to-left" and Cell.of(cell.key) == cell
-    matched = Cell("wrist", 2, "matched-to-stereo").settled("depth-teacher")
-    assert (matched.name, matched.teacher, matched.matched) == ("depth-matched-to-stereo", "depth-teacher", True)
-    assert Cell("wrist", 0, "state-to-control").seen == "state"
+    cell = Training("wrist", 2, "depth-scratch-to-left")
+    assert (cell.teacher, cell.sight, cell.kind.matched) == ("depth-teacher-scratch", "left", False)
+    assert cell.kind.label == "depth → left eye"
+    assert cell.key == "wrist/seed2/depth-scratch-to-left"
+    matched = Training("wrist", 2, "matched-to-stereo").settle("depth-teacher")
+    assert (matched.name, matched.teacher, matched.kind.matched) == ("depth-matched-to-stereo", "depth-teacher", True)
+    assert Training("wrist", 0, "state-to-control").kind.sight == "state"
 
 
 def test_cells_train_what_the_commands_do_without_options():
     study = spec()
-    configs = {name: study.config(Cell("wrist", 3, name), BEST) for name in ("state-teacher", "depth-teacher")}
+    configs = {name: study.config(Training("wrist", 3, name), BEST) for name in ("state-teacher", "depth-teacher")}
     assert configs["state-teacher"] == replace(TeacherConfig.state(), seed=3)
     assert configs["depth-teacher"] == replace(TeacherConfig.warm_started(BEST), seed=3)
-    scratch = study.config(Cell("wrist", 3, "depth-teacher-scratch"))
+    scratch = study.config(Training("wrist", 3, "depth-teacher-scratch"))
     assert scratch == replace(TeacherConfig.depth(), seed=3)
-    assert study.config(Cell("wrist", 3, "state-to-stereo"), BEST) == StudentRunConfig(BEST, seed=3)
-    control = study.config(Cell("wrist", 3, "state-to-control"), BEST, Path("driver"))
+    assert study.config(Training("wrist", 3, "state-to-stereo"), BEST) == StudentRunConfig(BEST, seed=3)
+    control = study.config(Training("wrist", 3, "state-to-control"), BEST, Path("driver"))
     assert control == StudentRunConfig(BEST, seed=3, control=True, driver=Path("driver"))
-    stereo = study.config(Cell("wrist", 3, "state-to-stereo"), BEST, Path("driver"))
+    stereo = study.config(Training("wrist", 3, "state-to-stereo"), BEST, Path("driver"))
     assert isinstance(stereo, StudentRunConfig) and stereo.driver is None
-    left = study.config(Cell("wrist", 3, "state-to-left"), BEST)
+    left = study.config(Training("wrist", 3, "state-to-left"), BEST)
     assert isinstance(left, StudentRunConfig) and left.student.sight == "left" and not left.control
 
 
 def test_tables_change_some_fields_and_leave_the_others():
     changes = {"iterations": 7, "ppo": {"rate": {"minimum": 1e-5}}, "curriculum": {"start": {"near": 1.0}}}
-    config = spec(**{"state-teacher": changes}).config(Cell("wrist", 0, "state-teacher"))
+    config = spec(**{"state-teacher": changes}).config(Training("wrist", 0, "state-teacher"))
     base = TeacherConfig.state()
     assert isinstance(config, TeacherConfig) and config.iterations == 7
     assert config.ppo == replace(base.ppo, rate=replace(base.ppo.rate, minimum=1e-5))
@@ -72,7 +73,7 @@ def test_worlds_are_the_scenes_with_changes():
     study = build(StudyConfig, {"scenes": scenes})
     rig = SCENES["open"].scene.rig
     assert study.env("open").scene.rig == replace(rig, height=16)
-    config = study.config(Cell("open", 0, "state-teacher"))
+    config = study.config(Training("open", 0, "state-teacher"))
     assert isinstance(config, TeacherConfig) and config.env == study.env("open")
 
 
@@ -111,8 +112,8 @@ def test_missing_file_is_named(tmp_path):
 def test_committed_study_is_the_one_that_was_asked_for():
     study = read_study(STUDY)
     asked = {scene: {name: [] for name in WANTED[scene]} for scene in WANTED}
-    for cell in study.cells:
+    for cell in study.trainings:
         if cell.name in asked.get(cell.scene, {}):
             asked[cell.scene][cell.name].append(cell.seed)
     assert {scene: {name: len(seeds) for name, seeds in names.items()} for scene, names in asked.items()} == WANTED
-    assert study.config(Cell("wrist", 1, "state-to-stereo"), BEST).iterations == 40
+    assert study.config(Training("wrist", 1, "state-to-stereo"), BEST).iterations == 40

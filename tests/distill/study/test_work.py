@@ -8,11 +8,11 @@ import pytest
 
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run
-from handsight.distill.study.cells import Cell, StudyError, folder
 from handsight.distill.study.spec import StudyConfig, build
-from handsight.distill.study.work import find
+from handsight.distill.study.training import StudyError, Training, folder
+from handsight.distill.study.work import Task, Work, find
 
-TEACHER, STUDENT = Cell("wrist", 0, "state-teacher"), Cell("wrist", 0, "state-to-stereo")
+TEACHER, STUDENT = Training("wrist", 0, "state-teacher"), Training("wrist", 0, "state-to-stereo")
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def teacher_at(path: Path, weight: int = 1) -> Path:
     return path
 
 
-def run_of(spec: StudyConfig, cell: Cell, teacher: Path | None = None, iteration: int | None = None, **changes) -> Run:
+def run_of(
+    spec: StudyConfig, cell: Training, teacher: Path | None = None, iteration: int | None = None, **changes
+) -> Run:
     config = replace(spec.config(cell, teacher), **changes)
     run = Run.create("a-run", config, folder(spec.out, cell))
     if iteration is not None:
@@ -97,7 +99,7 @@ def test_teacher_is_known_by_its_bytes_and_not_by_its_path(spec, tmp_path):
 
 
 def test_warm_start_is_known_by_its_bytes_too(spec, tmp_path):
-    cell = Cell("wrist", 0, "depth-teacher")
+    cell = Training("wrist", 0, "depth-teacher")
     here, same = teacher_at(tmp_path / "a" / "best.ckpt"), tmp_path / "b" / "best.ckpt"
     shutil.copytree(here, same)
     run_of(spec, cell, iteration=25, warm_start=here)
@@ -110,3 +112,21 @@ def test_unlike_run_beside_the_right_one_does_not_matter(spec):
     run_of(spec, TEACHER, iteration=6, seed=4)
     right = run_of(spec, TEACHER, iteration=6)
     assert find(spec, TEACHER, None).path == right.path
+
+
+def test_a_training_is_our_own_command_on_a_run_that_holds_its_configuration(spec):
+    work, task = Work(spec), Task("train", TEACHER)
+    command, option, run = work.command(task)
+    assert (command, option) == ("train-teacher", "--resume")
+    assert Run.open(Path(run)).config(type(spec.config(TEACHER))) == spec.config(TEACHER)
+    assert work.command(task)[2] == run  # the one that is there is gone on with
+
+
+def test_an_evaluation_is_a_comparison_with_the_teacher(spec, tmp_path):
+    teacher = run_of(spec, TEACHER, iteration=6)
+    best = teacher_at(teacher.checkpoints / "best.ckpt")
+    run = run_of(spec, STUDENT, best, iteration=3)
+    words = Work(spec).command(Task("evaluate", STUDENT))
+    assert words[:3] == ["compare", str(best), str(run.path)]
+    assert {"--ablations", "--no-videos", "--no-report"} <= set(words)
+    assert words[words.index("--seed") + 1] == str(spec.evaluation.seed)
