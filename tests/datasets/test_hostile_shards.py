@@ -10,7 +10,8 @@ from h5py import h5d, h5p, h5s, h5t
 from handsight.datasets import DatasetError, Windows
 from handsight.datasets.sequences import SequenceBuffer, SequenceBufferError
 from handsight.datasets.shard import HEADER, Shard, seal, verify
-from handsight.distill.training.offline import OfflineTraining
+from handsight.distill.training import offline
+from handsight.distill.training.data_parallel import make_fabric
 from handsight.distill.training.student_config import OfflineConfig, StudentRunConfig
 
 from . import shards
@@ -174,9 +175,9 @@ def test_a_recordings_worlds_name_no_program(tmp_path, caplog, monkeypatch):
     facts = shards.Facts("grasp", {"obs": obs, "control_dt": 0.08, "rig": {}}, worlds, {})
     monkeypatch.setattr(shards, "FACTS", facts)
     shards.write(tmp_path)
-    monkeypatch.setattr(OfflineTraining, "build", lambda *_: (_ for _ in ()).throw(DatasetError("far enough")))
-    with pytest.raises(DatasetError):
-        OfflineTraining(StudentRunConfig(data=tmp_path, offline=OfflineConfig()))
+    monkeypatch.setattr(offline, "Windows", lambda *_: (_ for _ in ()).throw(DatasetError("far enough")))
+    with pytest.raises(DatasetError, match="far enough"):
+        offline.OfflineTraining(StudentRunConfig(data=tmp_path, offline=OfflineConfig()), make_fabric("cpu"))
     assert "shard_000000.hdf5: ignored isaac.python=/tmp/evil" in caplog.text
 
 
