@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..sims.tasks.task import as_today
 from .episodes import read_column
 from .schema import DatasetError, Facts
 from .shard import Shard, shards_in, verify
@@ -203,8 +204,9 @@ class SeededBatches(Sampler[list[int]]):
 
 
 def _check_same(facts: Facts, shard: Shard) -> None:
-    if facts.signature != shard.facts.signature:
-        differing = [key for key in facts.signature if facts.signature[key] != shard.facts.signature.get(key)]
+    first, other = as_today(facts.signature), as_today(shard.facts.signature)
+    if first != other:
+        differing = [key for key in first if first[key] != other.get(key)]
         raise DatasetError(
             f"shard {shard.path} comes from another environment than the first one; they differ in "
             f"{', '.join(differing)}. Put the shards of each environment into a folder of its own."

@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from handsight.datasets import DatasetError, SeededBatches, Windows, collate, survey, whole_shards, write_shard
+from handsight.sims.tasks.task import as_today
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shards import FACTS, episode, write
@@ -120,3 +121,14 @@ def test_a_column_that_was_not_recorded_is_named(tmp_path):
 def test_no_episode_of_a_split_is_an_error(tmp_path):
     with pytest.raises(DatasetError, match="no episodes of split 'valid' in 2 shards"):
         Windows(write(tmp_path), ("reward",), 5, "valid")
+
+
+def test_shards_of_the_first_edition_mix_with_those_of_today(tmp_path):
+    """The first edition did not name robot and objects, which were always the same."""
+    facts = {"task": "grasp", "obs": {}, "control_dt": 0.08, "rig": {}}
+    for number, signature in enumerate((facts, as_today(facts), {**facts, "robot": {"name": "other"}})):
+        write_shard(tmp_path / f"shard_{number:06d}.hdf5", replace(FACTS, signature=dict(signature)), [episode(0)], {})
+    shards = sorted(tmp_path.iterdir())
+    assert len(Windows(shards[:2], ("reward",), 5)) == 2
+    with pytest.raises(DatasetError, match=r"shard_000002.hdf5 comes from another environment .* differ in robot"):
+        Windows(shards, ("reward",), 5)
