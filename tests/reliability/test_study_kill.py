@@ -123,7 +123,7 @@ def test_killed_study_ends_like_one_that_went_through(tmp_path, started):
     for name, iteration in (("state-teacher", 24), ("state-to-control", 6), ("depth-teacher", 24)):
         mine, theirs = (weights(tmp_path / folder, name, iteration) for folder in ("whole", "broken"))
         assert all(mine[key].equal(theirs[key]) for key in mine), name
-    for a, b in zip(one.comparisons["wrist"].entries, other.comparisons["wrist"].entries, strict=True):
+    for a, b in zip(one.comparisons["wrist"].policies, other.comparisons["wrist"].policies, strict=True):
         assert a.name == b.name
         np.testing.assert_array_equal(a.evaluation.episode_return, b.evaluation.episode_return)
     text = "".join(path.read_text(errors="ignore") for path in (out / "results").rglob("*.*") if path.is_file())
