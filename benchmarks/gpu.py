@@ -101,8 +101,8 @@ def steps(size: Size, out: Path) -> list[Step]:
     speed = [
         Step(
             f"bench_{worlds}",
-            ("handsight", "bench", *engine, *device, "--worlds", str(worlds), "--images", *size.images, *size.bench,
-             *result(f"bench_{worlds}")),
+            script("engine_table.py", *engine, *device, "--worlds", str(worlds), "--images", *size.images, *size.bench,
+                   *result(f"bench_{worlds}")),
         )
         for worlds in size.worlds
     ]  # fmt: skip

@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 23_130
+PACKAGE_LINES = 22_809
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -186,8 +186,6 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 WAITING = frozenset({
-    "distill/commands/bench.py",
-    "distill/commands/bench_gpu.py",
     "distill/commands/capacity.py",
     "distill/commands/check_env.py",
     "distill/commands/deploy.py",

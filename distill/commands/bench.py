@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
 
 import mujoco
 import numpy as np
@@ -19,16 +19,16 @@ from rich.table import Table
 from torch import Tensor
 
 from ... import sims
+from ...errors import HandsightError
 from ...files import write_json
+from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import EnvConfig
 from ...sims.scene import SceneConfig, build_model
-from ...sims.scenes import with_image
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
 from ..training.teacher_training import TeacherTraining
-from .bench_gpu import Cell
 
 OPENGL_BACKENDS = ("egl", "osmesa")
 """Tried in this order when MUJOCO_GL is not set."""
@@ -36,94 +36,78 @@ OPENGL_BACKENDS = ("egl", "osmesa")
 
 @dataclass(frozen=True)
 class BenchArgs:
-    """Measure environment and training steps per second, and divergence under random actions. With `--engine
-    mujoco_warp` another table: worlds x image size, beside plain mujoco_warp and mjlab's camera sensor."""
+    """Measure environment and training steps per second on this machine's CPU, and divergence under random actions."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    """The worlds."""
+    """The environments that are measured."""
     num_envs: int = 256
-    """Worlds stepped together."""
+    """How many environments are stepped together."""
     steps: int = 60
     """Control steps of each measurement, after a warm-up of one episode."""
     divergence_steps: int = 100_000
-    """World-steps under random actions in which diverged worlds are counted."""
-    device: str = "cpu"
-    """Where the worlds of `mujoco_warp` live; this and the next four are for that engine's table."""
-    learner: str | None = None
-    """Where a policy would read the observations; None: on `device`."""
-    worlds: tuple[int, ...] = (256, 1024, 4096)
-    """Numbers of worlds."""
-    images: tuple[str, ...] = ("64x64", "160x120")
-    """WIDTHxHEIGHT, pixels."""
-    sights: tuple[Literal["state", "depth", "stereo"], ...] = ("state", "depth", "stereo")
-    """What is observed."""
-    warm_up: int | None = None
-    """Steps before a measurement; None: an episode's."""
+    """Environment steps under random actions in which diverged environments are counted."""
     opengl: bool = True
-    """Also measure the usual loop: one world, MuJoCo's own OpenGL renderer."""
+    """Also measure the usual loop: one environment, MuJoCo's own OpenGL renderer."""
     out: Path | None = None
     """JSON file for the figures."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement."""
+    """One measurement of `bench`."""
 
     what: str
-    """What was measured."""
+    """Which part was measured."""
     per_second: float | None
-    """World-steps per second; None where it could not be measured."""
+    """Environment steps per second; None where it could not be measured."""
     note: str = ""
     """What it is to be compared with, or why it could not be measured."""
 
 
-def bench(args: BenchArgs) -> list[Row] | list[Cell]:
-    """What `handsight bench` does: measure, print a table, write JSON."""
-    if args.env.engine == "mujoco_warp":
-        return _table(args)
-    jobs: list[tuple[str, Callable[[], list[Row]]]] = [
-        ("state", lambda: _state(args)),
-        ("depth", lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))]),
-        ("stereo", lambda: [_env(args, "stereo RGB with physics", ("proprio", "stereo"))]),
-        ("all groups", lambda: [_env(args, "depth and stereo with physics", ("state", "proprio", "depth", "stereo"))]),
-        ("training", lambda: _training(args)),
-        ("divergence", lambda: [_divergence(args)]),
+def bench(args: BenchArgs) -> list[Row]:
+    """What `handsight bench` does: measure, print a table, write JSON.
+
+    Raises:
+        HandsightError: the engine is not the CPU's.
+    """
+    if args.env.engine != "mujoco":
+        wanted = "expected --engine mujoco; benchmarks/engine_table.py measures mujoco_warp"
+        raise HandsightError(f"bench: {wanted}, found {args.env.engine}")
+    jobs: list[Callable[[], list[Row]]] = [
+        lambda: _state(args),
+        lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))],
+        lambda: [_env(args, "stereo RGB with physics", ("proprio", "stereo"))],
+        lambda: [_env(args, "depth and stereo with physics", ("state", "proprio", "depth", "stereo"))],
+        lambda: _training(args),
+        lambda: [_divergence(args)],
     ]
     if args.opengl:
-        jobs.append(("opengl", lambda: _opengl(args)))
+        jobs.append(lambda: _opengl(args))
     rows: list[Row] = []
     with stage("bench", len(jobs), "measurements") as progress:
-        for _, job in jobs:
+        for job in jobs:
             rows += job()
             progress.advance()
     _show(args, rows)
-    _write(args, {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs})
+    if args.out:
+        facts = {"rows": [asdict(row) for row in rows], "num_envs": args.num_envs, "provenance": provenance()}
+        write_json(args.out, facts, default=str)
     return rows
 
 
-def _write(args: BenchArgs, facts: dict[str, Any]) -> None:
-    if args.out:
-        write_json(args.out, facts | {"provenance": provenance()}, default=str)
+@contextmanager
+def recorded_targets(engine: Engine) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """What a task asks of its engine in every step inside the `with`: joint targets (N, J) rad float32, and which
+    environments move (N,) bool."""
+    step, targets = engine.step, list[tuple[Tensor, Tensor]]()
 
+    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
+        targets.append((joint_target.clone(), active.clone()))
+        return step(joint_target, active)
 
-def _table(args: BenchArgs) -> list[Cell]:
-    """Worlds x image size on the engine `mujoco_warp`."""
-    from . import bench_gpu as bench_table
-    from . import bench_mjlab
-
-    for image in args.images:  # before anything is measured
-        with_image(args.env, image)
-    device, sizes = args.device, (args.sights, args.images, args.worlds)
-    with stage("bench", bench_table.rows(*sizes), "rows") as progress:
-        cells = bench_table.measure(
-            args.env, *sizes, device, args.learner or device, args.steps, args.warm_up, progress
-        )
-        mjlab = bench_mjlab.measure(args.env, args.images, args.worlds, device, args.steps)
-    bench_table.show(cells, device)
-    Console().print(bench_mjlab.shown(mjlab))
-    facts = {"settings": {"device": device, "learner": args.learner, "steps": args.steps, "warm_up": args.warm_up}}
-    _write(args, facts | {"cells": [asdict(cell) for cell in cells], "mjlab": mjlab})
-    return cells
+    engine.step = recorded  # type: ignore[method-assign]
+    yield targets
+    engine.step = step  # type: ignore[method-assign]
 
 
 def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:
@@ -160,19 +144,13 @@ def _state(args: BenchArgs) -> list[Row]:
     env.stagger()
     actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
     _drive(env, actions[: env.episode_steps])
-    begin, targets = engine.state_dict(), []
-    step = engine.step
-
-    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
-        targets.append((joint_target.clone(), active.clone()))
-        return step(joint_target, active)
-
-    engine.step = recorded  # type: ignore[method-assign]
-    whole = _drive(env, actions[env.episode_steps :])
+    begin = engine.state_dict()
+    with recorded_targets(engine) as targets:
+        whole = _drive(env, actions[env.episode_steps :])
     engine.load_state_dict(begin)
     start = time.perf_counter()
     for target, active in targets:
-        step(target, active)
+        engine.step(target, active)
     alone = len(targets) * args.num_envs / (time.perf_counter() - start)
     env.close()
     return [Row("physics alone", alone), Row("state environment", whole, f"{whole / alone:.2f} of physics alone")]

@@ -1,5 +1,8 @@
 """Worlds x image size x what is seen, on one device: steps per second, bytes per world, and where the time goes.
 
+    python benchmarks/engine_table.py --device cuda:0 --worlds 256 1024 --images 64x64 160x120 --out results.json
+
+Beside the engine stand plain mujoco_warp and, where mjlab can be imported, its camera sensor on the same scene.
 The device is waited for before and after a measurement and nowhere within. Shares are measured apart: the very joint
 targets of the measured steps are played to the engine alone, then the images of one state are rendered again and again;
 what of a step is neither is the task's (actions to targets, rewards, resets, noise).
@@ -7,22 +10,32 @@ what of a step is neither is the task's (actions to targets, rewards, resets, no
 
 from __future__ import annotations
 
+import argparse
+import math
+import sys
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import mujoco
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ... import sims
-from ...sims.env_config import EnvConfig
-from ...sims.memory import world_bytes
-from ...sims.scenes import with_image
-from ...sims.tasks.grasp import GraspTask
-from ..runs.progress import Stage
+from handsight import sims
+from handsight.distill.commands.bench import recorded_targets
+from handsight.distill.runs.progress import Stage, stage
+from handsight.distill.runs.provenance import provenance
+from handsight.errors import HandsightError
+from handsight.files import write_json
+from handsight.sims.env_config import EnvConfig
+from handsight.sims.memory import world_bytes
+from handsight.sims.scene import build_model
+from handsight.sims.scenes import with_image, with_scene
+from handsight.sims.tasks.grasp import GraspTask
 
 SIGHTS = {"state": ("state", "proprio"), "depth": ("state", "proprio", "depth"), "stereo": ("proprio", "stereo")}
 """Observation groups of what is seen."""
@@ -128,17 +141,11 @@ def _cell(
 def _targets(env: GraspTask, actions: Tensor) -> tuple[Mapping[str, Any], list[tuple[Tensor, Tensor]]]:
     """The engine's state as it is now, to which it is put back, and what the task asks of it in its next steps: joint
     targets (N, 23) and which worlds move (N,)."""
-    engine, targets = env.engine, list[tuple[Tensor, Tensor]]()
-    begin, step = engine.state_dict(), engine.step
-
-    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
-        targets.append((joint_target.clone(), active.clone()))
-        return step(joint_target, active)
-
-    engine.step = recorded  # type: ignore[method-assign]
-    for action in actions:
-        env.step(action)
-    engine.step = step  # type: ignore[method-assign]
+    engine = env.engine
+    begin = engine.state_dict()
+    with recorded_targets(engine) as targets:
+        for action in actions:
+            env.step(action)
     engine.load_state_dict(begin)
     return begin, targets
 
@@ -161,8 +168,7 @@ def raw_rate(env: EnvConfig, count: int, device: str, begin: Mapping[str, Tensor
     import mujoco_warp as mjw
     import warp as wp
 
-    from ...sims.engines.mujoco_gpu import Recorded
-    from ...sims.scene import build_model
+    from handsight.sims.engines.mujoco_gpu import Recorded
 
     wp.init()
     model, place = build_model(env.scene), torch.device(device)
@@ -228,3 +234,94 @@ def show(cells: Sequence[Cell], device: str) -> None:
     console = Console()
     console.width = max(console.width, TABLE_WIDTH)
     console.print(table)
+
+
+def mjlab_images(
+    env: EnvConfig, images: Collection[str], worlds: Collection[int], device: str, steps: int
+) -> dict[str, Any]:
+    """mjlab's camera sensor: {"rows": [...]}, or {"absent": why}. A row: left eye's depth images per second of resting
+    worlds."""
+    try:
+        from mjlab.sensor.camera_sensor import CameraSensorCfg  # type: ignore[import-not-found]
+        from mjlab.sensor.sensor_context import SensorContext  # type: ignore[import-not-found]
+    except ImportError as error:
+        return {"absent": f"mjlab cannot be imported ({error}); mjlab 1.6 asks for mujoco-warp 3.11, Handsight for 4"}
+    rows = []
+    for count in worlds:
+        for image in images:
+            width, height = (int(side) for side in image.split("x"))
+            sensor = CameraSensorCfg(
+                name="left", camera_name="left", width=width, height=height, data_types=("depth",), use_textures=False
+            ).build()
+            rate = _mjlab_rate(env, sensor, SensorContext, count, device, steps)
+            rows.append({"worlds": count, "image": image, "images_per_second": rate})
+    return {"rows": rows}
+
+
+def _mjlab_rate(env: EnvConfig, sensor: Any, context_class: Any, count: int, device: str, steps: int) -> float:
+    import mujoco_warp as mjw
+    import warp as wp
+
+    wp.init()
+    model = build_model(env.scene)
+    begin = mujoco.MjData(model)
+    mujoco.mj_forward(model, begin)
+    place = wp.device_from_torch(torch.device(device))
+    with wp.ScopedDevice(place):
+        warp_model = mjw.put_model(model)
+        data = mjw.put_data(model, begin, nworld=count, nconmax=env.warp.nconmax, njmax=env.warp.njmax)
+        sensor.initialize(model, warp_model, data, device)
+        context = context_class(model, warp_model, data, [sensor], [], device)
+
+        def render(_: int) -> None:
+            mjw.refit_bvh(warp_model, data, context.render_context)
+            mjw.render(warp_model, data, context.render_context)
+            context.finalize()
+            assert math.prod(sensor.data.depth.shape) == count * sensor.cfg.width * sensor.cfg.height
+
+        render(0)
+        return count / timed(render, steps, device)
+
+
+def mjlab_line(found: dict[str, Any]) -> str:
+    """What people read of `mjlab_images`."""
+    if "absent" in found:
+        return f"mjlab's camera sensor: {found['absent']}"
+    rates = [f"{row['worlds']:,} x {row['image']}: {row['images_per_second']:,.0f}/s" for row in found["rows"]]
+    return f"mjlab's camera sensor, depth images: {'; '.join(rates)}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine", choices=("mujoco", "mujoco_warp"), default="mujoco_warp")
+    parser.add_argument("--scene", default="wrist", help="what can be seen (docs/scenes.md)")
+    parser.add_argument("--device", default="cpu", help="where the worlds live")
+    parser.add_argument("--learner", help="where a policy would read the observations; --device if not given")
+    parser.add_argument("--worlds", type=int, nargs="+", default=[256, 1024, 4096])
+    parser.add_argument("--images", nargs="+", default=["64x64", "160x120"], help="WIDTHxHEIGHT, pixels")
+    parser.add_argument("--sights", nargs="+", choices=tuple(SIGHTS), default=list(SIGHTS), help="what is observed")
+    parser.add_argument("--steps", type=int, default=60, help="control steps of each measurement")
+    parser.add_argument("--warm-up", type=int, help="steps before a measurement; an episode's if not given")
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    args = parser.parse_args()
+    try:
+        env = with_scene(replace(EnvConfig(), engine=args.engine), args.scene)
+        for image in args.images:  # before anything is measured
+            with_image(env, image)
+    except HandsightError as error:
+        parser.error(str(error))
+    sizes = (args.sights, args.images, args.worlds)
+    with stage("engine table", rows(*sizes), "rows") as progress:
+        cells = measure(env, *sizes, args.device, args.learner or args.device, args.steps, args.warm_up, progress)
+        mjlab = mjlab_images(env, args.images, args.worlds, args.device, args.steps)
+    show(cells, args.device)
+    Console().print(mjlab_line(mjlab))
+    if args.out:
+        settings = {name: getattr(args, name) for name in ("device", "learner", "steps", "warm_up")}
+        facts = {"settings": settings, "cells": [asdict(cell) for cell in cells], "mjlab": mjlab}
+        write_json(args.out, facts | {"provenance": provenance()}, default=str)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
