@@ -39,7 +39,7 @@ MAKERS = ("sims.make", "sims.env_config")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_430
+PACKAGE_LINES = 22_429
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -186,13 +186,8 @@ def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 
 WAITING = frozenset({
-    "distill/commands/capacity.py",
-    "distill/commands/check_env.py",
     "distill/commands/demo.py",
-    "distill/commands/deploy.py",
     "distill/commands/evaluate.py",
-    "distill/commands/export_lerobot.py",
-    "distill/commands/footprint.py",
     "distill/commands/record.py",
     "distill/commands/video.py",
     "distill/evaluation/disagreement.py",
