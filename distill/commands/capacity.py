@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,11 +34,11 @@ class CapacityArgs:
     memory_gib: float | None = None
     """M: memory of each, GiB; None: an equal share of this machine's."""
     sight: Literal["state", "depth"] = "depth"
-    """Of the teacher."""
+    """What the teacher sees."""
     height: int = 120
-    """Pixels."""
+    """Height of an image, pixels."""
     width: int = 160
-    """Pixels."""
+    """Width of an image, pixels."""
     rollout_steps: int = 16
     """T of the training that the table is for."""
     minibatch_rows: int | None = None
@@ -75,11 +76,11 @@ class Costs:
     """Memory of the three kinds of process, in bytes, at the rollout length that was measured."""
 
     together: Line
-    """Simulates and learns."""
+    """The process that simulates and learns."""
     learner: Line
-    """Only learns."""
+    """The process that only learns."""
     simulator: Line
-    """Only simulates."""
+    """The process that only simulates."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Split:
     simulators: int
     """Devices that only simulate; 0: data parallelism, where all do both."""
     learners: int
-    """Devices that learn."""
+    """How many devices learn."""
     worlds: int
     """That fit in all."""
     limit: str
@@ -97,21 +98,25 @@ class Split:
 
 
 def capacity(args: CapacityArgs) -> dict[str, Any]:
-    """What `handsight capacity` does: measure, print a table, write JSON."""
+    """What `handsight capacity` does: measure, print a table, write JSON.
+
+    Raises:
+        HandsightError: a measurement failed, or `measured` is no file that an earlier run wrote.
+    """
     memory = args.memory_gib * GIB if args.memory_gib else _machine() / args.devices
+    earlier = None
     if args.measured:
-        args = _like(args, args.measured)
+        args, earlier = _earlier(args, args.measured)
     base = FootprintConfig("split", 0, args.sight, args.height, args.width, device=args.device)
-    jobs = 4 * (args.measured is None) + 2 * args.check
+    jobs = 4 * (earlier is None) + 2 * args.check
     with stage("capacity", jobs, "measurements") as progress:
-        measured = _read(args.measured) if args.measured else _measure(args, base, progress.advance)
+        measured = earlier or _measure(args, base, progress.advance)
         costs = fit(args.samples, measured["together"], measured["split"])
         checks = _check(args, base, costs, progress.advance) if args.check else {}
     row = row_bytes(base)
-    splits = best_first(lambda learners: at_length(costs, base, args, row, learners), args.devices, memory)
-    facts = replace(
-        at_length(costs, base, args, row), together=at_length(costs, base, args, row, args.devices).together
-    )
+    costs_of = partial(at_length, costs, base, args, row)
+    splits = best_first(costs_of, args.devices, memory)
+    facts = replace(costs_of(), together=costs_of(args.devices).together)
     _show(args, memory, facts, splits, checks)
     result = {
         "settings": asdict(args) | {"out": None, "measured": None}, "memory": memory, "row_bytes": row,
@@ -136,21 +141,15 @@ def _measure(args: CapacityArgs, base: FootprintConfig, advance: Any) -> dict[st
     return measured
 
 
-def _read(file: Path) -> dict[str, list[Footprint]]:
-    """The same, from an earlier run."""
-    with explained(file):
-        measured = read_json(file)["measured"]
-        return {mode: [Footprint(**one) for one in found] for mode, found in measured.items()}
-
-
-def _like(args: CapacityArgs, file: Path) -> CapacityArgs:
-    """What was measured is what the table is for."""
+def _earlier(args: CapacityArgs, file: Path) -> tuple[CapacityArgs, dict[str, list[Footprint]]]:
+    """What an earlier run measured, and the arguments with which a table of it makes sense."""
     if not file.is_file():
         raise HandsightError(f"capacity: no measurements in {file}; expected a JSON file that an earlier --out wrote")
     with explained(file):
-        settings = read_json(file)["settings"]
-        same = {name: settings[name] for name in ("sight", "height", "width", "device")}
-        return replace(args, samples=tuple(settings["samples"]), **same)
+        found = read_json(file)
+        same = {name: found["settings"][name] for name in ("sight", "height", "width", "device")}
+        measured = {mode: [Footprint(**one) for one in ones] for mode, ones in found["measured"].items()}
+        return replace(args, samples=tuple(found["settings"]["samples"]), **same), measured
 
 
 def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footprint]) -> Costs:
@@ -273,7 +272,6 @@ def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], 
         console.print(f"check, {mode}: predicted {check['predicted']}, found {check['found']} ({check['error']:+.0%})")
 
 
-MIB = 2**20
 PROCESSES = {
     "together": ("simulates and learns", "#b5490f"),
     "learner": ("only learns", "#0a5a94"),
@@ -316,7 +314,7 @@ def placement_table(results: Mapping[str, Any]) -> Table:
     step, overlap = results["overhead"], results["overlap"]
     here, there = (1000 * step["seconds_per_step"][where] for where in ("in_process", "remote"))
     transfer = 1000 * step["traffic"]["remote/seconds_transfer"]
-    megabytes = step["traffic"]["remote/bytes_per_step"] / MIB
+    megabytes = step["traffic"]["remote/bytes_per_step"] / 2**20
     table = Table("measured", "", title=f"{step['provenance']['hardware']['cpu']}, {_cores(step)} cores")
     worlds = f"{step['simulators']} x {step['worlds_each']} worlds, {step['pixels']} x {step['pixels']} depth"
     table.add_row(f"step in one process ({worlds})", f"{here:.0f} ms")

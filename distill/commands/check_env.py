@@ -16,23 +16,23 @@ from .check_isaac import check_isaac
 
 @dataclass(frozen=True)
 class CheckEnvArgs:
-    """Drive worlds with random actions and check every promise of the VecEnv contract; with `--engine isaacgym` also
+    """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym` also
     compare it with the CPU engine, and print a report."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
-    """The worlds."""
+    """The environments that are checked."""
     gymnasium: str | None = None
     """Check this Gymnasium task instead, e.g. Pendulum-v1."""
     observe: tuple[str, ...] = ("state", "proprio", "depth", "stereo")
-    """Observation groups."""
+    """Which observation groups are asked for."""
     num_envs: int = 8
-    """Worlds stepped together."""
+    """How many environments are stepped together."""
     episodes: int = 2
-    """Episodes of each world; at least 2."""
+    """Episodes of each environment; at least 2."""
     seed: int = 0
-    """Of resets and actions."""
+    """Seed of resets and actions."""
     device: str = "cpu"
-    """Where the worlds are, if their engine can be there."""
+    """Where the environments are, if their engine can be there."""
 
 
 def check_env(args: CheckEnvArgs) -> list[str]:

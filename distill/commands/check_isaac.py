@@ -27,6 +27,7 @@ from ...sims.isaacgym.engine import IsaacEngine
 from ...sims.scene import Scene
 from ...sims.tasks.grasp import GraspTask
 from ...sims.tasks.observations import IMAGE_GROUPS
+from .bench import recorded_targets
 
 Verdict = Literal["holds", "BROKEN", "differs", "measured", "not offered"]
 NOT_PROMISED = "PhysX on a GPU does not promise it"
@@ -166,23 +167,17 @@ def _same_images(engine: IsaacEngine, twin: MujocoEngine, groups: Collection[str
 def _same_motion(env: GraspTask, config: EnvConfig, seed: int) -> Iterator[Finding]:
     """Two simulators under the same joint targets, and objects left alone."""
     cpu = sims.make(replace(config, engine="mujoco"), ("state", "proprio"), env.num_envs)
-    step, targets = cpu.engine.step, []
-
-    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
-        targets.append(joint_target)
-        return step(joint_target, active)
-
-    cpu.engine.step = recorded  # type: ignore[method-assign]
     everyone = torch.ones(env.num_envs, dtype=torch.bool, device=env.device)
     try:
         env.reset(seed)
         cpu.reset(seed)
         apart = 0.0
-        for action in _actions(env, seed + 1):
-            cpu.step(action.cpu())
-            env.engine.step(targets[-1].to(env.device), everyone)
-            off = env.engine.read().palm_pos.cpu() - cpu.engine.read().palm_pos
-            apart = max(apart, float(off.norm(dim=1).max()))
+        with recorded_targets(cpu.engine) as targets:
+            for action in _actions(env, seed + 1):
+                cpu.step(action.cpu())
+                env.engine.step(targets[-1][0].to(env.device), everyone)
+                off = env.engine.read().palm_pos.cpu() - cpu.engine.read().palm_pos
+                apart = max(apart, float(off.norm(dim=1).max()))
     finally:
         cpu.close()
     yield _judge("palm under the same joint targets, 1 s", apart, PALM_LAG, f"up to {1000 * apart:.1f} mm apart")

@@ -49,13 +49,13 @@ class DeployArgs:
     episodes: int = 8
     """Held-out resets, one after the other."""
     seed: int = HELD_OUT_SEED
-    """Of the first reset."""
+    """Seed of the first reset."""
     reset_kind: str | None = "wide"
     """Kind of reset; None takes the mix that the environment was made with."""
     rate: float | None = None
     """Control steps per second; None: the rate that the policy was trained at."""
     threads: int = 1
-    """Of onnxruntime; 1 leaves the other cores alone."""
+    """Threads of onnxruntime; 1 leaves the other cores alone."""
     out: Path | None = None
     """JSON file for the figures."""
 
@@ -116,15 +116,15 @@ class PolicyProcess:
 
     @property
     def actions(self) -> int:
-        """A."""
+        """A: how many numbers an action has."""
         return int(self.facts["action_dim"])
 
     def reset(self) -> None:
-        """An episode opens."""
+        """Say that an episode opens: the hidden state is forgotten."""
         self.sink.write(b"r")
 
     def ask(self, obs: TensorDict) -> None:
-        """Send an observation of one world."""
+        """Send the observation groups (1, ...) of one environment, in the dtypes that the model was exported with."""
         self.sink.write(b"s" + b"".join(obs[name][0].contiguous().numpy().tobytes() for name in self.facts["inputs"]))
         self.busy = True
 

@@ -23,7 +23,7 @@ class ExportLeRobotArgs:
     path: Annotated[Path, tyro.conf.Positional]
     """Folder of shards, or one shard."""
     out: Annotated[Path, tyro.conf.Positional]
-    """Folder to make."""
+    """Folder that is made."""
     task: str = "grasp the object and lift it"
     """What the episodes are about, in words."""
     quality: int = 18

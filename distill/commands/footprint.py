@@ -1,6 +1,6 @@
 """One device's share of a training, run for real in a process of its own, and the memory that it took.
 
-    python -m handsight.distill.footprint '{"mode": "split", "num_envs": 64, ...}'
+    python -m handsight.distill.commands.footprint '{"mode": "split", "num_envs": 64, ...}'
 
 prints one line of JSON. With `cap` it may not take more than so many bytes, and exits with 1 if that is too little.
 """
@@ -21,30 +21,32 @@ from typing import Any, Literal
 from ...errors import HandsightError
 
 Mode = Literal["together", "split"]
+MODULE = f"{__package__}.footprint"
+"""This file, as the process that is measured runs it."""
 SAMPLE_EVERY = 0.01
 """s between two looks at the memory of the processes."""
 
 
 @dataclass(frozen=True)
 class FootprintConfig:
-    """What is run."""
+    """The training of which the memory is measured."""
 
     mode: Mode
     """"together": simulate and learn in one process, as each rank of data parallelism does; "split": in two."""
     num_envs: int
-    """Worlds of the one simulator, which are also those of the one learner."""
+    """Environments of the one simulator, which are also those of the one learner."""
     sight: Literal["state", "depth"] = "depth"
-    """Of the teacher."""
+    """What the teacher sees."""
     height: int = 120
-    """Pixels."""
+    """Height of an image, pixels."""
     width: int = 160
-    """Pixels."""
+    """Width of an image, pixels."""
     rollout_steps: int = 4
     """Steps of a rollout."""
     minibatches: int = 4
     """Gradient steps per pass."""
     device: str = "cpu"
-    """Of simulator and learner; on a GPU the worlds are mujoco_warp's."""
+    """Where simulator and learner are; on a GPU the worlds are mujoco_warp's."""
     cap: int | None = None
     """Bytes that each process may take: RLIMIT_DATA on a CPU, a share of the device's memory on a GPU."""
 
@@ -65,7 +67,7 @@ def measure(config: FootprintConfig, timeout: float = 900.0) -> Footprint | None
     Raises:
         HandsightError: it failed for another reason.
     """
-    words = [sys.executable, "-m", "handsight.distill.footprint", json.dumps(asdict(config))]
+    words = [sys.executable, "-m", MODULE, json.dumps(asdict(config))]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, env=environment)
     if done.returncode == 0:
@@ -111,7 +113,11 @@ class Watcher:
 
 
 def run(config: FootprintConfig) -> Footprint:
-    """Two rollouts and an update, in this process."""
+    """Two rollouts and an update, in this process.
+
+    Raises:
+        HandsightError: a simulator was lost, or more was taken than the cap allows.
+    """
     if config.cap is not None:
         _limit(config)
     watcher = Watcher(config.device)

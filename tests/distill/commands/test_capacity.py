@@ -1,3 +1,4 @@
+import importlib.util
 from dataclasses import replace
 
 import pytest
@@ -95,6 +96,10 @@ def test_on_a_gpu_what_warp_takes_counts_too():
 def test_on_a_gpu_the_worlds_are_mujoco_warps():
     assert footprint.teacher(FootprintConfig("together", 8, device="cuda:0")).env.engine == "mujoco_warp"
     assert footprint.teacher(FootprintConfig("together", 8)).env.engine == "mujoco"
+
+
+def test_the_process_that_is_measured_runs_a_module_that_there_is():
+    assert importlib.util.find_spec(footprint.MODULE).origin == footprint.__file__
 
 
 @pytest.mark.slow
