@@ -97,17 +97,19 @@ def bench(args: BenchArgs) -> list[Row]:
 
 @contextmanager
 def recorded_targets(engine: Engine) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """What a task asks of its engine in every step inside the `with`: joint targets (N, J) rad float32, and which
+    """What a task asks of its engine in every step inside the `with`: actuator targets (N, U) float32, and which
     environments move (N,) bool."""
     step, targets = engine.step, list[tuple[Tensor, Tensor]]()
 
-    def recorded(joint_target: Tensor, active: Tensor) -> Tensor:
-        targets.append((joint_target.clone(), active.clone()))
-        return step(joint_target, active)
+    def recorded(ctrl: Tensor, active: Tensor) -> Tensor:
+        targets.append((ctrl.clone(), active.clone()))
+        return step(ctrl, active)
 
     engine.step = recorded  # type: ignore[method-assign]
-    yield targets
-    engine.step = step  # type: ignore[method-assign]
+    try:
+        yield targets
+    finally:
+        engine.step = step  # type: ignore[method-assign]
 
 
 def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:

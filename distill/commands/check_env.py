@@ -16,8 +16,8 @@ from .check_isaac import check_isaac
 
 @dataclass(frozen=True)
 class CheckEnvArgs:
-    """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym` also
-    compare it with the CPU engine, and print a report."""
+    """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym`
+    also compare it with the CPU engine, and print a report."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     """The environments that are checked."""
