@@ -153,11 +153,12 @@ class Stages:
             return self._compare()
         if task in (STATE, DEPTH):
             config = _state(self.config) if task == STATE else _depth(self.config, self._best(STATE))
-            return ["train-teacher", "--resume", str(self._run(task, config, config.run_name))]
+            run = self._run(task, config, config.run_name)
+            return ["train-teacher", "--resume", str(run), "--device", config.device]
         teacher = STATE if task == STATE_STEREO else DEPTH
         config = _student(self.config, self._best(teacher))
         name = f"student-{config.student.sight}-from-{teacher.split()[0]}"
-        return ["train-student", "--resume", str(self._run(task, config, name))]
+        return ["train-student", "--resume", str(self._run(task, config, name)), "--device", config.device]
 
     def _run(self, task: str, config: TeacherConfig | StudentRunConfig, name: str) -> Path:
         """The run of a stage: the one that an earlier session began, or a new one that holds its configuration."""
