@@ -20,7 +20,7 @@ from handsight.distill.runs.policy_io import load_policy
 from handsight.distill.runs.provenance import provenance
 from handsight.policies.policy import zero_where_first
 from handsight.sims.engines.mujoco_gpu import WarpEngine
-from handsight.sims.engines.warp_config import WarpConfig
+from handsight.sims.env_config import WarpConfig
 
 ROOM = WarpConfig(nconmax=256, njmax=768)
 HEADROOM = 1.5

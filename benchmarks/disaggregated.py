@@ -28,9 +28,9 @@ from handsight import sims
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
+from handsight.sims.env_config import RemoteConfig
 from handsight.sims.remote import spares
 from handsight.sims.remote.remote_vec_env import RemoteVecEnv
-from handsight.sims.remote.worker import RemoteConfig
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "disaggregated.json"

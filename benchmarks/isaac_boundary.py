@@ -20,8 +20,8 @@ import torch
 
 from handsight.distill.runs.provenance import provenance
 from handsight.sims import CameraRig, EnvConfig, make
-from handsight.sims.isaacgym.engine import IsaacConfig, IsaacEngine
-from handsight.sims.scene import SceneConfig
+from handsight.sims.env_config import IsaacConfig, SceneConfig
+from handsight.sims.isaacgym.engine import IsaacEngine
 from handsight.sims.tasks.grasp import GraspTask
 
 RESULTS = Path(__file__).parent / "results" / "isaac_boundary.json"

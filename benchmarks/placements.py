@@ -20,7 +20,7 @@ from handsight.distill.commands import options, presets
 from handsight.distill.runs.provenance import provenance
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
-from handsight.sims.remote.worker import RemoteConfig
+from handsight.sims.env_config import RemoteConfig
 
 
 def placements(config: TeacherConfig, device: str, simulators: int) -> dict[str, TeacherConfig]:

@@ -1,23 +1,14 @@
 """Rollouts that last: shards of episodes, their writer and reader, and the aggregated buffer of sequences."""
 
-from .reader import SeededBatches, Windows, collate, survey, whole_shards
-from .schema import DatasetError, Episode, Facts
-from .sequences import SequenceBuffer, SequenceBufferError
-from .shard import Shard
-from .writer import ShardWriter, write_shard
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "DatasetError",
-    "Episode",
-    "Facts",
-    "SeededBatches",
-    "SequenceBuffer",
-    "SequenceBufferError",
-    "Shard",
-    "ShardWriter",
-    "Windows",
-    "collate",
-    "survey",
-    "whole_shards",
-    "write_shard",
-]
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .reader import SeededBatches, Windows, collate, survey, whole_shards
+    from .schema import DatasetError, Episode, Facts
+    from .sequences import SequenceBuffer, SequenceBufferError
+    from .shard import Shard
+    from .writer import ShardWriter, write_shard
+
+lazy.attach(__name__)

@@ -1,11 +1,12 @@
 """Where observations come from."""
 
-from .cameras import CameraRig
-from .make import EnvConfig, action_dim, describe, make, make_remote, worlds_device
-from .tasks.grasp import GraspConfig
-from .vec_env import ArraySpec, Step, VecEnv
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "ArraySpec", "CameraRig", "EnvConfig", "GraspConfig", "Step", "VecEnv", "action_dim", "describe", "make",
-    "make_remote", "worlds_device",
-]  # fmt: skip
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .env_config import CameraRig, EnvConfig, GraspConfig
+    from .make import action_dim, describe, make, make_remote, worlds_device
+    from .vec_env import ArraySpec, Step, VecEnv
+
+lazy.attach(__name__)

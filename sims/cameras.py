@@ -5,116 +5,58 @@ The depth camera *is* the left eye. Camera frames follow MuJoCo: x right, y up, 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
-
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import HandsightError
+from .env_config import CameraRig
 from .rotation import quat_to_matrix
 from .world_params import WorldParams
 
 EYES = ("left", "right")
 
 
-@dataclass(frozen=True)
-class CameraRig:
-    """A stereo pair with parallel optical axes: its mount, its intrinsics and its depth range."""
+def eye_sides(rig: CameraRig, device: torch.device) -> Tensor:
+    """(2, 3), mount's frame: where each eye moves if they come apart by one."""
+    return torch.tensor([[-0.5], [0.5]], device=device) * torch.tensor(rig.right, device=device)
 
-    mount: str = "palm"
-    """Body that carries the pair: "palm" (wrist pair) or "world" (fixed pair)."""
-    position: tuple[float, float, float] = (0.11, 0.0, -0.14)
-    """m in the mount's frame: the middle between the eyes."""
-    right: tuple[float, float, float] = (0.0, -1.0, 0.0)
-    """The camera's x axis in the mount's frame; the eyes sit along it."""
-    up: tuple[float, float, float] = (-0.961, 0.0, 0.276)
-    """The camera's y axis in the mount's frame."""
-    baseline: float = 0.06
-    """m between the eyes."""
-    fov_y: float = 45.0
-    """Vertical field of view, degrees."""
-    height: int = 32
-    """Height of an image, pixels."""
-    width: int = 32
-    """Width of an image, pixels."""
-    depth_max: float = 0.6
-    """m: depth beyond this is clipped to it."""
 
-    def __post_init__(self) -> None:
-        if self.height < 8 or self.width < 8:
-            raise HandsightError(f"camera images must be at least 8 x 8 pixels, not {self.height} x {self.width}")
-        if not 1.0 <= self.fov_y <= 150.0:
-            raise HandsightError(f"fov_y must lie within 1..150 degrees, not {self.fov_y}")
-        if not 0.1 <= self.depth_max <= 32.0:
-            raise HandsightError(f"depth_max must lie within 0.1..32 m (int16 millimetres), not {self.depth_max}")
+def extrinsics(rig: CameraRig, params: WorldParams) -> Tensor:
+    """(N, 2, 4, 4): from each eye's frame (x right, y up, looking along -z) to the mount's frame, as drawn."""
+    like = params.camera_shift
+    rotation = torch.tensor(_axes(rig), dtype=like.dtype, device=like.device)
+    pose = torch.eye(4, dtype=like.dtype, device=like.device).repeat(len(like), 2, 1, 1)
+    pair = small_turn(params.camera_turn)[:, None]
+    pose[..., :3, :3] = rotation @ pair @ small_turn(params.eye_turn)
+    places = torch.tensor(_places(rig), dtype=like.dtype, device=like.device)
+    pose[..., :3, 3] = places + params.camera_shift[:, None] + params.eye_shift
+    return pose
 
-    @property
-    def focal_pixels(self) -> float:
-        """Focal length in pixels, the same in x and y (square pixels)."""
-        return 0.5 * self.height / math.tan(math.radians(self.fov_y) / 2)
 
-    def intrinsics(self) -> list[list[float]]:
-        """3 x 3 pinhole matrix K per eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down."""
-        f = self.focal_pixels
-        return [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]]
+def add_cameras(rig: CameraRig, spec: mujoco.MjSpec) -> None:
+    """Add the cameras `left` and `right` to the scene."""
+    body = spec.worldbody if rig.mount == "world" else spec.body(rig.mount)
+    if body is None:
+        raise HandsightError(f"the camera rig is mounted on {rig.mount!r}: no such body; available: world, palm")
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, _axes(rig).ravel())
+    for eye, offset in zip(EYES, _places(rig), strict=True):
+        body.add_camera(name=eye, pos=offset, quat=quat, fovy=rig.fov_y, resolution=[rig.width, rig.height])
 
-    def disparity(self, depth: Tensor) -> Tensor:
-        """Disparity in pixels of a point at `depth` m along the optical axis: f b / Z (rectified pair)."""
-        return self.focal_pixels * self.baseline / depth
 
-    def describe(self) -> dict[str, Any]:
-        """What travels with a checkpoint: mount, intrinsics, baseline, image size and depth range."""
-        return {
-            "mount": self.mount, "position": list(self.position), "right": list(self.right), "up": list(self.up),
-            "baseline": self.baseline, "intrinsics": self.intrinsics(), "height": self.height, "width": self.width,
-            "depth_max": self.depth_max,
-        }  # fmt: skip
+def _places(rig: CameraRig) -> list[list[float]]:
+    """m in the mount's frame: left eye, right eye."""
+    offsets = (-0.5 * rig.baseline, 0.5 * rig.baseline)
+    return [[p + side * r for p, r in zip(rig.position, rig.right, strict=True)] for side in offsets]
 
-    def sides(self, device: torch.device) -> Tensor:
-        """(2, 3), mount's frame: where each eye moves if they come apart by one."""
-        return torch.tensor([[-0.5], [0.5]], device=device) * torch.tensor(self.right, device=device)
 
-    def extrinsics(self, params: WorldParams) -> Tensor:
-        """(N, 2, 4, 4): from each eye's frame (x right, y up, looking along -z) to the mount's frame, as drawn."""
-        like = params.camera_shift
-        rotation = torch.tensor(self._axes(), dtype=like.dtype, device=like.device)
-        pose = torch.eye(4, dtype=like.dtype, device=like.device).repeat(len(like), 2, 1, 1)
-        pair = small_turn(params.camera_turn)[:, None]
-        pose[..., :3, :3] = rotation @ pair @ small_turn(params.eye_turn)
-        places = torch.tensor(self._places(), dtype=like.dtype, device=like.device)
-        pose[..., :3, 3] = places + params.camera_shift[:, None] + params.eye_shift
-        return pose
-
-    def add_to(self, spec: mujoco.MjSpec) -> None:
-        """Add the cameras `left` and `right` to the scene."""
-        body = spec.worldbody if self.mount == "world" else spec.body(self.mount)
-        if body is None:
-            raise HandsightError(f"the camera rig is mounted on {self.mount!r}: no such body; available: world, palm")
-        for eye, offset in zip(EYES, self._places(), strict=True):
-            body.add_camera(
-                name=eye, pos=offset, quat=self._quat(), fovy=self.fov_y, resolution=[self.width, self.height]
-            )
-
-    def _places(self) -> list[list[float]]:
-        """m in the mount's frame: left eye, right eye."""
-        offsets = (-0.5 * self.baseline, 0.5 * self.baseline)
-        return [[p + side * r for p, r in zip(self.position, self.right, strict=True)] for side in offsets]
-
-    def _quat(self) -> np.ndarray:
-        """Camera to mount, w x y z."""
-        quat = np.zeros(4)
-        mujoco.mju_mat2Quat(quat, self._axes().ravel())
-        return quat
-
-    def _axes(self) -> np.ndarray:
-        """(3, 3) camera to mount: the columns are the camera's axes."""
-        x = np.array(self.right) / np.linalg.norm(self.right)
-        z = np.cross(x, self.up) / np.linalg.norm(np.cross(x, self.up))
-        return np.stack([x, np.cross(z, x), z], axis=1)
+def _axes(rig: CameraRig) -> np.ndarray:
+    """(3, 3) camera to mount: the columns are the camera's axes."""
+    x = np.array(rig.right) / np.linalg.norm(rig.right)
+    z = np.cross(x, rig.up) / np.linalg.norm(np.cross(x, rig.up))
+    return np.stack([x, np.cross(z, x), z], axis=1)
 
 
 def small_turn(turn: Tensor) -> Tensor:

@@ -8,11 +8,9 @@ from functools import partial
 from typing import get_args
 
 from ..errors import HandsightError
-from .env_config import EngineName, EnvConfig
-from .isaacgym.engine import IsaacEngine
+from .env_config import EngineName, EnvConfig, RemoteConfig
 from .memory import check_warp, check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
-from .remote.worker import RemoteConfig
 from .scene import Scene
 from .tasks.grasp import GraspTask
 from .tasks.observations import IMAGE_GROUPS, group_spec
@@ -52,6 +50,8 @@ def make(
             check_warp(scene.build(), config.scene, num_envs, groups, config.warp, device)
             engine = WarpEngine(scene, num_envs, groups, config.warp, device)
         case "isaacgym":
+            from .isaacgym.engine import IsaacEngine  # as is scipy
+
             check_worlds(config, observe, num_envs, device)
             engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:

@@ -15,9 +15,7 @@ import mujoco
 import torch
 
 from ..errors import HandsightError
-from .engines.warp_config import WarpConfig
-from .env_config import EnvConfig
-from .scene import SceneConfig
+from .env_config import EnvConfig, SceneConfig, WarpConfig
 
 CONTACT_SCRATCH = 6_556
 """Bytes that a physics step borrows for each contact's room, most of them for the convex collision of its geoms:

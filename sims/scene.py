@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
-from ..errors import HandsightError
-from .cameras import CameraRig
+from .cameras import add_cameras
+from .env_config import SceneConfig, WallConfig
 from .objects.object_set import ObjectSet
 from .objects.primitives import PRIMITIVES
 from .robots.kuka_allegro import KUKA_ALLEGRO
@@ -18,46 +18,6 @@ TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
 TABLE_TEXTURES = 6
 """Patterns of the table top, one drawn for each environment."""
-
-
-@dataclass(frozen=True)
-class WallConfig:
-    """An upright board on the table, as the side of a bin: it stops hand and object, and hides what stands behind it.
-    The arm's links pass through it, as through the table: like there, only the hand collides."""
-
-    centre: tuple[float, float] = (0.62, 0.285)
-    """m: middle of its footprint on the table, x and y."""
-    half_size: tuple[float, float] = (0.25, 0.008)
-    """m: half extents of its footprint along x and y."""
-    height: float = 0.2
-    """Height above the table, m."""
-    rgb: tuple[float, float, float] = (0.36, 0.25, 0.2)
-    """Colour, 0..1, the same in every environment."""
-
-    def __post_init__(self) -> None:
-        if min(*self.half_size, self.height) <= 0:
-            raise HandsightError(
-                f"wall: expected half_size and height above 0 m, found half_size={self.half_size}, height={self.height}"
-            )
-
-
-@dataclass(frozen=True)
-class SceneConfig:
-    """What is compiled into the model; all environments share it."""
-
-    rig: CameraRig = field(default_factory=CameraRig)
-    """The stereo pair of cameras."""
-    wall: WallConfig | None = None
-    """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
-    timestep: float = 0.008
-    """Length of a physics step, s."""
-    substeps: int = 10
-    """Physics steps in one control step."""
-
-    @property
-    def control_dt(self) -> float:
-        """Seconds in one control step."""
-        return self.timestep * self.substeps
 
 
 @dataclass(frozen=True)
@@ -114,7 +74,7 @@ class Scene:
             _add_wall(spec, self.config.wall)
         _add_object(spec, self.objects)
         _add_lights(spec)
-        self.config.rig.add_to(spec)
+        add_cameras(self.config.rig, spec)
         spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=30, quat=_look_at((1.55, -0.95, 0.8)))
         for digit in robot.digits:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)

@@ -8,11 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ..errors import HandsightError
-from .cameras import CameraRig
-from .env_config import EnvConfig
-from .scene import SceneConfig, WallConfig
-from .tasks.grasp import GraspConfig
-from .tasks.randomization import Randomization
+from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
 
 SceneName = Literal["wrist", "open", "occluded"]
 

@@ -1,18 +1,12 @@
 """What is deployed: the stereo student on any timm backbone, and paired augmentation."""
 
-from .augment import AugmentConfig, PairedAugment
-from .backbone import Backbone, BackboneConfig, BackboneError
-from .stereo import StereoStudent, StudentConfig, StudentError, StudentOutput, gpu_student
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "AugmentConfig",
-    "Backbone",
-    "BackboneConfig",
-    "BackboneError",
-    "PairedAugment",
-    "StereoStudent",
-    "StudentConfig",
-    "StudentError",
-    "StudentOutput",
-    "gpu_student",
-]
+from .. import lazy
+
+if TYPE_CHECKING:
+    from .augment import AugmentConfig, PairedAugment
+    from .backbone import Backbone, BackboneConfig, BackboneError
+    from .stereo import StereoStudent, StudentConfig, StudentError, StudentOutput, gpu_student
+
+lazy.attach(__name__)

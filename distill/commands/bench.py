@@ -23,8 +23,8 @@ from ...errors import HandsightError
 from ...files import write_json
 from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
-from ...sims.env_config import EnvConfig
-from ...sims.scene import SceneConfig, build_model
+from ...sims.env_config import EnvConfig, SceneConfig
+from ...sims.scene import build_model
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig

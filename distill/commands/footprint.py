@@ -141,7 +141,7 @@ def run(config: FootprintConfig) -> Footprint:
 
 def teacher(config: FootprintConfig) -> Any:
     """The training that is run: a teacher as it comes, but for the size of its images and rollouts."""
-    from ...sims.remote.worker import RemoteConfig
+    from ...sims.env_config import RemoteConfig
     from ..training.teacher_config import TeacherConfig
 
     base = getattr(TeacherConfig, config.sight)()

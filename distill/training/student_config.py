@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 from ...datasets.reader import MAX_DAMAGED
 from ...errors import HandsightError
-from ...sims.env_config import EnvConfig
+from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
-from ...sims.remote.worker import RemoteConfig
 from ...students import StudentConfig
 from ..runs.policy_io import LoadedPolicy
 from .dagger import DaggerConfig

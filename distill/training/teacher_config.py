@@ -9,9 +9,8 @@ from typing import Annotated, Literal
 import tyro
 
 from ...errors import HandsightError
-from ...sims.env_config import EnvConfig
+from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
-from ...sims.remote.worker import RemoteConfig
 from ...teachers import ActorCriticConfig, AdaptiveRate, PPOConfig
 from .curriculum import CurriculumConfig
 from .warm_start import WarmStartConfig

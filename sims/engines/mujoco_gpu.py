@@ -15,12 +15,12 @@ import torch
 import warp as wp
 from torch import Tensor
 
+from ..env_config import WarpConfig
 from ..scene import Scene
 from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
 from .engine import TOO_FAST, BodyState, Engine, body_state
 from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
-from .warp_config import WarpConfig
 from .world_fields import EXPANDED, LOOKS, WorldFields
 
 STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")

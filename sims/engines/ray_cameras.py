@@ -18,7 +18,8 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..cameras import EYES, CameraRig
+from ..cameras import EYES
+from ..env_config import CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
 

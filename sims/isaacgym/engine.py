@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from ...errors import HandsightError
 from ..engines.engine import TOO_FAST, BodyState, Engine
-from ..machine import machine
+from ..env_config import IsaacConfig
 from ..rotation import quat_to_matrix, rotate, rotate_back
 from ..scene import Scene
 from ..world_params import WorldParams
@@ -38,20 +37,6 @@ CLEAR = 0.003
 """m above the table: a link lower than this may feel the table, so its force is not counted as touch."""
 FOCAL_TOLERANCE = 0.01
 """Largest relative difference of focal lengths between our rig and the simulator's cameras."""
-
-
-@dataclass(frozen=True)
-class IsaacConfig:
-    """How to reach Isaac Gym. Nothing in it changes the worlds, and all of it is of the user's machine."""
-
-    python: str | None = machine(None)
-    """Interpreter that has isaacgym, e.g. /opt/rlgpu/bin/python3.8; None = $HANDSIGHT_ISAAC_PYTHON."""
-    compute_device: int = machine(0)
-    """CUDA ordinal of the GPU that simulates."""
-    graphics_device: int = machine(0)
-    """Vulkan ordinal of the GPU that renders: the same GPU, though it may be numbered otherwise."""
-    timeout: float = machine(60.0)
-    """Longest wait for a step, s; starting and building may take ten times as long."""
 
 
 class IsaacEngine(Engine):

@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from ..cameras import CameraRig
+from ..env_config import CameraRig
 from ..objects.object_set import TINY, ObjectSet
 from ..robots.robot import Robot
 from ..scene import TABLE_CENTRE, Scene

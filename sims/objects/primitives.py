@@ -7,9 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from ..env_config import KINDS
 from .object_set import TINY, ObjectSet, Slot
-
-KINDS = ("box", "cylinder", "cross", "tee", "mug")
 
 
 def build_objects(kind: Tensor, radius: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:

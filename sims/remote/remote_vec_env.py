@@ -19,13 +19,14 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
+from ..env_config import RemoteConfig
 from ..vec_env import Step, VecEnv
 from . import spares
 from .cluster import start_ray
 from .placement import Slot, parse_placement, split_worlds
 from .recycle import Recycler
 from .simulator import FLAGS, Maker, Packet
-from .worker import RemoteConfig, Worker
+from .worker import Worker
 
 
 @dataclass

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any
 
+from ..env_config import OBJECT_STORE
 from .placement import Slot
 from .simulator import Maker, Simulator
 
-OBJECT_STORE: Final = "object-store"
-"""The transport that is not Ray Direct Transport."""
 _ready: defaultdict[str, list[Any]] = defaultdict(list)
 """On this machine, by transport; what Ray places by resources is always started anew."""
 RELEASE_TIMEOUT = 2.0

@@ -5,57 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import BeforeValidator
 
 from ...errors import HandsightError
-from ..machine import machine
+from ..env_config import OBJECT_STORE, RemoteConfig
 from . import spares
 from .placement import Slot
 from .simulator import Description, Maker, Packet
 
 NEW_SEED = 1 << 40
 """Added to the seed for each successor: it must not live through the same episodes again."""
-
-
-def _of_today(transport: object) -> object:
-    """Configurations of the first edition may name a transport that is gone."""
-    if transport in ("gloo", "nccl"):
-        warnings.warn(f"transport {transport!r} is gone: reading it as {spares.OBJECT_STORE!r}", stacklevel=2)
-        return spares.OBJECT_STORE
-    return transport
-
-
-@dataclass(frozen=True)
-class RemoteConfig:
-    """How the learner deals with its simulators; all of it is of the user's machine."""
-
-    address: str | None = machine(None)
-    """Address of an existing Ray cluster, host:port; None starts one on this machine, for it alone."""
-    transport: Annotated[Literal["object-store", "cuda-ipc"], BeforeValidator(_of_today)] = machine(spares.OBJECT_STORE)
-    """How observations travel: "object-store", through the hosts' shared memory, or "cuda-ipc", by Ray Direct Transport
-    between GPUs of one host."""
-    double_buffer: bool = machine(False)
-    """Step the simulators in two halves, so that one simulates while the policy decides for the other."""
-    step_timeout: float = machine(4.0)
-    """Seconds without an answer after which a simulator counts as hung; never less than five times its slowest step."""
-    build_timeout: float = machine(120.0)
-    """Seconds for a process to start and build its environments, in which kernels may have to be compiled."""
-    spares: int = machine(1)
-    """Processes on this machine that wait, with nothing but their imports in memory, to take over from a failed one."""
-    max_failures: int = machine(5)
-    """Failures in a row of one simulator, without a step between them, that stop the run."""
-
-    @property
-    def direct(self) -> bool:
-        """Whether Ray carries tensors from device to device."""
-        return self.transport != spares.OBJECT_STORE
 
 
 class SimulatorError(HandsightError):
@@ -174,7 +137,7 @@ class Worker:
 
 def _transport_name(transport: str) -> str:
     """What Ray calls it; ours is made known to it."""
-    if transport == spares.OBJECT_STORE:
+    if transport == OBJECT_STORE:
         return transport
     from .transports import register  # imports Ray, which must have been started
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import mujoco
 import torch
 from torch import Tensor
@@ -11,9 +9,6 @@ from torch import Tensor
 from ..engines.engine import BodyState
 from ..robots.robot import ActionSpace, Robot
 from ..rotation import exp_matrix, log_matrix, rotate
-
-ActionSpaceName = Literal["palm4+closure2", "palm6+synergy5"]
-"""Names that a configuration may give; what they mean is the robot's affair."""
 
 LINEAR_STEP, TURN_STEP, SYNERGY_STEP = 0.035, 0.15, 0.3
 """Largest change in one control step: m, rad, share of a synergy."""

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
+from ..env_config import GraspConfig
 from ..world_params import WorldParams
 from .resets import CENTRE, RESETS, PostureBank
-from .rewards import GraspSituation, RewardWeights, grasp_reward, is_held, is_success
-from .task import Task, TaskConfig
+from .rewards import GraspSituation, grasp_reward, is_held, is_success
+from .task import Task
 
 OFF_TABLE = 0.4
 """m from the middle of the table: the object is lost and the episode terminates."""
 BELOW_TABLE = -0.05
 """m: likewise for the object's height."""
-
-
-@dataclass(frozen=True)
-class GraspConfig(TaskConfig):
-    """The task of grasping and lifting."""
-
-    rewards: RewardWeights = field(default_factory=RewardWeights)
-    """Weights of the reward terms."""
 
 
 class GraspTask(Task):

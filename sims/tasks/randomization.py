@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ..cameras import eye_sides
 from ..draws import Draws
+from ..env_config import Randomization
 from ..scene import TABLE_TEXTURES, Scene
 from ..world_params import WorldParams
 
@@ -20,42 +20,6 @@ PARAM_DRAWS = {
 """How many random numbers each parameter of an environment takes."""
 
 
-@dataclass(frozen=True)
-class Randomization:
-    """Ranges from which every episode draws its environment. Equal ends switch a draw off."""
-
-    mass: tuple[float, float] = (0.08, 0.2)
-    """Mass of the object, kg."""
-    radius: tuple[float, float] = (0.025, 0.04)
-    """Object half width, m."""
-    half_height: tuple[float, float] = (0.03, 0.05)
-    """Object half height, m."""
-    friction: tuple[float, float] = (0.8, 1.2)
-    """Factor on the object's sliding friction (1.0)."""
-    arm_gain: tuple[float, float] = (0.9, 1.1)
-    """Factor on kp and kv of the arm servos."""
-    hand_gain: tuple[float, float] = (0.8, 1.2)
-    """Factor on kp and kv of the finger servos."""
-    light_tilt: float = 0.5
-    """Most the lamp's direction leans, as a fraction of its vertical part."""
-    light_strength: tuple[float, float] = (0.4, 0.9)
-    """Diffuse intensity of the lamp, 0..1."""
-    camera_shift: float = 0.003
-    """Largest mounting error of the camera pair, m along each axis."""
-    camera_turn: float = 0.015
-    """Largest mounting error of the camera pair, rad about each axis."""
-    baseline: float = 0.0
-    """Largest error of the distance between the eyes, m; observed as "calibration", like all that follows."""
-    eye_turn: float = 0.0
-    """Largest error of each eye's own direction, rad about each axis: what is left after rectification."""
-    depth_noise: float = 0.003
-    """Standard deviation of depth noise at 1 m, m; grows with the square of depth, as stereo matching does."""
-    pixel_noise: float = 3.0
-    """Standard deviation of RGB noise, grey levels of 255."""
-    textures: bool = True
-    """Whether each environment's table has its own texture and colour, else one plain grey."""
-
-
 class ParamDrawer:
     """Draws what an episode decides about each environment."""
 
@@ -64,7 +28,7 @@ class ParamDrawer:
         self._ranges, self._objects = ranges, scene.objects
         self._kinds = torch.tensor([scene.objects.names.index(kind) for kind in kinds], device=device)
         self._lamp = torch.tensor(LAMP_DIRECTION, device=device)
-        self._sides = scene.config.rig.sides(device)
+        self._sides = eye_sides(scene.config.rig, device)
 
     def draw(self, draws: Draws) -> WorldParams:
         """Parameters of the N environments of `draws`, each (N, ...)."""

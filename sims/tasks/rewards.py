@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..env_config import RewardWeights
+
 
 @dataclass
 class GraspSituation:
@@ -26,28 +28,6 @@ class GraspSituation:
     """(N,) bool: at least two digits touch the object."""
     action: Tensor
     """(N, A) in [-1, 1]: what the policy asked for."""
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """Weight of each term; the sum is multiplied by `scale`."""
-
-    reach: float = 0.3
-    """Fingertips near the object."""
-    approach: float = 0.7
-    """Object is at the grasp site."""
-    close: float = 0.4
-    """Hand closed around an object at the grasp site."""
-    raise_hand: float = 1.5
-    """Palm height while closed around the object: without it the policy grasps and keeps pushing down."""
-    lift: float = 5.0
-    """Object height while it stays at the grasp site."""
-    success: float = 2.0
-    """Lifted above the success height and held."""
-    effort: float = -0.05
-    """Squared norm of the action."""
-    scale: float = 0.1
-    """Factor on the whole sum."""
 
 
 SUCCESS_LIFT = 0.10

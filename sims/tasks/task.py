@@ -6,7 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -16,42 +16,21 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
-from ..cameras import depth_to_millimetres
+from ..cameras import depth_to_millimetres, extrinsics
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
-from ..objects.primitives import KINDS
+from ..env_config import TaskConfig
 from ..vec_env import Step, VecEnv
 from ..world_params import WorldParams
-from .control import ActionSpaceName, Controller
+from .control import Controller
 from .observations import GROUPS, IMAGE_GROUPS, Observer, group_spec
-from .randomization import ParamDrawer, Randomization
-from .resets import RESETS
+from .randomization import ParamDrawer
 
 FIRST_EDITION = {
     "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
     "objects": {"name": "primitives", "digest": "30922ccaa0fb"},
 }
 """What signatures say of robot and objects that were written before they said it."""
-
-
-@dataclass(frozen=True)
-class TaskConfig:
-    """What every task can be asked for."""
-
-    action_space: ActionSpaceName = "palm4+closure2"
-    """What the numbers of an action mean."""
-    episode_steps: int = 36
-    """Control steps in an episode (12.5 a second)."""
-    kinds: tuple[str, ...] = KINDS
-    """Kinds of object, drawn uniformly."""
-    reset_mix: Mapping[str, float] = field(default_factory=lambda: {kind: float(kind == "wide") for kind in RESETS})
-    """Probability of each kind of reset."""
-    randomization: Randomization = field(default_factory=Randomization)
-    """What differs between environments and episodes."""
-
-    def __post_init__(self) -> None:
-        if self.episode_steps < 1:
-            raise HandsightError(f"episode_steps must be at least 1, not {self.episode_steps}")
 
 
 class Task(VecEnv):
@@ -281,7 +260,7 @@ class Task(VecEnv):
     def drawn(self) -> dict[str, Tensor]:
         """Every `WorldParams`, `reset_kind`, `episode`, and `mount_from_eye` (N, 2, 4, 4): poses of the eyes."""
         params = self._params
-        eyes = self._rig.extrinsics(params)
+        eyes = extrinsics(self._rig, params)
         return {**vars(params), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
 
     # -- saving --------------------------------------------------------------------------------------------------

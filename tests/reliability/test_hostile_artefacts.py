@@ -26,8 +26,7 @@ from handsight.distill.training.train_teacher import train_teacher
 from handsight.errors import HandsightError
 from handsight.files import FileError
 from handsight.sims import EnvConfig
-from handsight.sims.isaacgym.engine import IsaacConfig
-from handsight.sims.remote.worker import RemoteConfig
+from handsight.sims.env_config import IsaacConfig, RemoteConfig
 
 DEEP = "[" * 200_000 + "]" * 200_000
 

@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from handsight.sims.cameras import CameraRig
+from handsight.sims.env_config import CameraRig, SceneConfig
 from handsight.sims.robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT
-from handsight.sims.scene import Scene, SceneConfig, build_model
+from handsight.sims.scene import Scene, build_model
 
 
 @pytest.fixture(scope="module")

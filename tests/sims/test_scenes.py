@@ -11,8 +11,9 @@ import torch
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
+from handsight.sims.env_config import WallConfig
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO, OPEN_HAND
-from handsight.sims.scene import WallConfig, build_model
+from handsight.sims.scene import build_model
 from handsight.sims.scenes import SCENES, scene, with_scene
 from handsight.sims.tasks.resets import CENTRE, RESETS, PostureBank
 
@@ -127,7 +128,7 @@ def test_an_object_is_some_pixels_large_wherever_it_stands_in_the_open():
 def test_disparity_tells_near_from_far_on_the_table():
     """f b / Z by hand: f = 16 / tan 16 deg = 55.8 px, b = 0.1 m; Z = 0.8 -+ 0.18 cos 25 deg = 0.637 and 0.963 m."""
     rig = SCENES["open"].scene.rig
-    near, far = rig.disparity(torch.tensor([0.637, 0.963])).tolist()
+    near, far = rig.disparity(0.637), rig.disparity(0.963)
     assert (near, far) == (pytest.approx(8.76, abs=0.01), pytest.approx(5.79, abs=0.01))
 
 

@@ -10,11 +10,10 @@ from handsight.distill.commands.check_isaac import check_isaac
 from handsight.distill.commands.cli import main
 from handsight.sims import CameraRig, EnvConfig, GraspConfig
 from handsight.sims.checker import ContractError
+from handsight.sims.env_config import IsaacConfig, SceneConfig
 from handsight.sims.isaacgym import engine as isaac
 from handsight.sims.isaacgym import model as isaac_spec
-from handsight.sims.isaacgym.engine import IsaacConfig
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
-from handsight.sims.scene import SceneConfig
 
 SMALL = ("--num-envs", "4", "--env.task.episode-steps", "4")
 

@@ -8,7 +8,7 @@ from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
 from handsight.sims import EnvConfig, GraspConfig
 from handsight.sims.engines.contact_buffers import ContactBuffers
-from handsight.sims.scene import SceneConfig
+from handsight.sims.env_config import SceneConfig
 from handsight.sims.tasks.grasp import GraspTask
 
 ASKS = {

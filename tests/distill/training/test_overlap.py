@@ -14,8 +14,8 @@ from handsight.distill.training import train_student, train_teacher
 from handsight.distill.training.data_parallel import make_fabric
 from handsight.distill.training.teacher_config import EASY_TO_WIDE
 from handsight.distill.training.teacher_training import TeacherTraining
+from handsight.sims.env_config import RemoteConfig
 from handsight.sims.remote.remote_vec_env import join
-from handsight.sims.remote.worker import RemoteConfig
 from handsight.sims.vec_env import VecEnv
 from handsight.teachers import (
     PPO,

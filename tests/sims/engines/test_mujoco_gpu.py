@@ -13,10 +13,10 @@ from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.checker import check_vec_env
 from handsight.sims.engines.contact_buffers import BufferOverflow
 from handsight.sims.engines.mujoco_gpu import WarpEngine
-from handsight.sims.engines.warp_config import WarpConfig
 from handsight.sims.engines.world_fields import EXPANDED, PHYSICS
+from handsight.sims.env_config import SceneConfig, WarpConfig
 from handsight.sims.memory import check_warp, warp_bytes
-from handsight.sims.scene import Scene, SceneConfig, build_model
+from handsight.sims.scene import Scene, build_model
 
 ALL = ("state", "proprio", "depth", "stereo")
 NEAR = {"near": 1.0}

@@ -13,12 +13,12 @@ from isaacgym import geometry
 
 from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
 from handsight.sims.checker import check_vec_env
+from handsight.sims.env_config import IsaacConfig, SceneConfig
 from handsight.sims.isaacgym import worker as isaac_worker
-from handsight.sims.isaacgym.engine import IsaacConfig
 from handsight.sims.isaacgym.model import links, robot_urdf
 from handsight.sims.isaacgym.process import PROTOCOL
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
-from handsight.sims.scene import SceneConfig, build_model
+from handsight.sims.scene import build_model
 
 SIMS = Path(isaac_worker.__file__).parent
 FOR_PYTHON38 = [SIMS / "worker.py", *(Path(geometry.__file__).with_name(name) for name in ("gymapi.py", "geometry.py"))]

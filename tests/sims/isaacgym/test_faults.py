@@ -12,8 +12,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from handsight.sims import EnvConfig, make
+from handsight.sims.env_config import IsaacConfig
 from handsight.sims.isaacgym import engine as isaac
-from handsight.sims.isaacgym.engine import IsaacConfig
 from handsight.sims.isaacgym.process import (
     WorkerDied,
     WorkerFailed,

@@ -10,11 +10,11 @@ import torch
 from isaacgym import gymapi, gymtorch
 from isaacgym.gymapi import RuleBroken
 
-from handsight.sims.cameras import CameraRig
+from handsight.sims.env_config import CameraRig, SceneConfig
 from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.engine import table_textures
 from handsight.sims.isaacgym.model import build_spec, shared_arrays
-from handsight.sims.scene import Scene, SceneConfig
+from handsight.sims.scene import Scene
 from handsight.sims.world_params import WorldParams
 
 GROUPS = ("depth", "stereo")

@@ -31,7 +31,7 @@ import sys
 import torch
 from chained_env import ChainedEnv, Ledger
 from handsight.sims.remote import RemoteVecEnv
-from handsight.sims.remote.worker import RemoteConfig
+from handsight.sims.env_config import RemoteConfig
 env = RemoteVecEnv(ChainedEnv, "CPU=1*2", 8, RemoteConfig(address=sys.argv[1], step_timeout=60.0))
 ledger, action = Ledger(env.reset(0)), torch.zeros(8, 2)
 for _ in range(10):

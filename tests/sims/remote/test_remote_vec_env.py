@@ -12,9 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 from handsight import sims
 from handsight.errors import HandsightError
 from handsight.sims.checker import check_vec_env
+from handsight.sims.env_config import RemoteConfig
 from handsight.sims.remote import spares
 from handsight.sims.remote.remote_vec_env import RemoteVecEnv
-from handsight.sims.remote.worker import RemoteConfig, SimulatorError
+from handsight.sims.remote.worker import SimulatorError
 
 from .process_tree import family_of
 

@@ -10,11 +10,12 @@ from handsight.errors import HandsightError
 from handsight.sims import CameraRig, GraspConfig
 from handsight.sims.checker import check_vec_env
 from handsight.sims.engines.mujoco_cpu import MujocoEngine
-from handsight.sims.isaacgym.engine import IsaacConfig, IsaacEngine
+from handsight.sims.env_config import IsaacConfig, SceneConfig
+from handsight.sims.isaacgym.engine import IsaacEngine
 from handsight.sims.objects.primitives import PRIMITIVES
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
 from handsight.sims.robots.robot import RENDERED, SOFT, ActionSpace, Actuator, Digit, Robot
-from handsight.sims.scene import Scene, SceneConfig
+from handsight.sims.scene import Scene
 from handsight.sims.tasks.grasp import GraspTask
 from handsight.sims.tasks.resets import TILT, _palm_rotation
 from handsight.sims.tasks.task import FIRST_EDITION, as_today

@@ -7,9 +7,10 @@ import torch
 
 from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.checker import ContractError, check_vec_env
+from handsight.sims.env_config import RewardWeights
 from handsight.sims.objects.primitives import KINDS, PRIMITIVES, build_objects
 from handsight.sims.tasks.resets import RESETS
-from handsight.sims.tasks.rewards import GraspSituation, RewardWeights, grasp_reward, is_success
+from handsight.sims.tasks.rewards import GraspSituation, grasp_reward, is_success
 
 ALL = ("state", "proprio", "depth", "stereo")
 
