@@ -16,11 +16,8 @@ from torch.utils.data import Dataset, Sampler
 
 from ..sims.tasks.task import as_today
 from .episodes import read_column
-from .schema import DatasetError, Facts
+from .schema import MAX_DAMAGED, DatasetError, Facts
 from .shard import Shard, shards_in, verify
-
-MAX_DAMAGED = 0.001
-"""Share of damaged shards beyond which reading stops."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ ENVIRONMENT_TYPE = 2
 """Robomimic's number for environments behind Gym's interface; Isaac Lab writes the same."""
 NEXT = "next_"
 """Before the name of a group: the observation after the step."""
+MAX_DAMAGED = 0.001
+"""Share of damaged shards beyond which reading stops."""
 
 
 class DatasetError(HandsightError):

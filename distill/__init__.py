@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from .report.study_results import Study
     from .runs.policy_io import LoadedPolicy, load_policy
     from .runs.run import Run
-    from .training.dagger import DaggerConfig
-    from .training.student_config import OfflineConfig, StudentRunConfig
+    from .training.student_config import DaggerConfig, OfflineConfig, StudentRunConfig
     from .training.teacher_config import TeacherConfig
     from .training.train_student import train_student
     from .training.train_teacher import train_teacher

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
+from .memory import Memory
 from .policy import zero_where_first
-
-Memory = Literal["none", "gru", "lstm"]
 
 
 class RecurrentCore(nn.Module):

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
-    from .augment import AugmentConfig, PairedAugment
-    from .backbone import Backbone, BackboneConfig, BackboneError
-    from .stereo import StereoStudent, StudentConfig, StudentError, StudentOutput, gpu_student
+    from .augment import PairedAugment
+    from .backbone import Backbone, BackboneError
+    from .config import AugmentConfig, BackboneConfig, StudentConfig, gpu_student
+    from .stereo import StereoStudent, StudentError, StudentOutput
 
 lazy.attach(__name__)

@@ -2,42 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from kornia.enhance import adjust_brightness_accumulative, adjust_contrast_with_mean_subtraction, adjust_saturation
 from torch import Tensor, nn
 
-from ..errors import HandsightError
-
-
-@dataclass(frozen=True)
-class AugmentConfig:
-    """How far images may be changed in training. Zero everywhere: not at all."""
-
-    shift: int = 0
-    """Pixels: an episode's images move by up to this much in x and y, both eyes alike, so that disparity stays."""
-    brightness: float = 0.0
-    """Share by which an episode gets darker or lighter, both eyes alike, e.g. 0.2."""
-    contrast: float = 0.0
-    """Share by which an episode's contrast changes, both eyes alike."""
-    saturation: float = 0.0
-    """Share by which an episode's saturation changes, both eyes alike."""
-    eye_brightness: float = 0.0
-    """Share by which each eye of an episode is darker or lighter on its own: two cameras never meter alike."""
-    noise: float = 0.0
-    """Standard deviation of what is added to each pixel, in grey levels of 0..255."""
-
-    def __post_init__(self) -> None:
-        shares = (self.brightness, self.contrast, self.saturation, self.eye_brightness)
-        if self.shift < 0 or self.noise < 0 or not all(0 <= share < 1 for share in shares):
-            raise HandsightError(f"augment: expected shift and noise >= 0 and shares in [0, 1), found {self}")
-
-    @property
-    def active(self) -> bool:
-        """Whether anything is changed."""
-        return self != AugmentConfig()
+from .config import AugmentConfig
 
 
 class PairedAugment(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -19,6 +19,7 @@ from timm.models.resnet import ResNet, resnet10t
 from torch import Tensor, nn
 
 from ..errors import HandsightError
+from .config import BackboneConfig
 
 DEPTH_MEAN, DEPTH_STD = 500.0, 250.0
 """Millimetres: centre and spread of what a palm camera sees over a table."""
@@ -28,32 +29,6 @@ SIZES = (16, 24, 32, 48, 56, 64, 96, 112, 128, 160, 192, 224, 256, 320, 384)
 
 class BackboneError(HandsightError):
     """A backbone that does not exist, or that cannot be built or fed as asked."""
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Which timm model looks at the images, and how."""
-
-    name: str = "resnet10t_light"
-    """Name in timm's list, or `resnet10t_light`: ResNet-10-T with 16, 32, 64 and 128 channels, for two CPU cores."""
-    pretrained: bool = False
-    """Start from ImageNet weights; where they cannot be had, warn and start from random ones."""
-    out_indices: tuple[int, ...] | None = None
-    """Levels whose feature maps are read, counted as timm counts them; -1 is the last. None: those at 1/8 and 1/16 of
-    the image's size, or the last one of a model that has a single resolution."""
-    most_places: int = 8
-    """Places along a side of a feature map; larger maps are averaged down, as what follows has weights for each."""
-    image_size: int | tuple[int, int] | None = None
-    """Pixels, one side of a square or height and width: images are resized to it before the backbone sees them; None
-    leaves them as rendered."""
-    patch_size: int | None = None
-    """Pixels, transformers only: smaller patches than the model was designed with give small images more tokens."""
-    drop_path_rate: float | None = None
-    """Probability that a residual branch is skipped in training; None leaves the model's own."""
-    frozen: bool = False
-    """Keep the backbone's weights and running statistics as they are and train only what stands on it."""
-    frozen_levels: int = 0
-    """Keep only what the first levels depend on as it is: 1 is the first level of timm's count, and so on."""
 
 
 @register_model

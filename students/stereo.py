@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,81 +13,19 @@ from ..errors import HandsightError
 from ..policies.gaussian import GaussianHead
 from ..policies.normalize import RunningMeanStd
 from ..policies.policy import Policy
-from ..policies.recurrent import Memory, RecurrentCore
+from ..policies.recurrent import RecurrentCore
 from ..sims.vec_env import ArraySpec
-from .backbone import DEPTH_MEAN, DEPTH_STD, Backbone, BackboneConfig
+from .backbone import DEPTH_MEAN, DEPTH_STD, Backbone
+from .config import StudentConfig
 from .fusion import Concat, Correlation, CrossAttention, DepthHead, depth_target
 
 Observation = Mapping[str, Tensor]
-Sight = Literal["stereo", "left", "depth", "state"]
-GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state"}
-"""The observation group that each kind of sight reads, beside "proprio"."""
 OBJECT_UNIT = 0.1
 """Metres: the object head works in this unit, in which its targets are near one."""
 
 
 class StudentError(HandsightError):
     """A student was asked to see what the environment does not give, or is built from parts that do not fit."""
-
-
-@dataclass(frozen=True)
-class StudentConfig:
-    """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
-
-    sight: Sight = "stereo"
-    """Both eyes, the left one only, or as a control depth or state; what comes after the encoder is the same."""
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    """The timm model that looks at each image."""
-    fusion: Literal["cross_attention", "concat", "correlation", "left"] = "cross_attention"
-    """How the maps of the eyes become one vector: a readout token asks both; side by side; the left eye's beside a cost
-    volume of both; or the left eye alone."""
-    depth_head: bool = False
-    """Also predict the left eye's depth, at the places of the finest map: a check that geometry is seen."""
-    calibrated: bool = False
-    """Also read how this robot's cameras differ from the drawing (group "calibration")."""
-    image_features: int = 128
-    """Width of that vector, and of the encoder of a state."""
-    heads: int = 4
-    """Heads of the cross-attention."""
-    proprio_features: int = 64
-    """Width of what the robot feels, after its encoder."""
-    memory: Memory = "gru"
-    """"gru", "lstm" or "none"."""
-    memory_size: int = 128
-    """Width of the memory."""
-    hidden: int = 128
-    """Width of the ELU layer before the action."""
-    object_to_action: bool = True
-    """Whether the action may read the predicted object position (no gradient flows back through it)."""
-    std: Literal["constant", "predicted"] = "constant"
-    """One standard deviation for all states, or told from what is seen and remembered: how unsure the student is, here
-    and now, of what its teacher would do. Only the latter can differ where the object is hidden."""
-    initial_std: float = 0.3
-    """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
-    min_std: float = 0.02
-    """Least standard deviation of the actions."""
-    max_std: float = 1.0
-    """Greatest standard deviation of the actions."""
-
-    @property
-    def obs_keys(self) -> tuple[str, ...]:
-        """Observation groups that a student of this kind reads."""
-        return GROUP[self.sight], *self.felt
-
-    @property
-    def felt(self) -> tuple[str, ...]:
-        """Those that are vectors beside what is seen."""
-        return ("proprio", "calibration") if self.calibrated else ("proprio",)
-
-
-def gpu_student(pretrained: bool = True) -> StudentConfig:
-    """The student for a GPU: ResNet-18 with ImageNet weights, wider features and memory."""
-    return StudentConfig(
-        backbone=BackboneConfig("resnet18", pretrained=pretrained),
-        image_features=256,
-        memory_size=256,
-        hidden=256,
-    )
 
 
 class StudentOutput(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,52 +14,15 @@ from ..errors import HandsightError
 from ..policies.gaussian import GaussianHead, log_prob
 from ..policies.normalize import RunningMeanStd, moments
 from ..policies.policy import Policy
-from ..policies.recurrent import Memory, RecurrentCore
+from ..policies.recurrent import RecurrentCore
 from ..sims.vec_env import ArraySpec
+from .config import ActorCriticConfig
 
 Observation = Mapping[str, Tensor]
 
 
 class ActorCriticError(HandsightError):
     """A policy was asked for observations that the environment does not give, or cannot be read."""
-
-
-@dataclass(frozen=True)
-class ActorCriticConfig:
-    """What the actor and the critic see and how large they are."""
-
-    actor_keys: tuple[str, ...] = ("state", "proprio")
-    """Observation groups of the actor: flat ones, and "depth"."""
-    critic_keys: tuple[str, ...] = ("state", "proprio")
-    """Observation groups of the critic: flat ones."""
-    hidden: tuple[int, ...] = (256, 128)
-    """Widths of the ELU layers of the actor's and of the critic's trunk."""
-    recurrent: Memory = "none"
-    """Memory between the actor's features and its trunk: "none", "gru" or "lstm"."""
-    recurrent_size: int = 128
-    """Width of that memory."""
-    depth_channels: tuple[int, ...] = (16, 32, 32)
-    """Channels of the convolutions over the depth image; first 6 x 6 pixels, then 3 x 3, all stride 2."""
-    depth_features: int = 128
-    """Width of what the depth encoder gives."""
-    depth_max_m: float = 0.6
-    """Metres; depth beyond it, and pixels without a return, count as this far."""
-    auxiliary: tuple[str, ...] = ()
-    """Parts of "state" that the actor learns to predict and, detached, gets to see, e.g. ("object_from_palm",)."""
-    initial_std: float = 0.6
-    """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
-    min_std: float = 0.05
-    """Least standard deviation of the actions."""
-    max_std: float = 1.0
-    """Greatest standard deviation of the actions."""
-    observation_clip: float = 10.0
-    """Normalised observations are clipped at +- this many standard deviations."""
-
-    @property
-    def train_keys(self) -> tuple[str, ...]:
-        """Observation groups needed in training: the actor's, the critic's and, for the auxiliary head, "state"."""
-        targets = ("state",) if self.auxiliary else ()
-        return tuple(dict.fromkeys((*self.actor_keys, *self.critic_keys, *targets)))
 
 
 class Decision(NamedTuple):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -15,76 +14,8 @@ from ..policies.normalize import RunningMeanStd, moments
 from .actor_critic import ActorCritic, Prediction
 from .advantage import compute_gae
 from .collect import RolloutStoppedError
+from .config import PPOConfig
 from .rollout_buffer import Minibatch, RolloutBuffer
-
-
-@dataclass(frozen=True)
-class AdaptiveRate:
-    """A learning rate that keeps each update's divergence from the old policy near a target."""
-
-    initial: float = 5e-4
-    """Adam's learning rate at the start."""
-    target_kl: float | None = 0.016
-    """Nats per update, KL(old || new); None keeps the rate as it is."""
-    raise_below: float = 0.5
-    """The rate is raised when the KL is below this share of the target."""
-    lower_above: float = 2.0
-    """The rate is lowered when the KL is above this multiple of the target."""
-    up: float = 1.5
-    """Factor by which it is raised."""
-    down: float = 1.5
-    """Factor by which it is lowered."""
-    minimum: float = 1e-5
-    """Floor of the rate."""
-    maximum: float = 1e-2
-    """Cap of the rate."""
-    every: Literal["minibatch", "update"] = "minibatch"
-    """When it moves: on the KL seen before each gradient step, or on that of the last epoch, once per update."""
-
-    def next(self, rate: float, kl: float) -> float:
-        """The rate after a KL was measured."""
-        if self.target_kl is None:
-            return rate
-        if kl > self.lower_above * self.target_kl:
-            return max(rate / self.down, self.minimum)
-        if kl < self.raise_below * self.target_kl:
-            return min(rate * self.up, self.maximum)
-        return rate
-
-
-@dataclass(frozen=True)
-class PPOConfig:
-    """How a rollout becomes gradient steps."""
-
-    gamma: float = 0.985
-    """Discount per control step."""
-    lam: float = 0.95
-    """Lambda of GAE: weight of longer horizons."""
-    epochs: int = 4
-    """Passes over each rollout."""
-    minibatches: int = 4
-    """Gradient steps per pass."""
-    clip: float = 0.2
-    """The probability ratio is clipped to 1 +- clip."""
-    value_clip: float | None = 0.2
-    """The value may leave its old one by this much per update, in units of the scaled return; None for no limit."""
-    value_coefficient: float = 1.0
-    """Weight of the squared value error."""
-    entropy_coefficient: float = 0.0
-    """Weight of the entropy bonus, per nat."""
-    auxiliary_coefficient: float = 1.0
-    """Weight of the squared error of the predicted state, in squared standard deviations."""
-    aux_warmup_iterations: int = 0
-    """Updates at the start that train the value and the auxiliary head only."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this Euclidean norm."""
-    clip_critic_apart: bool = False
-    """Whether the critic's gradients have this norm to themselves, so that a value that is far off does not drown what
-    the actor learns; else all of them share it."""
-    reward_scale: float = 1.0
-    """Factor on the reward before learning; reported returns are unscaled."""
-    rate: AdaptiveRate = field(default_factory=AdaptiveRate)
-    """How the learning rate moves."""
 
 
 class PPO:

@@ -17,14 +17,12 @@ from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
 from ...sims.vec_env import VecEnv
-from .evaluation import Evaluation
+from .evaluation import HELD_OUT_SEED, Evaluation
 from .phases import LOGGED, UNKNOWN, phase_of
 from .rollout import Moment, play
 from .statistics import plain
 
 CAMERA_GROUPS = frozenset({"depth", "stereo"})
-HELD_OUT_SEED = 1_000_000
-"""Evaluation seeds start here; training seeds are small numbers, so that no reset is met in both."""
 
 
 def evaluate(

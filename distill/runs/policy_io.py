@@ -220,11 +220,11 @@ def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) 
     spec, action_dim = obs_spec(signature), entry["action_dim"]
     match entry["type"]:
         case "ActorCritic":
-            from ...teachers.actor_critic import ActorCritic, ActorCriticConfig
+            from ...teachers import ActorCritic, ActorCriticConfig
 
             policy = ActorCritic(_config(ActorCriticConfig, entry["config"], where), spec, action_dim)
         case "StereoStudent":
-            from ...students.stereo import StereoStudent, StudentConfig
+            from ...students import StereoStudent, StudentConfig
 
             config = _config(StudentConfig, entry["config"], where)
             config = replace(config, backbone=replace(config.backbone, pretrained=False))  # no other weights than these

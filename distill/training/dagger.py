@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,53 +10,12 @@ from torch import Tensor
 from ...datasets.sequences import stack
 from ...policies.policy import Policy, zero_where_first
 from ...sims.vec_env import Step, VecEnv
-from ...students import AugmentConfig, StereoStudent
+from ...students import StereoStudent
 from ..evaluation.rollout import ask, device_of
+from .student_config import DaggerConfig
 
 OBJECT = "object_from_palm"
 """Part of "state" that the auxiliary head of the student predicts."""
-
-
-@dataclass(frozen=True)
-class DaggerConfig:
-    """How states are visited and how the student is fitted to the teacher's answers."""
-
-    beta_start: float = 1.0
-    """Share of episodes in which the teacher acts in the first iteration."""
-    beta_iterations: int = 2
-    """Iterations after which the student acts in every episode; the share falls linearly until then."""
-    act: Literal["mean", "sample"] = "mean"
-    """Whether the student acts by its mean or by samples."""
-    gradient_steps: int = 18
-    """Gradient steps in each iteration."""
-    batch_sequences: int = 32
-    """Sequences (whole rollouts of one world) in a gradient step."""
-    loss: Literal["sigma", "plain", "nll"] = "sigma"
-    """"sigma": squared error of the mean in units of the teacher's standard deviation; "plain": in units of the action;
-    "nll": KL(teacher || student), by which mean and standard deviation are fitted together."""
-    object_weight: float = 1.0
-    """Weight of the squared error, in decimetres, of the predicted object position; 0 leaves the state unused."""
-    depth_weight: float = 1.0
-    """Weight of the squared error of the predicted depth, in quarters of a metre, of a student with a depth head."""
-    learning_rate: float = 2e-3
-    """Highest rate of AdamW; rises over the first iteration and falls along a cosine to the last."""
-    final_rate: float = 0.02
-    """Share of `learning_rate` that is left at the end."""
-    weight_decay: float = 1e-4
-    """Weight decay of AdamW, per unit of the learning rate."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this Euclidean norm."""
-    buffer_gib: float = 2.0
-    """GiB of memory for sequences; beyond it the oldest are forgotten, or read from the disk (`spill`)."""
-    spill: bool = False
-    """Keep all sequences as shards in the run's folder sequences/, and read there what memory cannot hold. They stay
-    when the run is over: `train-student --data` learns from them."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    """Changes to the images in training."""
-
-    def beta(self, iteration: int) -> float:
-        """Share of episodes in which the teacher acts in this iteration, counted from 0."""
-        return self.beta_start * max(0.0, 1.0 - iteration / max(1, self.beta_iterations))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...students import PairedAugment, StereoStudent
 from ..runs.policy_io import policy_tree
-from .dagger import DaggerConfig
+from .student_config import DaggerConfig
 
 
 class Distiller:

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from ...datasets.reader import MAX_DAMAGED
+from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
-from ...students import StudentConfig
-from ..runs.policy_io import LoadedPolicy
-from .dagger import DaggerConfig
+from ...students.config import AugmentConfig, StudentConfig
+
+
+@dataclass(frozen=True)
+class DaggerConfig:
+    """How states are visited and how the student is fitted to the teacher's answers."""
+
+    beta_start: float = 1.0
+    """Share of episodes in which the teacher acts in the first iteration."""
+    beta_iterations: int = 2
+    """Iterations after which the student acts in every episode; the share falls linearly until then."""
+    act: Literal["mean", "sample"] = "mean"
+    """Whether the student acts by its mean or by samples."""
+    gradient_steps: int = 18
+    """Gradient steps in each iteration."""
+    batch_sequences: int = 32
+    """Sequences (whole rollouts of one world) in a gradient step."""
+    loss: Literal["sigma", "plain", "nll"] = "sigma"
+    """"sigma": squared error of the mean in units of the teacher's standard deviation; "plain": in units of the action;
+    "nll": KL(teacher || student), by which mean and standard deviation are fitted together."""
+    object_weight: float = 1.0
+    """Weight of the squared error, in decimetres, of the predicted object position; 0 leaves the state unused."""
+    depth_weight: float = 1.0
+    """Weight of the squared error of the predicted depth, in quarters of a metre, of a student with a depth head."""
+    learning_rate: float = 2e-3
+    """Highest rate of AdamW; rises over the first iteration and falls along a cosine to the last."""
+    final_rate: float = 0.02
+    """Share of `learning_rate` that is left at the end."""
+    weight_decay: float = 1e-4
+    """Weight decay of AdamW, per unit of the learning rate."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this Euclidean norm."""
+    buffer_gib: float = 2.0
+    """GiB of memory for sequences; beyond it the oldest are forgotten, or read from the disk (`spill`)."""
+    spill: bool = False
+    """Keep all sequences as shards in the run's folder sequences/, and read there what memory cannot hold. They stay
+    when the run is over: `train-student --data` learns from them."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Changes to the images in training."""
+
+    def beta(self, iteration: int) -> float:
+        """Share of episodes in which the teacher acts in this iteration, counted from 0."""
+        return self.beta_start * max(0.0, 1.0 - iteration / max(1, self.beta_iterations))
 
 
 @dataclass(frozen=True)
@@ -82,13 +122,3 @@ class StudentRunConfig:
                 f"student: expected iterations >= 1, num_envs >= 1 and a seed of 0..999, found "
                 f"iterations={self.iterations}, num_envs={self.num_envs}, seed={self.seed}"
             )
-
-
-def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentConfig:
-    """The student's configuration, its sight replaced by the teacher's for a control student."""
-    return replace(config.student, sight=teacher_sight(teacher)) if config.control else config.student
-
-
-def teacher_sight(teacher: LoadedPolicy) -> Any:
-    """The observation group that a teacher reads beside "proprio": "state" or "depth"."""
-    return next(key for key in teacher.policy.obs_keys if key != "proprio")

@@ -11,9 +11,8 @@ import tyro
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
-from ...teachers import ActorCriticConfig, AdaptiveRate, PPOConfig
+from ...teachers.config import ActorCriticConfig, AdaptiveRate, PPOConfig
 from .curriculum import CurriculumConfig
-from .warm_start import WarmStartConfig
 
 DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
 DEPTH_RATE = AdaptiveRate(
@@ -25,6 +24,25 @@ EASY_TO_WIDE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 
 NEAR_TO_WIDE = CurriculumConfig(
     start={"near": 0.5, "easy": 0.5, "wide": 0.0}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7}
 )
+
+
+@dataclass(frozen=True)
+class WarmStartConfig:
+    """How the depth policy is regressed onto the state teacher."""
+
+    iterations: int = 30
+    """Rollouts that are imitated before PPO begins. Each learns from all of them so far: without the early ones, in
+    which the expert acted, the policy would forget what to do where things go well."""
+    beta_iterations: int = 20
+    """Rollouts over which the share of environments in which the state teacher acts falls from 1 to 0."""
+    gradient_steps: int = 24
+    """Gradient steps after each rollout."""
+    minibatch: int = 1024
+    """Rows of a gradient step."""
+    rate: float = 1e-3
+    """Learning rate of Adam, kept as it is."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this Euclidean norm."""
 
 
 @dataclass(frozen=True)

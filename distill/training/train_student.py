@@ -34,7 +34,7 @@ from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
 from .session import PERIODIC, Session, config_and_run, session
-from .student_config import StudentRunConfig, student_config, teacher_sight
+from .student_config import StudentRunConfig
 
 STUDENT_SEED = 2_000_000
 """Seeds of the rollouts start here, 10,000 for each run seed: apart from the teacher's and from all held-out resets."""
@@ -258,3 +258,13 @@ def observed(
     depth = ("depth",) if student.depth_head else ()
     acting = behaviour.policy.obs_keys if behaviour else ()
     return tuple(dict.fromkeys((*teacher.policy.obs_keys, *acting, *student.obs_keys, *label, *depth)))
+
+
+def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentConfig:
+    """The student's configuration, its sight replaced by the teacher's for a control student."""
+    return replace(config.student, sight=teacher_sight(teacher)) if config.control else config.student
+
+
+def teacher_sight(teacher: LoadedPolicy) -> Any:
+    """The observation group that a teacher reads beside "proprio": "state" or "depth"."""
+    return next(key for key in teacher.policy.obs_keys if key != "proprio")

@@ -7,7 +7,6 @@ done there. A teacher that began like this is not end to end; its run and its ch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,9 @@ from ...errors import HandsightError
 from ...policies.gaussian import kl_divergence, log_prob
 from ...teachers import PPO, ActorCritic, Decision, Minibatch, RolloutBuffer, RolloutStoppedError
 from ..runs import checkpoint
+from .teacher_config import WarmStartConfig
 
 ROLLOUT = "rollout_{:06d}.ckpt"
-
-
-@dataclass(frozen=True)
-class WarmStartConfig:
-    """How the depth policy is regressed onto the state teacher."""
-
-    iterations: int = 30
-    """Rollouts that are imitated before PPO begins. Each learns from all of them so far: without the early ones, in
-    which the expert acted, the policy would forget what to do where things go well."""
-    beta_iterations: int = 20
-    """Rollouts over which the share of environments in which the state teacher acts falls from 1 to 0."""
-    gradient_steps: int = 24
-    """Gradient steps after each rollout."""
-    minibatch: int = 1024
-    """Rows of a gradient step."""
-    rate: float = 1e-3
-    """Learning rate of Adam, kept as it is."""
-    max_grad_norm: float = 1.0
-    """Gradients are scaled down to this Euclidean norm."""
 
 
 class WarmStart:

@@ -1,0 +1,127 @@
+"""What a student sees, through which backbone, how it is augmented, and how large it is. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..errors import HandsightError
+from ..policies.memory import Memory
+
+Sight = Literal["stereo", "left", "depth", "state"]
+GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state"}
+"""The observation group that each kind of sight reads, beside "proprio"."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How far images may be changed in training. Zero everywhere: not at all."""
+
+    shift: int = 0
+    """Pixels: an episode's images move by up to this much in x and y, both eyes alike, so that disparity stays."""
+    brightness: float = 0.0
+    """Share by which an episode gets darker or lighter, both eyes alike, e.g. 0.2."""
+    contrast: float = 0.0
+    """Share by which an episode's contrast changes, both eyes alike."""
+    saturation: float = 0.0
+    """Share by which an episode's saturation changes, both eyes alike."""
+    eye_brightness: float = 0.0
+    """Share by which each eye of an episode is darker or lighter on its own: two cameras never meter alike."""
+    noise: float = 0.0
+    """Standard deviation of what is added to each pixel, in grey levels of 0..255."""
+
+    def __post_init__(self) -> None:
+        shares = (self.brightness, self.contrast, self.saturation, self.eye_brightness)
+        if self.shift < 0 or self.noise < 0 or not all(0 <= share < 1 for share in shares):
+            raise HandsightError(f"augment: expected shift and noise >= 0 and shares in [0, 1), found {self}")
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is changed."""
+        return self != AugmentConfig()
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which timm model looks at the images, and how."""
+
+    name: str = "resnet10t_light"
+    """Name in timm's list, or `resnet10t_light`: ResNet-10-T with 16, 32, 64 and 128 channels, for two CPU cores."""
+    pretrained: bool = False
+    """Start from ImageNet weights; where they cannot be had, warn and start from random ones."""
+    out_indices: tuple[int, ...] | None = None
+    """Levels whose feature maps are read, counted as timm counts them; -1 is the last. None: those at 1/8 and 1/16 of
+    the image's size, or the last one of a model that has a single resolution."""
+    most_places: int = 8
+    """Places along a side of a feature map; larger maps are averaged down, as what follows has weights for each."""
+    image_size: int | tuple[int, int] | None = None
+    """Pixels, one side of a square or height and width: images are resized to it before the backbone sees them; None
+    leaves them as rendered."""
+    patch_size: int | None = None
+    """Pixels, transformers only: smaller patches than the model was designed with give small images more tokens."""
+    drop_path_rate: float | None = None
+    """Probability that a residual branch is skipped in training; None leaves the model's own."""
+    frozen: bool = False
+    """Keep the backbone's weights and running statistics as they are and train only what stands on it."""
+    frozen_levels: int = 0
+    """Keep only what the first levels depend on as it is: 1 is the first level of timm's count, and so on."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
+
+    sight: Sight = "stereo"
+    """Both eyes, the left one only, or as a control depth or state; what comes after the encoder is the same."""
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    """The timm model that looks at each image."""
+    fusion: Literal["cross_attention", "concat", "correlation", "left"] = "cross_attention"
+    """How the maps of the eyes become one vector: a readout token asks both; side by side; the left eye's beside a cost
+    volume of both; or the left eye alone."""
+    depth_head: bool = False
+    """Also predict the left eye's depth, at the places of the finest map: a check that geometry is seen."""
+    calibrated: bool = False
+    """Also read how this robot's cameras differ from the drawing (group "calibration")."""
+    image_features: int = 128
+    """Width of that vector, and of the encoder of a state."""
+    heads: int = 4
+    """Heads of the cross-attention."""
+    proprio_features: int = 64
+    """Width of what the robot feels, after its encoder."""
+    memory: Memory = "gru"
+    """"gru", "lstm" or "none"."""
+    memory_size: int = 128
+    """Width of the memory."""
+    hidden: int = 128
+    """Width of the ELU layer before the action."""
+    object_to_action: bool = True
+    """Whether the action may read the predicted object position (no gradient flows back through it)."""
+    std: Literal["constant", "predicted"] = "constant"
+    """One standard deviation for all states, or told from what is seen and remembered: how unsure the student is, here
+    and now, of what its teacher would do. Only the latter can differ where the object is hidden."""
+    initial_std: float = 0.3
+    """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
+    min_std: float = 0.02
+    """Least standard deviation of the actions."""
+    max_std: float = 1.0
+    """Greatest standard deviation of the actions."""
+
+    @property
+    def obs_keys(self) -> tuple[str, ...]:
+        """Observation groups that a student of this kind reads."""
+        return GROUP[self.sight], *self.felt
+
+    @property
+    def felt(self) -> tuple[str, ...]:
+        """Those that are vectors beside what is seen."""
+        return ("proprio", "calibration") if self.calibrated else ("proprio",)
+
+
+def gpu_student(pretrained: bool = True) -> StudentConfig:
+    """The student for a GPU: ResNet-18 with ImageNet weights, wider features and memory."""
+    return StudentConfig(
+        backbone=BackboneConfig("resnet18", pretrained=pretrained),
+        image_features=256,
+        memory_size=256,
+        hidden=256,
+    )
