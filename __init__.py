@@ -10,4 +10,17 @@ The map of the house, in the order of the arrows:
     distill/   where things happen: command line, runs, checkpoints, loops, evaluation, comparison, report
 """
 
+import os
+import sys
+import warnings
+
 __version__ = "0.1.0"
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # waiting OpenMP threads must not take the simulator's cores
+    if "torch" in sys.modules:
+        warnings.warn(
+            "torch was imported before handsight, so its OpenMP threads wait busily and training may take ten times "
+            "the CPU time: import handsight first, or set OMP_WAIT_POLICY=PASSIVE",
+            stacklevel=2,
+        )

@@ -7,9 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -23,33 +22,16 @@ from ...errors import HandsightError
 from ...files import write_json
 from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
-from ...sims.env_config import EnvConfig, SceneConfig
+from ...sims.env_config import SceneConfig
 from ...sims.scene import build_model
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
 from ..training.teacher_training import TeacherTraining
+from .arguments import BenchArgs
 
 OPENGL_BACKENDS = ("egl", "osmesa")
 """Tried in this order when MUJOCO_GL is not set."""
-
-
-@dataclass(frozen=True)
-class BenchArgs:
-    """Measure environment and training steps per second on this machine's CPU, and divergence under random actions."""
-
-    env: EnvConfig = field(default_factory=EnvConfig)
-    """The environments that are measured."""
-    num_envs: int = 256
-    """How many environments are stepped together."""
-    steps: int = 60
-    """Control steps of each measurement, after a warm-up of one episode."""
-    divergence_steps: int = 100_000
-    """Environment steps under random actions in which diverged environments are counted."""
-    opengl: bool = True
-    """Also measure the usual loop: one environment, MuJoCo's own OpenGL renderer."""
-    out: Path | None = None
-    """JSON file for the figures."""
 
 
 @dataclass(frozen=True)

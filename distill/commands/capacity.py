@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,43 +20,10 @@ from ...files import explained, read_json, write_json
 from ..report.curves import WIDTH
 from ..runs.progress import stage
 from ..runs.provenance import provenance
+from .arguments import CapacityArgs
 from .footprint import Footprint, FootprintConfig, measure
 
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class CapacityArgs:
-    """Measure the memory of a world, and print how many of them fit on several devices."""
-
-    devices: int = 4
-    """G: devices, of a CPU: processes with a memory of their own."""
-    memory_gib: float | None = None
-    """M: memory of each, GiB; None: an equal share of this machine's."""
-    sight: Literal["state", "depth"] = "depth"
-    """What the teacher sees."""
-    height: int = 120
-    """Height of an image, pixels."""
-    width: int = 160
-    """Width of an image, pixels."""
-    rollout_steps: int = 16
-    """T of the training that the table is for."""
-    minibatch_rows: int | None = None
-    """Rows of a minibatch, whatever the number of worlds; None: the T * N / 4 that the trainings here take."""
-    rows_of: Literal["learner", "training"] = "learner"
-    """Whether each learner has `minibatch_rows`, or all of them share these."""
-    samples: tuple[int, int] = (32, 160)
-    """Numbers of worlds at which memory is measured."""
-    device: str = "cpu"
-    """What is measured: "cpu" or, with nothing else on it, "cuda:0"."""
-    measured: Path | None = None
-    """JSON file of an earlier run: its measurements are taken, and none are made."""
-    check: bool = False
-    """Also find the real maximum of both modes by bisection under `check_cap_gib`, at T = 4, and compare."""
-    check_cap_gib: float = 2.5
-    """Memory of each process in the check, GiB."""
-    out: Path | None = None
-    """JSON file for all figures."""
 
 
 @dataclass(frozen=True)

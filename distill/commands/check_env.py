@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from rich.console import Console
 
 from ... import sims
 from ...errors import HandsightError
 from ...sims.checker import check_vec_env
-from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
+from .arguments import CheckEnvArgs
 from .check_isaac import check_isaac
-
-
-@dataclass(frozen=True)
-class CheckEnvArgs:
-    """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym`
-    also compare it with the CPU engine, and print a report."""
-
-    env: EnvConfig = field(default_factory=EnvConfig)
-    """The environments that are checked."""
-    gymnasium: str | None = None
-    """Check this Gymnasium task instead, e.g. Pendulum-v1."""
-    observe: tuple[str, ...] = ("state", "proprio", "depth", "stereo")
-    """Which observation groups are asked for."""
-    num_envs: int = 8
-    """How many environments are stepped together."""
-    episodes: int = 2
-    """Episodes of each environment; at least 2."""
-    seed: int = 0
-    """Seed of resets and actions."""
-    device: str = "cpu"
-    """Where the environments are, if their engine can be there."""
 
 
 def check_env(args: CheckEnvArgs) -> list[str]:

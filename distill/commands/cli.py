@@ -1,19 +1,18 @@
 """`handsight COMMAND [OPTIONS]`: each command is one frozen dataclass and the one function that takes it.
 
-Only the module of the command asked for is imported, so that `handsight --help` answers at once.
+What the options are is known without torch, so that help and mistakes are answered at once; then what the command
+needs is loaded.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 from ... import __version__
@@ -24,9 +23,9 @@ class Command(NamedTuple):
     """Where a command lives."""
 
     module: str
-    """Module that holds it, inside `distill`."""
+    """Module of its function, inside `distill`."""
     config: str
-    """Name of its frozen dataclass."""
+    """Name of its frozen dataclass in `arguments`."""
     function: str
     """Name of the function that takes the dataclass."""
     about: str
@@ -76,7 +75,6 @@ def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0 done, 2 a mistake that the message explains, 128 + n stopped by
     signal n (130 for Ctrl-C)."""
     words = list(sys.argv[1:] if words is None else words)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # waiting OpenMP threads must not take cores from the simulator
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
         return 0
@@ -109,19 +107,17 @@ def _run(words: list[str]) -> None:
     if name not in COMMANDS:
         raise UsageError(unknown("command", name, COMMANDS))
     sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)  # before anything heavy is imported
-    module = _module(COMMANDS[name])
-    config_class, function = getattr(module, COMMANDS[name].config), getattr(module, COMMANDS[name].function)
-    if name not in RESUMABLE:
-        config = read(config_class, rest, f"handsight {name}")
-        _check_device(config)
-        function(config)
-        return
-    config, start = read_training(config_class, rest, " ".join(filter(None, ["handsight", name, sight])), sight)
-    _check_device(config)
-    if start.resume is not None:
-        function(config, resume=start.resume)
+    config_class, extra = _found("commands.arguments", COMMANDS[name].config), {}
+    if name in RESUMABLE:
+        prog = " ".join(filter(None, ["handsight", name, sight]))
+        config, start = read_training(config_class, rest, prog, sight)
+        extra = {"run_root": start.runs} if start.resume is None else {"resume": start.resume}
     else:
-        function(config, run_root=start.runs)
+        config = read(config_class, rest, f"handsight {name}")
+    if "torch" not in sys.modules:
+        sys.stderr.write(f"handsight {name}: loading PyTorch and MuJoCo, which takes some seconds\n")
+    _check_device(config)
+    _found(COMMANDS[name].module, COMMANDS[name].function)(config, **extra)
 
 
 def read(config_class: type, words: Sequence[str], prog: str) -> Any:
@@ -181,8 +177,9 @@ def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
     return None
 
 
-def _module(command: Command) -> ModuleType:
-    return importlib.import_module(f"..{command.module}", __package__)
+def _found(module: str, name: str) -> Any:
+    """A configuration or a function of a module inside `distill`."""
+    return getattr(importlib.import_module(f"..{module}", __package__), name)
 
 
 def _sight(words: list[str]) -> tuple[str | None, list[str]]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 
 from ...errors import HandsightError
-from ..evaluation.evaluate import HELD_OUT_SEED
 from ..report import tables
 from ..report.candidates import comparability, gather
 from ..report.comparison import Comparison
@@ -20,50 +16,15 @@ from ..report.report import write_page
 from ..report.results import TrialConfig, try_all
 from ..report.study_results import Study
 from ..runs.provenance import provenance
+from .arguments import CompareArgs, StudyArgs
 from .evaluate import summary_table
-
-
-@dataclass(frozen=True)
-class CompareArgs:
-    """Evaluate policies on the same held-out resets, and write a report."""
-
-    policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
-    study: Path | None = None
-    """TOML file of a study, which is run instead: `handsight study` has its options."""
-    episodes: int = 512
-    """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
-    ablations: bool = False
-    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
-    times the time."""
-    videos: bool = True
-    """Film the first resets with every policy."""
-    report: bool = True
-    """Draw the figures and write report.html."""
-    out: Path | None = None
-    """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
-    device: str = "cpu"
-    """Where the policies and the environment run."""
-
-    @property
-    def trial(self) -> TrialConfig:
-        """How every policy is tried."""
-        return TrialConfig(
-            self.episodes, self.seed, self.num_envs, self.reset_kind, ablations=self.ablations, device=self.device
-        )
 
 
 def run_compare(args: CompareArgs) -> Comparison | Study:
     """What `handsight compare` does: `compare`, or with `study` run that study, whose file says all else."""
     if args.study is None:
         return compare(args)
-    from .study import StudyArgs, study
+    from .study import study
 
     if args != CompareArgs(study=args.study, out=args.out):
         raise HandsightError("compare --study: what is compared, and how, stands in its file; expected only --out")
@@ -81,7 +42,10 @@ def compare(args: CompareArgs) -> Comparison:
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
     notes += comparability(candidates)
-    policies = try_all(candidates, args.trial, out)
+    trial = TrialConfig(
+        args.episodes, args.seed, args.num_envs, args.reset_kind, ablations=args.ablations, device=args.device
+    )
+    policies = try_all(candidates, trial, out)
     settings = {**policies[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
     settings["rig"] = candidates[0].loaded.signature.get("rig", {})

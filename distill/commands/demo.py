@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import resource
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
 from ...files import inside, read_json, write_json
-from ...sims.machine import MACHINE, machine
-from ...sims.scenes import SceneName
 from ..runs.policy_io import BEST
 from ..runs.run import CONFIG, Run
 from ..study.runner import PROGRAM, Progress, Runner
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
 from . import presets
+from .arguments import DemoConfig
 from .options import Worlds
 
 STAGES = "stages.json"
@@ -34,41 +33,6 @@ TASKS = {
 }
 """All stages with those that each needs."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class DemoConfig:
-    """Train a state and a depth teacher, distil each into a stereo student, compare all four and write report.html."""
-
-    runs: Path = field(default=Path("runs"), metadata=MACHINE)
-    """Where the demo's folder goes."""
-    scene: SceneName = "wrist"
-    """What can be seen: docs/scenes.md."""
-    seed: int = 0
-    """Seed of weights, environments and batches of all four."""
-    from_scratch: bool = False
-    """Train the depth teacher end to end, as the paper does, instead of after a warm start from the state teacher;
-    takes hours on a CPU."""
-    state_iterations: int = 160
-    """Rollouts of the state teacher (4,096 steps each)."""
-    depth_iterations: int = 110
-    """Rollouts of the warm-started depth teacher, the imitated ones included."""
-    scratch_iterations: int = 800
-    """Rollouts of the depth teacher with `from_scratch`."""
-    student_iterations: int = 16
-    """DAgger rounds of each student."""
-    preset: presets.PresetName = "cpu"
-    """Engine and sizes: `cpu` for two cores, `gpu` for one GPU, where all four see 64 x 64 pixels."""
-    device: str | None = machine(None)
-    """Where everything is computed; None: where the preset says."""
-    num_envs: int | None = None
-    """Environments of a teacher, of which a student has half; None: as many as the preset says."""
-    episodes: int = 512
-    """Held-out resets on which all four are evaluated."""
-    videos: bool = True
-    """Film the first resets with every policy."""
-    resume: Path | None = field(default=None, metadata=MACHINE)
-    """Folder of an interrupted demo to go on with, under its own configuration; `device` may be given anew."""
 
 
 def demo(config: DemoConfig, pause: float = 1.0) -> Path:

@@ -10,13 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -27,37 +25,18 @@ from ...errors import HandsightError
 from ...files import explained, write_json
 from ...sims.env_config import EnvConfig
 from ...students.export import check_installed
-from ..evaluation.evaluate import HELD_OUT_SEED, set_reset_kind
+from ..evaluation.evaluate import set_reset_kind
 from ..runs import stored_config
 from ..runs.policy_io import check_signature
 from ..runs.progress import stage
 from ..runs.provenance import provenance
+from .arguments import DeployArgs
 
 PERCENTILES = (50, 95, 99)
 
 
 class DeployError(HandsightError):
     """A policy process that does not start or does not answer."""
-
-
-@dataclass(frozen=True)
-class DeployArgs:
-    """Let an exported policy drive the simulator in real time and measure how fast it answers."""
-
-    model: Annotated[Path, tyro.conf.Positional]
-    """What `handsight export` wrote."""
-    episodes: int = 8
-    """Held-out resets, one after the other."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the first reset."""
-    reset_kind: str | None = "wide"
-    """Kind of reset; None takes the mix that the environment was made with."""
-    rate: float | None = None
-    """Control steps per second; None: the rate that the policy was trained at."""
-    threads: int = 1
-    """Threads of onnxruntime; 1 leaves the other cores alone."""
-    out: Path | None = None
-    """JSON file for the figures."""
 
 
 def deploy(args: DeployArgs) -> dict[str, Any]:

@@ -3,38 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation.evaluate import HELD_OUT_SEED, evaluate
+from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import Evaluation
-
-
-@dataclass(frozen=True)
-class EvaluateArgs:
-    """Evaluate one policy on held-out resets."""
-
-    policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
-    episodes: int = 512
-    """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
-    deterministic: bool = True
-    """Act by the mean; otherwise by samples."""
-    out: Path | None = None
-    """Folder for evaluation.json, episodes.csv and episodes.npz; beside the run's checkpoints if not given."""
-    device: str = "cpu"
-    """Where the policy computes, and the worlds if their engine can be there."""
+from .arguments import EvaluateArgs
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:

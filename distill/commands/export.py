@@ -6,12 +6,11 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from rich.console import Console
 
 from ... import sims
@@ -19,28 +18,15 @@ from ...errors import HandsightError
 from ...files import write
 from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
-from ..evaluation.evaluate import HELD_OUT_SEED
+from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
 from ..runs.provenance import provenance
+from .arguments import ExportArgs
 from .onnx_policy import OnnxPolicy
 
 TOLERANCE = 1e-4
 """Greatest difference of an action, in units of the action range, that counts as the same."""
-
-
-@dataclass(frozen=True)
-class ExportArgs:
-    """Write a policy in a format that needs no torch."""
-
-    policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
-    onnx: bool = False
-    """As ONNX, for onnxruntime; the only format there is."""
-    out: Path | None = None
-    """The file; policy.onnx beside the run's checkpoints if not given."""
-    check_steps: int = 100
-    """Steps of one closed-loop episode over which the file is compared with the original; 0: not at all."""
 
 
 def export(args: ExportArgs) -> Path:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
@@ -17,20 +15,9 @@ from ...datasets.reader import Survey, survey
 from ...datasets.schema import COLUMNS, IMAGES, DatasetError
 from ...datasets.shard import Shard
 from ...files import written
+from .arguments import InspectArgs
 
 SHEET = "contact_sheet.png"
-
-
-@dataclass(frozen=True)
-class InspectArgs:
-    """Verify recorded rollouts and summarise them."""
-
-    path: Annotated[Path, tyro.conf.Positional]
-    """Folder of shards, or one shard."""
-    deep: bool = False
-    """Also compare every episode with its own CRC and with the schema; damaged shards always are."""
-    sheet: Path | None = None
-    """Contact sheet of one episode (png); beside the shards if not given and they hold images."""
 
 
 def inspect(args: InspectArgs) -> dict[str, Any]:

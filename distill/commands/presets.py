@@ -16,18 +16,15 @@ The GPU presets were rehearsed on a CPU, at small size; their sizes follow from 
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
-import torch
-
 from ...errors import HandsightError, unknown
 from ...sims.env_config import EnvConfig
-from ...students import gpu_student
-from ..runs.policy_io import saved_worlds
-from ..training.dagger import DaggerConfig
-from ..training.student_config import StudentRunConfig
+from ...students.config import gpu_student
+from ..training.student_config import DaggerConfig, StudentRunConfig
 from ..training.teacher_config import TeacherConfig
 from .options import Worlds
 
@@ -50,8 +47,26 @@ def choose(named: str | None, device: str | None) -> PresetName:
         if named not in get_args(PresetName):
             raise HandsightError(unknown("preset", named, get_args(PresetName)))
         return named  # type: ignore[return-value]
-    on_gpu = device.startswith("cuda") if device else torch.cuda.is_available()
+    on_gpu = device.startswith("cuda") if device else gpu_here()
     return "gpu" if on_gpu else "cpu"
+
+
+def gpu_here() -> bool:
+    """Whether torch can use a GPU; it is not loaded to ask where NVIDIA's driver is missing."""
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def saved_worlds(path: Path) -> tuple[EnvConfig, bool]:
+    """See `policy_io`; to read a checkpoint takes torch, which most command lines do without."""
+    from ..runs import policy_io
+
+    return policy_io.saved_worlds(path)
 
 
 def teacher(
@@ -132,7 +147,7 @@ def student(
 def on_this_machine(config: Config) -> Config:
     """A stored configuration, its learner on this machine's GPU if its worlds are made for one and there is one."""
     engine = getattr(getattr(config, "env", None), "engine", "mujoco")
-    return replace(config, device=GPU) if engine == "mujoco_warp" and torch.cuda.is_available() else config  # pyright: ignore
+    return replace(config, device=GPU) if engine == "mujoco_warp" and gpu_here() else config  # pyright: ignore
 
 
 def with_own_worlds(config: StudentRunConfig) -> StudentRunConfig:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from torch import Tensor
@@ -16,7 +15,6 @@ from ...datasets.episodes import episodes_of
 from ...datasets.schema import NEXT, DatasetError, Episode
 from ...datasets.shard import PATTERN, SUFFIX, Shard
 from ...datasets.writer import ShardWriter
-from ...errors import HandsightError
 from ...files import sweep
 from ...sims.vec_env import Step, VecEnv
 from ...teachers import RolloutStoppedError
@@ -26,60 +24,10 @@ from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.progress import Stage, stage
 from ..runs.provenance import provenance
 from ..training.dagger import DaggerConfig, Recorder, collect
+from .arguments import RECORDABLE, RecordArgs
 
 RECORD_SEED = 3_000_000
 """Seeds of recordings start here, 10,000 for each `seed`: apart from all training and evaluation."""
-RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
-
-
-@dataclass(frozen=True)
-class RecordArgs:
-    """Record whole episodes of a policy, with its teacher's answers, in shards."""
-
-    policy: Path
-    """Run folder or checkpoint of the policy that acts."""
-    teacher: Path | None = None
-    """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
-    episodes: int = 512
-    """Episodes to record in all."""
-    groups: tuple[str, ...] = RECORDABLE[:4]
-    """Observation groups to record, e.g. stereo,proprio."""
-    out: Path = Path("data/rollouts")
-    """Folder of the shards. If it holds some of the same recording already, that is gone on with."""
-    beta: float = 0.0
-    """Share of the episodes in which the teacher acts instead of the policy."""
-    act: Literal["mean", "sample"] = "mean"
-    """Whether the policy acts by its mean or by samples."""
-    next_obs: Literal["none", "vectors", "all"] = "none"
-    """Also write the observations after each step: none, all but images, or images too (twice the size)."""
-    valid_share: float = 0.05
-    """Share of the resets that go to the split "valid"."""
-    shard_mib: int = 256
-    """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
-    num_envs: int = 128
-    """Environments that are stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset of every episode; None takes the mix that the environment was made with."""
-    seed: int = 0
-    """Seed of the resets, 0..999."""
-    device: str = "cpu"
-    """Where the policies compute."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "groups", tuple(word for group in self.groups for word in group.split(",") if word))
-        unknown = [group for group in self.groups if group not in RECORDABLE]
-        if unknown or not self.groups:
-            raise HandsightError(f"record: unknown groups {unknown}; available: {', '.join(RECORDABLE)}")
-        if self.episodes < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000 or not 0 <= self.beta <= 1:
-            raise HandsightError(
-                f"record: expected episodes >= 1, num_envs >= 1, a seed of 0..999 and beta in 0..1, found "
-                f"episodes={self.episodes}, num_envs={self.num_envs}, seed={self.seed}, beta={self.beta}"
-            )
-
-    def settings(self) -> dict[str, Any]:
-        """What decides about the content of each round, JSON-able."""
-        names = ("groups", "beta", "act", "next_obs", "valid_share", "num_envs", "reset_kind", "seed")
-        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
 
 
 def record(args: RecordArgs) -> Path:

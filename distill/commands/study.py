@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Annotated
-
-import tyro
+from dataclasses import replace
 
 from ...errors import HandsightError
 from ...files import owned
@@ -21,26 +17,11 @@ from ..study.runner import PROGRAM, Progress, Runner
 from ..study.spec import read_study
 from ..study.training import StudyError
 from ..study.work import Task, Work
+from .arguments import StudyArgs
 
 RESULTS = "results"
 """Folder in the study's own for what is small enough to be committed."""
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class StudyArgs:
-    """Run a study: scenes x teachers x students x seeds, cell by cell. Started again, it goes on."""
-
-    file: Annotated[Path, tyro.conf.Positional]
-    """TOML file; docs/study.md says what may stand in it."""
-    out: Path | None = None
-    """Folder of all runs and results, instead of the file's."""
-    jobs: int | None = None
-    """Trainings side by side, instead of the file's."""
-    collect: bool = False
-    """Train nothing: collect the results of what is finished, also while another process trains."""
-    report: bool = True
-    """Film the policies and write report.html once teachers and students can be compared."""
 
 
 def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0) -> Study:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ...files import explained, read_arrays, write_arrays
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
-from .evaluate import HELD_OUT_SEED, evaluate
+from . import HELD_OUT_SEED
+from .evaluate import evaluate
 from .evaluation import Evaluation
 from .observability import mean_sigma, unexplained_variance
 from .rollout import Moment

@@ -17,7 +17,8 @@ from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
 from ...sims.vec_env import VecEnv
-from .evaluation import HELD_OUT_SEED, Evaluation
+from . import HELD_OUT_SEED
+from .evaluation import Evaluation
 from .phases import LOGGED, UNKNOWN, phase_of
 from .rollout import Moment, play
 from .statistics import plain

@@ -16,9 +16,6 @@ from ...files import explained, read_arrays, write, write_arrays, write_json
 from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
 from .statistics import bootstrap_mean, plain, wilson
 
-HELD_OUT_SEED = 1_000_000
-"""Evaluation seeds start here; training seeds are small numbers, so that no reset is met in both."""
-
 
 @dataclass(frozen=True)
 class Evaluation:

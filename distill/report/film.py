@@ -23,7 +23,8 @@ from ...files import written
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
-from ..evaluation.evaluate import HELD_OUT_SEED, set_reset_kind
+from ..evaluation import HELD_OUT_SEED
+from ..evaluation.evaluate import set_reset_kind
 from ..evaluation.rollout import play
 
 DEPTH_RANGE = (50.0, 600.0)

@@ -15,9 +15,10 @@ from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
 from ...sims.machine import without_machine
+from ..evaluation import HELD_OUT_SEED
 from ..evaluation.ablation import AblatedPolicy, kinds_of
 from ..evaluation.disagreement import Disagreement, disagreement
-from ..evaluation.evaluate import HELD_OUT_SEED, evaluate
+from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import ARRAYS, Evaluation
 from ..evaluation.statistics import plain
 from ..runs import checkpoint

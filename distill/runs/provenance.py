@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ... import __version__
 
 _PACKAGES = (
@@ -56,6 +54,8 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """{"system", "cpu", "cores": usable by this process, "memory_gib", "gpus": names}."""
+    import torch  # three seconds, which whoever only reads a run does without
+
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -15,7 +15,7 @@ from ...files import inside, read_text
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
 from ...sims.scenes import scene
-from ..evaluation.evaluation import HELD_OUT_SEED
+from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig

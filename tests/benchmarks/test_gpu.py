@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill.commands import cli
+from handsight.distill.commands import arguments, cli
 from handsight.distill.runs.run import Run
 from handsight.distill.training.teacher_config import TeacherConfig
 
@@ -40,8 +40,7 @@ class Parsed(Exception):
 def handsight(words):
     """Parse as the command line would, without running."""
     name, rest = words[0], list(words[1:])
-    command = cli.COMMANDS[name]
-    config_class = getattr(cli._module(command), command.config)
+    config_class = getattr(arguments, cli.COMMANDS[name].config)
     if name not in cli.RESUMABLE:
         return cli.read(config_class, rest, name)
     sight, rest = cli._sight(rest)

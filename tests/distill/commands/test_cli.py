@@ -1,6 +1,5 @@
 """The command line: derived options, nearest names, one clear message for each mistake."""
 
-import importlib
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Literal
 
 import pytest
 
-from handsight.distill.commands import cli
+from handsight.distill.commands import arguments, cli
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.training.teacher_config import TeacherConfig
@@ -60,7 +59,7 @@ def calls(monkeypatch):
     )
     commands = {name: cli.Command("m", "LearnConfig", "learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
-    monkeypatch.setattr(cli, "_module", lambda command: module)
+    monkeypatch.setattr(cli, "_found", lambda place, name: getattr(module, name))
     monkeypatch.setattr(cli, "_default", lambda sight, found, own: getattr(LearnConfig, sight)() if sight else None)
     noted.append(module)
     yield noted
@@ -70,9 +69,8 @@ def calls(monkeypatch):
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_names_a_dataclass_and_a_function(name):
     command = cli.COMMANDS[name]
-    module = importlib.import_module(f"handsight.distill.{command.module}")
-    assert is_dataclass(getattr(module, command.config))
-    assert callable(getattr(module, command.function))
+    assert is_dataclass(getattr(arguments, command.config))
+    assert callable(cli._found(command.module, command.function))
 
 
 def test_help_answers_at_once_and_names_every_command(capsys):
@@ -207,3 +205,12 @@ def test_simulators_and_learner_are_placed_on_the_command_line():
     words = ["--sims", "cuda:0,cuda:1", "--preset", "cpu", "--learner", "cuda:2", "--remote.double-buffer"]
     config = cli.read_training(TeacherConfig, words, "train-teacher depth", "depth")[0]
     assert (config.sims, config.device, config.remote.double_buffer) == ("cuda:0,cuda:1", "cuda:2", True)
+
+
+def test_a_command_says_what_it_loads_before_it_does(calls, monkeypatch, capsys):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(calls[0], "learn", lambda config: sys.stderr.write("loaded"))
+    assert cli.main(["evaluate"]) == 0
+    assert capsys.readouterr().err == (
+        "handsight evaluate: loading PyTorch and MuJoCo, which takes some seconds\nloaded"
+    )

@@ -100,7 +100,7 @@ def test_larger_images_have_a_deeper_encoder():
     ],
 )
 def test_the_device_decides_where_no_preset_is_named(monkeypatch, named, device, cuda, found):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(presets, "gpu_here", lambda: cuda)
     assert presets.choose(named, device) == found
 
 

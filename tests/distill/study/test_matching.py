@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from handsight.distill.evaluation.evaluate import HELD_OUT_SEED
+from handsight.distill.evaluation import HELD_OUT_SEED
 from handsight.distill.study.matching import choose
 from handsight.distill.study.spec import MATCHING_SEED, StudyMatchingConfig
 from handsight.distill.study.training import StudyError

@@ -1,0 +1,348 @@
+"""What every command is asked for: one frozen dataclass each. Imports no torch, as help and mistakes do without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from ...datasets.schema import MAX_DAMAGED
+from ...errors import HandsightError
+from ...sims.env_config import EnvConfig
+from ...sims.machine import MACHINE, machine
+from ...sims.scenes import SceneName
+from ..evaluation import HELD_OUT_SEED
+from ..training.student_config import StudentRunConfig as StudentRunConfig
+from ..training.teacher_config import TeacherConfig as TeacherConfig
+from .presets import PresetName
+
+RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Train a state and a depth teacher, distil each into a stereo student, compare all four and write report.html."""
+
+    runs: Path = field(default=Path("runs"), metadata=MACHINE)
+    """Where the demo's folder goes."""
+    scene: SceneName = "wrist"
+    """What can be seen: docs/scenes.md."""
+    seed: int = 0
+    """Seed of weights, environments and batches of all four."""
+    from_scratch: bool = False
+    """Train the depth teacher end to end, as the paper does, instead of after a warm start from the state teacher;
+    takes hours on a CPU."""
+    state_iterations: int = 160
+    """Rollouts of the state teacher (4,096 steps each)."""
+    depth_iterations: int = 110
+    """Rollouts of the warm-started depth teacher, the imitated ones included."""
+    scratch_iterations: int = 800
+    """Rollouts of the depth teacher with `from_scratch`."""
+    student_iterations: int = 16
+    """DAgger rounds of each student."""
+    preset: PresetName = "cpu"
+    """Engine and sizes: `cpu` for two cores, `gpu` for one GPU, where all four see 64 x 64 pixels."""
+    device: str | None = machine(None)
+    """Where everything is computed; None: where the preset says."""
+    num_envs: int | None = None
+    """Environments of a teacher, of which a student has half; None: as many as the preset says."""
+    episodes: int = 512
+    """Held-out resets on which all four are evaluated."""
+    videos: bool = True
+    """Film the first resets with every policy."""
+    resume: Path | None = field(default=None, metadata=MACHINE)
+    """Folder of an interrupted demo to go on with, under its own configuration; `device` may be given anew."""
+
+
+@dataclass(frozen=True)
+class EvaluateArgs:
+    """Evaluate one policy on held-out resets."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    episodes: int = 512
+    """Resets to start from, one episode each."""
+    seed: int = HELD_OUT_SEED
+    """Seed of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
+    num_envs: int = 256
+    """Number of environments stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
+    deterministic: bool = True
+    """Act by the mean; otherwise by samples."""
+    out: Path | None = None
+    """Folder for evaluation.json, episodes.csv and episodes.npz; beside the run's checkpoints if not given."""
+    device: str = "cpu"
+    """Where the policy computes, and the worlds if their engine can be there."""
+
+
+@dataclass(frozen=True)
+class CompareArgs:
+    """Evaluate policies on the same held-out resets, and write a report."""
+
+    policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
+    study: Path | None = None
+    """TOML file of a study, which is run instead: `handsight study` has its options."""
+    episodes: int = 512
+    """Resets to start from, one episode each."""
+    seed: int = HELD_OUT_SEED
+    """Seed of the resets."""
+    num_envs: int = 256
+    """Number of environments stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
+    ablations: bool = False
+    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
+    times the time."""
+    videos: bool = True
+    """Film the first resets with every policy."""
+    report: bool = True
+    """Draw the figures and write report.html."""
+    out: Path | None = None
+    """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
+    device: str = "cpu"
+    """Where the policies and the environment run."""
+
+
+@dataclass(frozen=True)
+class StudyArgs:
+    """Run a study: scenes x teachers x students x seeds, cell by cell. Started again, it goes on."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """TOML file; docs/study.md says what may stand in it."""
+    out: Path | None = None
+    """Folder of all runs and results, instead of the file's."""
+    jobs: int | None = None
+    """Trainings side by side, instead of the file's."""
+    collect: bool = False
+    """Train nothing: collect the results of what is finished, also while another process trains."""
+    report: bool = True
+    """Film the policies and write report.html once teachers and students can be compared."""
+
+
+@dataclass(frozen=True)
+class ReportArgs:
+    """Write the report of a study from its results: report.html, report.md, report.json and figures/."""
+
+    results: Annotated[Path, tyro.conf.Positional]
+    """Folder with study.json, as `handsight study` leaves it."""
+    runs: Path | None = None
+    """The study's folder of runs: with it the policies are filmed anew, from their checkpoints."""
+    device: str = "cpu"
+    """Where they are filmed."""
+
+
+@dataclass(frozen=True)
+class RecordArgs:
+    """Record whole episodes of a policy, with its teacher's answers, in shards."""
+
+    policy: Path
+    """Run folder or checkpoint of the policy that acts."""
+    teacher: Path | None = None
+    """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
+    episodes: int = 512
+    """Episodes to record in all."""
+    groups: tuple[str, ...] = RECORDABLE[:4]
+    """Observation groups to record, e.g. stereo,proprio."""
+    out: Path = Path("data/rollouts")
+    """Folder of the shards. If it holds some of the same recording already, that is gone on with."""
+    beta: float = 0.0
+    """Share of the episodes in which the teacher acts instead of the policy."""
+    act: Literal["mean", "sample"] = "mean"
+    """Whether the policy acts by its mean or by samples."""
+    next_obs: Literal["none", "vectors", "all"] = "none"
+    """Also write the observations after each step: none, all but images, or images too (twice the size)."""
+    valid_share: float = 0.05
+    """Share of the resets that go to the split "valid"."""
+    shard_mib: int = 256
+    """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
+    num_envs: int = 128
+    """Environments that are stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset of every episode; None takes the mix that the environment was made with."""
+    seed: int = 0
+    """Seed of the resets, 0..999."""
+    device: str = "cpu"
+    """Where the policies compute."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "groups", tuple(word for group in self.groups for word in group.split(",") if word))
+        unknown = [group for group in self.groups if group not in RECORDABLE]
+        if unknown or not self.groups:
+            raise HandsightError(f"record: unknown groups {unknown}; available: {', '.join(RECORDABLE)}")
+        if self.episodes < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000 or not 0 <= self.beta <= 1:
+            raise HandsightError(
+                f"record: expected episodes >= 1, num_envs >= 1, a seed of 0..999 and beta in 0..1, found "
+                f"episodes={self.episodes}, num_envs={self.num_envs}, seed={self.seed}, beta={self.beta}"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides about the content of each round, JSON-able."""
+        names = ("groups", "beta", "act", "next_obs", "valid_share", "num_envs", "reset_kind", "seed")
+        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
+
+
+@dataclass(frozen=True)
+class InspectArgs:
+    """Verify recorded rollouts and summarise them."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """Folder of shards, or one shard."""
+    deep: bool = False
+    """Also compare every episode with its own CRC and with the schema; damaged shards always are."""
+    sheet: Path | None = None
+    """Contact sheet of one episode (png); beside the shards if not given and they hold images."""
+
+
+@dataclass(frozen=True)
+class VideoArgs:
+    """Film a policy in the first held-out resets."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    episodes: int = 4
+    """Resets to film, the first ones of an evaluation with the same seed."""
+    seed: int = HELD_OUT_SEED
+    """Seed of the resets."""
+    reset_kind: str | None = "wide"
+    """Kind of reset; None takes the mix that the environment was made with."""
+    out: Path | None = None
+    """The mp4; in the run's folder videos/ if not given. A contact sheet (png) is written beside it."""
+    speed: float = 0.5
+    """Playing speed; 1 is real time."""
+    tile: int = 176
+    """Width of one image, pixels."""
+    overview: bool = True
+    """Show the robot from outside, too, where the environment can."""
+    device: str = "cpu"
+    """Where the policy and the environment run."""
+
+
+@dataclass(frozen=True)
+class ExportArgs:
+    """Write a policy in a format that needs no torch."""
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    onnx: bool = False
+    """As ONNX, for onnxruntime; the only format there is."""
+    out: Path | None = None
+    """The file; policy.onnx beside the run's checkpoints if not given."""
+    check_steps: int = 100
+    """Steps of one closed-loop episode over which the file is compared with the original; 0: not at all."""
+
+
+@dataclass(frozen=True)
+class ExportLeRobotArgs:
+    """Write shards in LeRobot's format."""
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """Folder of shards, or one shard."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """Folder that is made."""
+    task: str = "grasp the object and lift it"
+    """What the episodes are about, in words."""
+    quality: int = 18
+    """H.264's constant rate factor: 0 is lossless, 51 the worst."""
+    max_damaged: float = MAX_DAMAGED
+    """Share of damaged shards beyond which nothing is written."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.quality <= 51:
+            raise HandsightError(f"export-lerobot: expected a quality of 0..51, found {self.quality}")
+
+
+@dataclass(frozen=True)
+class DeployArgs:
+    """Let an exported policy drive the simulator in real time and measure how fast it answers."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """What `handsight export` wrote."""
+    episodes: int = 8
+    """Held-out resets, one after the other."""
+    seed: int = HELD_OUT_SEED
+    """Seed of the first reset."""
+    reset_kind: str | None = "wide"
+    """Kind of reset; None takes the mix that the environment was made with."""
+    rate: float | None = None
+    """Control steps per second; None: the rate that the policy was trained at."""
+    threads: int = 1
+    """Threads of onnxruntime; 1 leaves the other cores alone."""
+    out: Path | None = None
+    """JSON file for the figures."""
+
+
+@dataclass(frozen=True)
+class CapacityArgs:
+    """Measure the memory of a world, and print how many of them fit on several devices."""
+
+    devices: int = 4
+    """G: devices, of a CPU: processes with a memory of their own."""
+    memory_gib: float | None = None
+    """M: memory of each, GiB; None: an equal share of this machine's."""
+    sight: Literal["state", "depth"] = "depth"
+    """What the teacher sees."""
+    height: int = 120
+    """Height of an image, pixels."""
+    width: int = 160
+    """Width of an image, pixels."""
+    rollout_steps: int = 16
+    """T of the training that the table is for."""
+    minibatch_rows: int | None = None
+    """Rows of a minibatch, whatever the number of worlds; None: the T * N / 4 that the trainings here take."""
+    rows_of: Literal["learner", "training"] = "learner"
+    """Whether each learner has `minibatch_rows`, or all of them share these."""
+    samples: tuple[int, int] = (32, 160)
+    """Numbers of worlds at which memory is measured."""
+    device: str = "cpu"
+    """What is measured: "cpu" or, with nothing else on it, "cuda:0"."""
+    measured: Path | None = None
+    """JSON file of an earlier run: its measurements are taken, and none are made."""
+    check: bool = False
+    """Also find the real maximum of both modes by bisection under `check_cap_gib`, at T = 4, and compare."""
+    check_cap_gib: float = 2.5
+    """Memory of each process in the check, GiB."""
+    out: Path | None = None
+    """JSON file for all figures."""
+
+
+@dataclass(frozen=True)
+class BenchArgs:
+    """Measure environment and training steps per second on this machine's CPU, and divergence under random actions."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The environments that are measured."""
+    num_envs: int = 256
+    """How many environments are stepped together."""
+    steps: int = 60
+    """Control steps of each measurement, after a warm-up of one episode."""
+    divergence_steps: int = 100_000
+    """Environment steps under random actions in which diverged environments are counted."""
+    opengl: bool = True
+    """Also measure the usual loop: one environment, MuJoCo's own OpenGL renderer."""
+    out: Path | None = None
+    """JSON file for the figures."""
+
+
+@dataclass(frozen=True)
+class CheckEnvArgs:
+    """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym`
+    also compare it with the CPU engine, and print a report."""
+
+    env: EnvConfig = field(default_factory=EnvConfig)
+    """The environments that are checked."""
+    gymnasium: str | None = None
+    """Check this Gymnasium task instead, e.g. Pendulum-v1."""
+    observe: tuple[str, ...] = ("state", "proprio", "depth", "stereo")
+    """Which observation groups are asked for."""
+    num_envs: int = 8
+    """How many environments are stepped together."""
+    episodes: int = 2
+    """Episodes of each environment; at least 2."""
+    seed: int = 0
+    """Seed of resets and actions."""
+    device: str = "cpu"
+    """Where the environments are, if their engine can be there."""
