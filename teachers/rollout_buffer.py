@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -79,7 +78,7 @@ class RolloutBuffer:
         Raises:
             RolloutTooLargeError: it needs more than `memory_budget`; names the worlds that would fit.
         """
-        need = self.bytes(obs_spec, keys, steps, num_envs, action_dim, hidden_size)
+        need = 0 if memory_budget is None else self.bytes(obs_spec, keys, steps, num_envs, action_dim, hidden_size)
         if memory_budget is not None and need > memory_budget:
             fits = memory_budget // self.bytes(obs_spec, keys, steps, 1, action_dim, hidden_size)
             raise RolloutTooLargeError(
@@ -88,8 +87,6 @@ class RolloutBuffer:
                 "Use fewer worlds or steps, smaller images, or a larger memory budget."
             )
         self.steps, self.num_envs, self.row = steps, num_envs, 0
-        self.size = need
-        """Bytes."""
         self.obs = {
             key: torch.zeros(steps, num_envs, *obs_spec[key].shape, dtype=obs_spec[key].dtype, device=device)
             for key in keys
@@ -117,9 +114,13 @@ class RolloutBuffer:
         hidden_size: int = 0,
     ) -> int:
         """Bytes that a buffer of these sizes allocates."""
-        observed = sum(math.prod(obs_spec[key].shape) * obs_spec[key].dtype.itemsize for key in keys)
-        row = observed + 4 * (3 * action_dim + 3) + 4 + 4
-        return num_envs * (steps * row + 4 * hidden_size + 4 + 1)
+        return RolloutBuffer(obs_spec, keys, steps, num_envs, action_dim, hidden_size, "meta").size
+
+    @property
+    def size(self) -> int:
+        """Bytes of all its tensors."""
+        state = self.state_dict()
+        return sum(tensor.nbytes for tensor in (*state.pop("obs").values(), *state.values()))
 
     def begin(self, hidden: Tensor, version: int = 0) -> None:
         """Start over at row 0, with the hidden state (N, H) that the policy has now, zeroed where an episode opens, and
