@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 
 from lightning.fabric import Fabric
 
+from ... import sims
 from ...errors import HandsightError
 from ...files import explained
+from ...sims.env_config import EnvConfig
+from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
 from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
@@ -114,6 +117,21 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
         training.close()
         if run is not None:
             run.close()
+
+
+def make_env(
+    config: Any, env_config: EnvConfig, groups: tuple[str, ...], fabric: Fabric, arrive: str | None = None
+) -> VecEnv:
+    """This rank's share of a training's environments, here or where the simulators are (`config.sims`).
+
+    arrive: device on which the observations of these simulators arrive; None: where is learnt.
+    """
+    rank, ranks, learner = fabric.global_rank, fabric.world_size, str(fabric.device)
+    share = config.num_envs // ranks
+    if config.sims:
+        arrive = arrive or learner
+        return sims.make_remote(env_config, groups, share, config.sims, config.remote, arrive, rank, ranks)
+    return sims.make(env_config, groups, share, share * rank, sims.worlds_device(env_config, learner))
 
 
 def config_and_run(

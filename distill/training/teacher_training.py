@@ -21,7 +21,7 @@ from ..runs.policy_io import BEST, load_policy, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
-from .session import Session, Training
+from .session import Session, Training, make_env
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
 
@@ -68,9 +68,8 @@ class TeacherTraining(Training):
         if not fabric.global_rank:
             share = num_envs if fabric.device.type == "cuda" else config.num_envs  # ranks share a host
             memory.announce(memory.of_teacher(config), share)
-        env = _make_env(config, fabric, num_envs)
-        _check_range(config, env)
-        training = cls(config, fabric, env)
+        _check_range(config)
+        training = cls(config, fabric, make_env(config, config.env, config.policy.train_keys, fabric))
         training.buffer = training._new_buffer()
         if config.lag:
             training.spare, training.actor = training._new_buffer(), copy.deepcopy(training.policy)
@@ -297,20 +296,10 @@ class TeacherTraining(Training):
         return WarmStart(self.ppo, loaded.policy, config, buffers)
 
 
-def _make_env(config: TeacherConfig, fabric: Fabric, num_envs: int) -> VecEnv:
-    """This rank's share of the environments, here or where the simulators are."""
-    keys, rank, learner = config.policy.train_keys, fabric.global_rank, str(fabric.device)
-    if config.sims:
-        ranks = fabric.world_size
-        return sims.make_remote(config.env, keys, num_envs, config.sims, config.remote, learner, rank, ranks)
-    return sims.make(config.env, keys, num_envs, num_envs * rank, sims.worlds_device(config.env, learner))
-
-
-def _check_range(config: TeacherConfig, env: VecEnv) -> None:
+def _check_range(config: TeacherConfig) -> None:
     """Whoever trains in other scenes must not clip away what their cameras show."""
-    policy, far = config.policy, env.signature.get("rig", {}).get("depth_max", 0.0)
+    policy, far = config.policy, config.env.scene.rig.depth_max
     if "depth" in policy.actor_keys and policy.depth_max_m < far:
-        env.close()
         raise HandsightError(
             f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
             f"{far} m; start from TeacherConfig.depth().with_worlds(env)"

@@ -15,7 +15,6 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from ... import sims
 from ...datasets.sequences import SequenceBuffer, prune
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
@@ -31,7 +30,7 @@ from .dagger import collect
 from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
-from .session import Session, Training, carry_out, config_and_run
+from .session import Session, Training, carry_out, config_and_run, make_env
 from .student_config import StudentRunConfig, student_config, teacher_sight
 
 STUDENT_SEED = 2_000_000
@@ -107,7 +106,7 @@ class StudentTraining(Training):
         student, env_config = student_config(config, teacher), config.env or teacher.env_config
         groups = observed(config, student, teacher, behaviour)
         memory.announce(memory.of_student(config, env_config, groups, student), config.num_envs)
-        env = _make_env(config, env_config, groups)
+        env = make_env(config, env_config, groups, fabric, arrive="cpu")  # where the sequences lie
         try:
             for known in (teacher, *filter(None, [behaviour])):
                 known.check(env.signature)
@@ -214,14 +213,6 @@ class StudentTraining(Training):
 
     def close(self) -> None:
         self.env.close()
-
-
-def _make_env(config: StudentRunConfig, env_config: sims.EnvConfig, groups: tuple[str, ...]) -> VecEnv:
-    """Here, or where the simulators are; what these see arrives in host memory, where the sequences lie."""
-    if config.sims:
-        return sims.make_remote(env_config, groups, config.num_envs, config.sims, config.remote)
-    place = sims.worlds_device(env_config, config.device)
-    return sims.make(env_config, groups, config.num_envs, device=place)
 
 
 def observed(
