@@ -139,15 +139,11 @@ def config_and_run(
 ) -> tuple[Config, Run | None]:
     """The configuration of a new run, or that of the run to go on with, and this run.
 
-    Args:
-        config: of a new run; with `resume` its machine settings alone count.
-        resume: run folder, or None.
-        config_class: what the run's config.json must hold.
-        command: who asks, for the message.
+    With `resume`, a run folder of this kind of configuration, the machine settings of `config` alone count. `command`
+    is who asks, for the message.
 
     Raises:
-        HandsightError: neither is given.
-        RunError: `resume` is no run folder, or one of another kind.
+        HandsightError: neither is given; RunError: `resume` is no run folder, or one of another kind.
     """
     run = None if resume is None else Run.open(resume)
     found = config if run is None else run.resume(config_class, config)
