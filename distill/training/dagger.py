@@ -125,17 +125,21 @@ def collect(
         if config.object_weight:  # (N, 3) metres in the palm's frame: the label of the object head
             noted["object"] = obs["state"][:, env.obs_spec["state"].part(OBJECT)]
         step = env.step(action)
-        done = step.terminated | step.truncated
         row = {"mean": label, "std": label_std, "first": first, "valid": step.valid, "by_teacher": by_teacher}
-        row |= {"action": action.clamp(-1, 1), "reward": step.reward, "done": done}  # the action as executed
-        row |= {"success": step.log.get("success", torch.zeros_like(done))}
-        rows.append(row | noted | recorder.after(step))
-        notes.append({"own": mean, "diverged": step.log.get("diverged", torch.zeros_like(done))})
+        rows.append(row | outcome(action, step) | noted | recorder.after(step))
+        notes.append({"own": mean, "diverged": step.log.get("diverged", torch.zeros_like(first))})
         hidden = [zero_where_first(answer[2], step.first.to(answer[2].device)) for answer in answers]
         obs, first = step.obs, step.first
         tick()
     columns, own = ({name: column.cpu() for name, column in stack(one).items()} for one in (rows, notes))
     return columns, {**_metrics(columns, **own), "beta": beta}
+
+
+def outcome(action: Tensor, step: Step) -> dict[str, Tensor]:
+    """The action (N, A) as executed, and reward, done and success (N,) that came of it."""
+    done = step.terminated | step.truncated
+    success = step.log.get("success", torch.zeros_like(done))
+    return {"action": action.clamp(-1, 1), "reward": step.reward, "done": done, "success": success}
 
 
 def kept_groups(student: Policy) -> tuple[str, ...]:
