@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from ...files import explained, read_arrays, write_arrays
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
-from . import HELD_OUT_SEED
 from .evaluate import evaluate
 from .evaluation import Evaluation
 from .observability import mean_sigma, unexplained_variance
@@ -99,17 +98,7 @@ class Listener:
 
 
 def disagreement(
-    student: Policy,
-    teacher: Policy,
-    env_config: EnvConfig,
-    *,
-    episodes: int = 512,
-    seed: int = HELD_OUT_SEED,
-    num_envs: int = 256,
-    reset_kind: str | None = None,
-    device: str = "cpu",
-    advance: Callable[[int], None] | None = None,
-    driver: Policy | None = None,
+    student: Policy, teacher: Policy, env_config: EnvConfig, *, episodes: int = 512, **how: Any
 ) -> tuple[Evaluation, Disagreement]:
     """Let the student act, and ask the teacher, with its own hidden state, what it would do at every observation.
 
@@ -117,26 +106,10 @@ def disagreement(
         student: acts by its mean.
         teacher: is asked; the groups that it reads are rendered from the same states.
         env_config: where they meet.
-        episodes: as in `evaluate`, like the rest.
-        seed: of the first round of resets.
-        num_envs: environments stepped together.
-        reset_kind: kind of reset of every episode.
-        device: the policies'; the environments are there, too, if their engine can be.
-        advance: called with the number of episodes finished.
-        driver: behaviour policy that acts instead of the student, which is only asked, too; the evaluation is then its.
+        episodes: resets to start from.
+        how: more of `evaluate`: `seed`, `num_envs`, `reset_kind`, `device`, `advance`, and `driver`, a behaviour policy
+            that acts instead of the student, which is only asked, too; the evaluation is then its.
     """
     listener = Listener(episodes)
-    evaluation = evaluate(
-        student,
-        env_config,
-        num_envs=num_envs,
-        reset_kind=reset_kind,
-        device=device,
-        episodes=episodes,
-        seed=seed,
-        watch=listener,
-        advisor=teacher,
-        advance=advance,
-        driver=driver,
-    )
+    evaluation = evaluate(student, env_config, episodes=episodes, watch=listener, advisor=teacher, **how)
     return evaluation, listener.result()

@@ -84,8 +84,7 @@ class Evaluation:
             "by_reset_kind": self.by_name(self.reset_kind, self.reset_kinds, "reset"),
         }
         if self.seen:
-            view = self.in_view_at_reset
-            result["by_view_at_reset"] = {"in view": self.outcome(view), "out of view": self.outcome(~view)}
+            result["by_view_at_reset"] = {view: self.outcome(chosen) for view, chosen in at_reset(self).items()}
             result["visibility"] = self.visibility()
         if self.phased:
             result["phases"] = phase_summary(self.phase, self.success_at_end, self.aborted)

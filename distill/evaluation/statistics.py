@@ -19,48 +19,36 @@ RESAMPLES = 2000
 class Interval:
     """A figure with its 95 % confidence interval; the bounds are NaN where the data cannot give one."""
 
-    value: float
-    low: float
-    high: float
+    value: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
-
-
-NO_INTERVAL = Interval(float("nan"), float("nan"), float("nan"))
 
 
 def wilson(successes: ArrayLike) -> Interval:
     """Share of successes with its Wilson score interval (Wilson 1927). successes (E,) bool, one per episode."""
     outcomes = np.asarray(successes, dtype=bool)
     if not len(outcomes):
-        return NO_INTERVAL
+        return Interval()
     bounds = stats.binomtest(int(outcomes.sum()), len(outcomes)).proportion_ci(CONFIDENCE, method="wilson")
     return Interval(float(outcomes.mean()), float(bounds.low), float(bounds.high))
 
 
-def bootstrap(episodes: int, statistic: Callable[[NDArray], NDArray]) -> Interval:
-    """Percentile bootstrap (Efron 1979) over whole episodes, whose steps are not independent of each other.
-
-    `statistic` maps episode numbers (..., E) int to the figure (...,), so that paired columns are resampled together;
-    resamples in which it is undefined (NaN, e.g. no success to divide by) are left out. The draws are fixed: the same
-    data give the same interval.
-    """
-    value = float(statistic(np.arange(episodes)))
-    if episodes < 2 or not np.isfinite(value):
-        return Interval(value, float("nan"), float("nan"))
-    generator = np.random.default_rng(0)
-    batches = [statistic(generator.integers(0, episodes, (RESAMPLES // 20, episodes))) for _ in range(20)]
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(np.concatenate(batches), [tail, 100 - tail])
-    return Interval(value, float(low), float(high))
-
-
 def bootstrap_mean(values: ArrayLike) -> Interval:
-    """Mean over episodes with its bootstrap interval. values (E,); NaN entries (nothing measured) are left out."""
+    """Mean over episodes with its percentile bootstrap interval (Efron 1979), which resamples whole episodes: their
+    steps are not independent of each other. The draws are fixed: the same data give the same interval.
+
+    values (E,); NaN entries (nothing measured) are left out.
+    """
     column = np.asarray(values, dtype=np.float64)
     column = column[np.isfinite(column)]
-    return bootstrap(len(column), lambda i: column[i].mean(axis=-1)) if len(column) else NO_INTERVAL
+    if len(column) < 2:
+        return Interval(float(column[0])) if len(column) else Interval()
+    generator = np.random.default_rng(0)
+    batches = [column[generator.integers(0, len(column), (RESAMPLES // 20, len(column)))] for _ in range(20)]
+    return _percentiles(float(column.mean()), np.concatenate([batch.mean(axis=-1) for batch in batches]))
 
 
 def t_interval(values: ArrayLike) -> Interval:
@@ -68,7 +56,7 @@ def t_interval(values: ArrayLike) -> Interval:
     column = np.asarray(values, dtype=np.float64)
     mean = float(column.mean())
     if len(column) < 2:
-        return Interval(mean, float("nan"), float("nan"))
+        return Interval(mean)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(column) - 1) * stats.sem(column))
     return Interval(mean, mean - half, mean + half)
 
@@ -121,8 +109,7 @@ def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
     policies, episodes, width = columns.shape
     values = figure(columns.sum(axis=1))
     if episodes < 2:
-        each = tuple(Interval(float(value), float("nan"), float("nan")) for value in values)
-        return Seeded(each, Interval(float(values.mean()), float("nan"), float("nan")), t_interval(values))
+        return Seeded(tuple(map(Interval, values.tolist())), Interval(float(values.mean())), t_interval(values))
     by_episode = columns.transpose(1, 0, 2).reshape(episodes, policies * width)
     drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, policies, width))
     picked = np.random.default_rng(1).integers(0, policies, (RESAMPLES, policies))
@@ -152,7 +139,7 @@ def _resamples(episodes: int) -> NDArray[np.float64]:
 
 def _percentiles(value: float, resampled: NDArray[np.float64]) -> Interval:
     if not np.isfinite(value):
-        return Interval(value, float("nan"), float("nan"))
+        return Interval(value)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(resampled, [tail, 100 - tail])
     return Interval(value, float(low), float(high))

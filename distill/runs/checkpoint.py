@@ -111,7 +111,7 @@ def digest(path: Path | str) -> str:
 
 def complete(folder: Path | str, pattern: str = f"*{SUFFIX}") -> list[Path]:
     """Checkpoints in the folder whose every byte is as it was written, oldest first (see `latest`)."""
-    return [path for path in _ordered(Path(folder), pattern) if _is_complete(path)]
+    return [path for path in _ordered(Path(folder), pattern) if not _damage(path)]
 
 
 def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
@@ -130,13 +130,11 @@ def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
     folder = Path(folder)
     damaged = []
     for path in reversed(_ordered(folder, pattern)):
-        try:
-            verify(path)
-        except CheckpointError as error:
-            damaged.append(str(error))
-            warnings.warn(f"passed over a damaged checkpoint: {error}", stacklevel=2)
-            continue
-        return path
+        error = _damage(path)
+        if not error:
+            return path
+        damaged.append(error)
+        warnings.warn(f"passed over a damaged checkpoint: {error}", stacklevel=2)
     there = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
     found = "no such folder" if there is None else f"the folder holds: {', '.join(there) or 'nothing'}"
     raise CheckpointError("; ".join([f"no complete checkpoint {pattern} in {folder}", found, *damaged]))
@@ -204,12 +202,13 @@ def _saved_ns(path: Path) -> int:
         return -1
 
 
-def _is_complete(path: Path) -> bool:
+def _damage(path: Path) -> str:
+    """What `verify` says of a checkpoint; nothing of a complete one."""
     try:
         verify(path)
-    except CheckpointError:
-        return False
-    return True
+    except CheckpointError as error:
+        return str(error)
+    return ""
 
 
 def _read(folder: Path) -> dict[str, Any]:

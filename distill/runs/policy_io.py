@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,9 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         ZooError: no such name.
     """
     place = find_checkpoint(path)
-    run = _run_of(place)
+    run = None
+    with suppress(RunError):  # a checkpoint may be copied out of its run
+        run = Run.open(place)
     tree = checkpoint.load(place)
     missing = [key for key in ("policy", "signature", "env_config") if key not in tree]
     if missing:
@@ -187,33 +190,18 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
         raise SignatureError("\n  ".join([f"{where} does not fit this environment:", *lines]))
 
 
-def _differences(name: str, expected: Any, actual: Any) -> Iterator[str]:
-    if name.endswith(".parts") and isinstance(actual, dict):
-        if list(expected.items()) != list(actual.items()):  # the order of the parts is the layout of the vector
-            yield from _part_differences(name, expected, actual)
-    elif isinstance(expected, dict) and isinstance(actual, dict):
-        for key in dict.fromkeys([*expected, *actual]):
-            yield from _differences(f"{name}.{key}", expected.get(key), actual.get(key))
-    elif expected != actual:
-        yield f"{name}: expected {_shown(expected)}, found {_shown(actual)}"
-
-
-def _part_differences(name: str, expected: dict[str, int], actual: dict[str, int]) -> Iterator[str]:
-    before = list(_differences(name.removesuffix(".parts") + " part", expected, actual))
-    yield from before
-    if not before:
-        yield f"{name}: expected in the order {', '.join(expected)}, found {', '.join(actual)}"
+def _differences(name: str, expected: Any, actual: Any) -> list[str]:
+    if not (isinstance(expected, dict) and isinstance(actual, dict)):
+        return [] if expected == actual else [f"{name}: expected {_shown(expected)}, found {_shown(actual)}"]
+    pairs = {key: (expected.get(key), actual.get(key)) for key in (*expected, *actual)}
+    lines = [line for key, pair in pairs.items() for line in _differences(f"{name}.{key}", *pair)]
+    if not lines and name.endswith(".parts") and [*expected] != [*actual]:  # their order is the vector's layout
+        lines.append(f"{name}: expected in the order {', '.join(expected)}, found {', '.join(actual)}")
+    return lines
 
 
 def _shown(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
-
-
-def _run_of(place: Path) -> Run | None:
-    try:
-        return Run.open(place)
-    except RunError:
-        return None  # a checkpoint may be copied out of its run
 
 
 def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) -> Policy:

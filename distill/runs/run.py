@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,7 +59,9 @@ class Run:
         """
         if not name or any(sign in name for sign in "/\\") or name.startswith("."):
             raise RunError(f"run name {name!r}: expected one folder name, e.g. teacher-state")
-        facts = {"type": type(config).__qualname__, "config": _as_json(config)}
+        if not is_dataclass(config) or isinstance(config, type):
+            raise RunError(f"a run is made from a dataclass instance, found {config!r}")
+        facts = {"type": type(config).__qualname__, "config": stored_config.dump(config)}
         run = cls(_new_folder(Path(root) / name))
         run.machine = stored_config.text(config)
         run.checkpoints.mkdir()
@@ -179,22 +182,13 @@ def runs_under(root: Path | str) -> list[Path]:
 
 
 def _new_folder(parent: Path) -> Path:
-    parent.mkdir(parents=True, exist_ok=True)
-    stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-    for count in range(1, 10_000):
-        folder = parent / (stamp if count == 1 else f"{stamp}_{count}")
-        try:
-            folder.mkdir()
-        except FileExistsError:  # another run began in this second
-            continue
-        return folder
+    stamp = folder = parent / time.strftime("%Y-%m-%d_%H-%M-%S")
+    for count in range(2, 10_000):
+        with suppress(FileExistsError):  # another run began in this second
+            folder.mkdir(parents=True)
+            return folder
+        folder = stamp.with_name(f"{stamp.name}_{count}")
     raise RunError(f"no free name for a run in {parent}")
-
-
-def _as_json(config: Any) -> Any:
-    if not is_dataclass(config) or isinstance(config, type):
-        raise RunError(f"a run is made from a dataclass instance, found {config!r}")
-    return stored_config.dump(config)
 
 
 def _unknown_fields(stored: Any, rebuilt: Any, path: str = "") -> list[str]:

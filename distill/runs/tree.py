@@ -1,13 +1,13 @@
 """A nested tree of plain values and arrays, told apart exactly: JSON for the shape, named tensors for the arrays.
 
-JSON alone forgets integer keys, tuples, bytes and the types of arrays; those are written as one-entry objects whose key
+JSON alone forgets integer keys, tuples, bytes and the types of arrays; those are written as objects whose first key
 begins with `$`, e.g. `{"$tuple": [1, 2]}` or `{"$tensor": "policy/weights/0.bias"}`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,36 @@ _AS_THEY_ARE = (
     *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
 )
 """Element types of every version of safetensors; all others are stored as bytes with their type in the tree."""
-_NUMPY = {torch.empty(0, dtype=kind).numpy().dtype for kind in _AS_THEY_ARE if kind is not torch.bfloat16}
+
+
+def _numpy_dtype(description: Any) -> np.dtype:
+    dtype = descr_to_dtype(description)
+    if dtype.hasobject:
+        raise ValueError(f"an array of Python objects, {dtype}")
+    return dtype
+
+
+def _from_bytes(value: bytes | bytearray) -> np.ndarray:
+    return np.frombuffer(value, np.uint8)
+
+
+_WORDS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "$float": (float, str, float),
+    "$path": (Path, str, Path),
+    "$size": (torch.Size, list, torch.Size),
+    "$tuple": (tuple, list, tuple),
+    "$torch.dtype": (torch.dtype, str, TORCH_DTYPES.__getitem__),
+    "$torch.device": (torch.device, str, torch.device),
+    "$numpy.dtype": (np.dtype, dtype_to_descr, _numpy_dtype),
+}
+"""By marker: a type that JSON does not have, how a value of it becomes one that can be packed, and the way back."""
+_ARRAYS: dict[str, tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "$bytes": (bytes, _from_bytes, np.ndarray.tobytes),
+    "$bytearray": (bytearray, _from_bytes, lambda array: bytearray(array.tobytes())),
+    "$array": (np.ndarray, np.asarray, np.asarray),
+    "$scalar": (np.generic, np.asarray, lambda array: array[()]),
+}
+"""By marker: a type that is kept as a numpy array, how it becomes one, and the way back."""
 
 
 def pack(tree: Any) -> tuple[Any, dict[str, Tensor]]:
@@ -62,88 +91,51 @@ def unpack(node: Any, tensors: dict[str, Tensor]) -> Any:
     marker = next((key for key in node if key.startswith("$")), None)
     if marker is None:
         return {key: unpack(value, tensors) for key, value in node.items()}
-    value = node[marker]
-    match marker:
-        case "$tensor":
-            tensor = tensors.pop(value)
-            return tensor.view(TORCH_DTYPES[node["dtype"]]).reshape(node["shape"]) if "dtype" in node else tensor
-        case "$array" | "$scalar":
-            array = tensors.pop(value).numpy()
-            if "dtype" in node:
-                array = array.view(_numpy_dtype(unpack(node["dtype"], tensors))).reshape(node["shape"])
-            return array if marker == "$array" else array[()]
-        case "$bytes" | "$bytearray":
-            return {"$bytes": bytes, "$bytearray": bytearray}[marker](tensors.pop(value).numpy().tobytes())
-        case "$tuple" | "$size":
-            return {"$tuple": tuple, "$size": torch.Size}[marker](unpack(value, tensors))
-        case "$dict":
-            return {unpack(key, tensors): unpack(item, tensors) for key, item in value}
-        case "$torch.dtype":
-            return TORCH_DTYPES[value]
-        case "$numpy.dtype":
-            return _numpy_dtype(unpack(value, tensors))
-        case "$float" | "$path" | "$torch.device":
-            return {"$float": float, "$path": Path, "$torch.device": torch.device}[marker](value)
-    raise ValueError(f"unknown marker {marker!r}")
-
-
-def _numpy_dtype(description: Any) -> np.dtype:
-    dtype = descr_to_dtype(description)
-    if dtype.hasobject:
-        raise ValueError(f"an array of Python objects, {dtype}")
-    return dtype
+    if marker == "$dict":
+        return dict(unpack(node[marker], tensors))
+    if marker in _WORDS:
+        return _WORDS[marker][2](unpack(node[marker], tensors))
+    if marker != "$tensor" and marker not in _ARRAYS:
+        raise ValueError(f"unknown marker {marker!r}")
+    tensor = tensors.pop(node[marker])
+    if marker == "$tensor":
+        return tensor.view(TORCH_DTYPES[node["dtype"]]).reshape(node["shape"]) if "dtype" in node else tensor
+    array = tensor.numpy()
+    if "dtype" in node:
+        array = array.view(_numpy_dtype(unpack(node["dtype"], tensors))).reshape(node["shape"])
+    return _ARRAYS[marker][2](array)
 
 
 def _pack(value: Any, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
-    kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or type(value) in (bool, int, str) or (type(value) is float and math.isfinite(value)):
         return value
-    if kind is float:
-        return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, Mapping):
         if all(type(key) is str and not key.startswith("$") for key in value):
             return {key: _pack(item, (*path, key), tensors) for key, item in value.items()}
-        pairs = [(_pack(k, (*path, "key"), tensors), _pack(v, (*path, str(k)), tensors)) for k, v in value.items()]
+        pairs = [[_pack(k, (*path, "key"), tensors), _pack(v, (*path, str(k)), tensors)] for k, v in value.items()]
         return {"$dict": pairs}
-    if kind in (list, tuple, torch.Size):
-        items = [_pack(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
-        return items if kind is list else {"$size" if kind is torch.Size else "$tuple": items}
+    if type(value) is list:
+        return [_pack(item, (*path, str(index)), tensors) for index, item in enumerate(value)]
     if isinstance(value, Tensor) and value.layout is torch.strided and not value.is_quantized:
         value = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
         if value.dtype in _AS_THEY_ARE:
             return {"$tensor": _add(value, path, tensors)}
         name = _add(value.reshape(-1).view(torch.uint8), path, tensors)
         return {"$tensor": name, "dtype": str(value.dtype), "shape": list(value.shape)}
-    if isinstance(value, np.ndarray | np.generic):
-        return _pack_array(value, path, tensors)
-    if isinstance(value, bytes | bytearray):
-        data = torch.from_numpy(np.frombuffer(value, np.uint8).copy())
-        return {"$bytes" if isinstance(value, bytes) else "$bytearray": _add(data, path, tensors)}
-    return _pack_word(value, path)
-
-
-def _pack_array(value: np.ndarray | np.generic, path: tuple[str, ...], tensors: dict[str, Tensor]) -> Any:
-    if value.dtype.hasobject:
-        raise TypeError(f"{_where(path)} is a numpy array of Python objects; only arrays of plain data can be saved")
-    marker = "$array" if isinstance(value, np.ndarray) else "$scalar"
-    array = np.require(value, requirements=("C", "W"))
-    if array.dtype in _NUMPY:
-        return {marker: _add(torch.from_numpy(array), path, tensors)}
-    name = _add(torch.from_numpy(array.reshape(-1).view(np.uint8)), path, tensors)
-    return {marker: name, "dtype": _pack(dtype_to_descr(array.dtype), path, tensors), "shape": list(array.shape)}
-
-
-def _pack_word(value: Any, path: tuple[str, ...]) -> Any:
-    if isinstance(value, np.dtype):
-        return {"$numpy.dtype": _pack(dtype_to_descr(value), path, {})}
-    words = {"$path": Path, "$torch.dtype": torch.dtype, "$torch.device": torch.device}
-    for marker, kind in words.items():
+    for marker, (kind, made, _) in _ARRAYS.items():
         if isinstance(value, kind):
-            return {marker: str(value)}
+            array = np.require(made(value), requirements=("C", "W"))
+            if array.dtype.hasobject:
+                raise TypeError(f"{'/'.join(path)} is a numpy array of Python objects; only plain data can be saved")
+            name = _add(torch.from_numpy(array.reshape(-1).view(np.uint8)), path, tensors)
+            return {marker: name, "dtype": _pack(dtype_to_descr(array.dtype), path, {}), "shape": list(array.shape)}
+    for marker, (kind, made, _) in _WORDS.items():
+        if type(value) is kind or (isinstance(value, kind) and kind not in (float, tuple)):
+            return {marker: _pack(made(value), path, tensors)}
     raise TypeError(
-        f"{_where(path)} is a {type(value).__module__}.{type(value).__qualname__}, which would not come back the same; "
-        "expected dict, list, tuple, None, bool, int, float, str, bytes, Path, dense torch tensors and dtypes, "
-        "numpy arrays, scalars and dtypes (turn a dataclass into a dict with dataclasses.asdict)"
+        f"{'/'.join(path) or 'the value'} is a {type(value).__module__}.{type(value).__qualname__}, which would not "
+        "come back the same; expected dict, list, tuple, None, bool, int, float, str, bytes, Path, dense torch tensors "
+        "and dtypes, numpy arrays, scalars and dtypes (turn a dataclass into a dict with dataclasses.asdict)"
     )
 
 
@@ -154,7 +146,3 @@ def _add(tensor: Tensor, path: tuple[str, ...], tensors: dict[str, Tensor]) -> s
     name = next(name for name in names if name not in tensors and name != "__metadata__")  # safetensors' own name
     tensors[name] = tensor
     return name
-
-
-def _where(path: tuple[str, ...]) -> str:
-    return "/".join(path) or "the value itself"

@@ -3,7 +3,7 @@ the baseline to disaggregation; where each has simulators of its own, several le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -60,8 +60,3 @@ def _weight(name: str, figures: Mapping[str, float]) -> float:
     """Means over steps weigh a rank like another, as all have as many worlds; means over episodes by these."""
     per_step = name in SUMS or name.startswith("reward/") or name == "visible"
     return 1.0 if per_step else figures["episodes"]
-
-
-def agreed(stop: Callable[[], bool]) -> bool:
-    """Whether any rank wants to stop: all leave at the same place, or those that stay would wait for ever."""
-    return any(gather(stop()))

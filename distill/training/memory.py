@@ -69,22 +69,18 @@ def announce(parts: list[Part], num_envs: int, available: Callable[[str], int] =
 def of_teacher(config: TeacherConfig) -> list[Part]:
     """Parts of the memory: environments, rollout buffers and one minibatch of one rank of a teacher's training."""
     keys, spec = config.policy.train_keys, sims.describe(config.env, config.policy.train_keys)
-    actions = sims.action_dim(config.env)
+    actions, place = sims.action_dim(config.env), sims.worlds_device(config.env, config.device)
     with torch.random.fork_rng(devices=[]):
         policy = ActorCritic(config.policy, spec, actions)
     buffers = 1 + config.lag + (config.warm.iterations if config.warm_start else 0)
     rollout = RolloutBuffer.bytes(spec, keys, config.rollout_steps, 1, actions, policy.core.hidden_size)
-    rows = config.rollout_steps / config.ppo.minibatches
-    return [
-        *_worlds(config.env, keys, config.sims, config.device),
-        *_validation(config),
-        Part("rollout", config.device, float(buffers * rollout)),
-        Part(
-            "minibatch",
-            config.device,
-            rows * (row_bytes(config.env, keys) + _kept_by_teacher(policy, spec, config.precision)),
-        ),
-    ]
+    row = row_bytes(config.env, keys) + _kept_by_teacher(policy, spec, config.precision)
+    parts = _worlds(config.env, keys, config.sims, config.device)
+    if count := min(config.validation_episodes, config.num_envs) if config.validate_every else 0:
+        each = world_bytes(config.env, config.policy.actor_keys).all
+        parts.append(Part("validation", place, 0.0, float(count * each)))
+    parts.append(Part("rollout", config.device, float(buffers * rollout)))
+    return [*parts, Part("minibatch", config.device, config.rollout_steps / config.ppo.minibatches * row)]
 
 
 def row_bytes(env: EnvConfig, keys: tuple[str, ...]) -> int:
@@ -110,13 +106,6 @@ def of_student(config: StudentRunConfig, env: EnvConfig, groups: tuple[str, ...]
     ]
 
 
-def _validation(config: TeacherConfig) -> list[Part]:
-    """The environments that choose the best checkpoint."""
-    device, keys = sims.worlds_device(config.env, config.device), config.policy.actor_keys
-    count = min(config.validation_episodes, config.num_envs) if config.validate_every else 0
-    return [Part("validation", device, 0.0, float(count * world_bytes(config.env, keys).all))] if count else []
-
-
 def _worlds(env: EnvConfig, groups: tuple[str, ...], placement: str, learner: str) -> list[Part]:
     """Bytes of the simulators on each device; one that Ray places somewhere has that to itself."""
     each, shares = world_bytes(env, groups), dict[str, float]()
@@ -125,22 +114,19 @@ def _worlds(env: EnvConfig, groups: tuple[str, ...], placement: str, learner: st
         somewhere = "+".join(f"{name}={count:g}" for name, count in slot.resources.items())
         device = somewhere or slot.device
         shares[device] = 1 / len(slots) + (0.0 if somewhere else shares.get(device, 0.0))
-    parts = []
-    for device, share in shares.items():
-        parts.append(Part("simulator", device, share * each.simulator))
-        if each.cameras:
-            parts.append(Part("cameras", device, share * each.cameras))
-    return parts
+    kinds = {"simulator": each.simulator, "cameras": each.cameras}
+    return [
+        Part(kind, device, share * size) for device, share in shares.items() for kind, size in kinds.items() if size
+    ]
 
 
 def _kept_by_teacher(policy: ActorCritic, spec: dict[str, ArraySpec], precision: str) -> float:
     """Bytes that a row of a minibatch leaves for the backward pass."""
-    recurrent = bool(policy.core.hidden_size)
 
     def forward(rows: int) -> Any:
-        shape = (1, rows) if recurrent else (rows,)
-        obs = {key: torch.zeros(*shape, *spec[key].shape, dtype=spec[key].dtype) for key in policy.train_keys}
-        return policy.predict(obs, policy.initial_hidden(rows), torch.zeros(shape, dtype=torch.bool))
+        shape = (1, rows) if policy.core.hidden_size else (rows,)
+        hidden, first = policy.initial_hidden(rows), torch.zeros(shape, dtype=torch.bool)
+        return policy.predict(_zeros(spec, policy.train_keys, shape), hidden, first)
 
     return per_row(forward, precision)
 
@@ -151,11 +137,14 @@ def _kept_by_student(config: StudentConfig, spec: dict[str, ArraySpec], actions:
         student = StereoStudent(config, spec, actions)
 
     def forward(rows: int) -> Any:
-        obs = {key: torch.zeros(1, rows, *spec[key].shape, dtype=spec[key].dtype) for key in student.obs_keys}
         flags = torch.ones(1, rows, dtype=torch.bool)
-        return student.sequence(obs, flags, flags)
+        return student.sequence(_zeros(spec, student.obs_keys, flags.shape), flags, flags)
 
     return per_row(forward, precision)
+
+
+def _zeros(spec: dict[str, ArraySpec], keys: tuple[str, ...], rows: tuple[int, ...]) -> dict[str, Tensor]:
+    return {key: torch.zeros(*rows, *spec[key].shape, dtype=spec[key].dtype) for key in keys}
 
 
 def per_row(forward: Callable[[int], Any], precision: str = "32-true") -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -18,22 +19,21 @@ from ...datasets.shard import Shard, read_header
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
 from ...students import StereoStudent
-from ..runs import checkpoint, stored_config
+from ..runs import stored_config
 from ..runs.policy_io import obs_spec
-from ..runs.run import Run
+from .allocator import keep_freed_memory
 from .distiller import Distiller
-from .session import PERIODIC, Session
+from .session import Session, Training
 from .student_config import StudentRunConfig
 
 VALIDATION_BATCHES = 8
 """At most so many batches of the split "valid" are looked at after each iteration."""
 
 
-class OfflineTraining:
+class OfflineTraining(Training):
     """Fits a student to the shuffled windows of a recording, `gradient_steps` batches of them in each iteration."""
 
     unit = "gradient steps"
-    """What its progress counts."""
 
     def __init__(self, config: StudentRunConfig, fabric: Fabric) -> None:
         """Checks every shard.
@@ -60,12 +60,11 @@ class OfflineTraining:
         actions = self.train_windows[0]["mean"].shape[-1]
         student = StereoStudent(config.student, obs_spec(self.facts.signature), actions)
         self.distiller = Distiller(student, config.dagger, config.iterations, fabric)
-        self.units = config.dagger.gradient_steps
+        self.fabric, self.units = fabric, config.dagger.gradient_steps
         size = config.dagger.batch_sequences
         self.batches = SeededBatches(len(self.train_windows), size, config.dagger.gradient_steps, config.seed)
         self.digest = hashlib.sha256("".join(read_header(path)["sha256"] for path in shards).encode()).hexdigest()
         self.iteration = 0
-        """Iterations that are over."""
         for group in student.normalize:
             values = self.train_windows.read_all(group)
             student.update_normalizers({group: values}, torch.ones(len(values), dtype=torch.bool))
@@ -77,11 +76,14 @@ class OfflineTraining:
         return self.iteration * each * self.train_windows.length
 
     def learn(self, session: Session) -> None:
-        """Fit, log and save until there were as many iterations as the configuration says."""
+        """Fit, validate, log and save."""
+        keep_freed_memory()
+        if not self.iteration:
+            self.save()
         while self.iteration < self.config.iterations:
             metrics = self.fit(session)
             session.log(metrics | self.validate(), self.steps)
-            self.save(session.run)
+            self.save()
 
     def fit(self, session: Session) -> dict[str, float]:
         """One iteration: gradient steps on the batches that come next. Returns losses and seconds by name."""
@@ -116,32 +118,20 @@ class OfflineTraining:
             sums.update({name: count * float(part) for name, part in self.distiller.losses(batch).items()})
         return {f"validation/{name}": total / rows for name, total in sums.items()}
 
-    def save(self, run: Run) -> None:
+    def save(self) -> None:
         """Write a checkpoint of the last finished iteration."""
-        place = run.checkpoints / PERIODIC.replace("*", f"{self.iteration:06d}")
         teacher = self.facts.origin.get("teacher", {})
         origin = {key: teacher.get(key, "") for key in ("path", "sha256")}
         data = {"path": str(self.config.data), "sha256": self.digest, "iteration": self.iteration}
-        checkpoint.save(
-            place, self.distiller.checkpoint(self.facts.signature, self.env_config, origin) | {"data": data}
-        )
-        checkpoint.keep_last(run.checkpoints, self.config.keep_checkpoints, PERIODIC)
+        tree = self.distiller.checkpoint(self.facts.signature, self.env_config, origin)
+        self.keep(tree | {"data": data}, self.iteration)
 
-    def go_on(self, run: Run) -> None:
-        """Continue bit for bit from the newest checkpoint of the run.
-
-        Raises:
-            HandsightError: the shards are not those that it began with.
-        """
-        saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Continue bit for bit from a checkpoint. Raises HandsightError: the shards are not those it began with."""
         if saved["data"]["sha256"] != self.digest:
-            raise HandsightError(f"resume {run.path}: the shards in {self.config.data} changed since it began")
+            raise HandsightError(f"resume {self.folder}: the shards in {self.config.data} changed since it began")
         self.distiller.restore(saved)
         self.iteration = saved["data"]["iteration"]
-        run.rewind(self.steps)
-
-    def close(self) -> None:
-        """Nothing is held: windows open and close their shards themselves."""
 
 
 def _timed(loader: DataLoader[dict[str, Tensor]], waited: Counter[str]) -> Iterator[dict[str, Tensor]]:

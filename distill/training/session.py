@@ -1,17 +1,26 @@
-"""One sitting of a training, of a teacher or a student: which run it is, what the user sees, how it is broken off."""
+"""One sitting of a training, of a teacher or a student: its run, what the user sees, how it is broken off."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from lightning.fabric import Fabric
+
+from ... import sims
 from ...errors import HandsightError
+from ...files import explained
+from ...sims.env_config import EnvConfig
+from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
+from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
 from ..runs.progress import Stage, stage
 from ..runs.run import Run
+from .data_parallel import gather
 
 Config = TypeVar("Config")
 PERIODIC = "iteration_*.ckpt"
@@ -20,20 +29,121 @@ SHOWN = {"success_at_end": "success", "return": "return", "kl": "kl", "imitation
 """Metrics that stand beside the progress bar, and what they are called there."""
 
 
+class Training(ABC):
+    """What one iteration changes, and how it is put back: of a teacher, or of a student."""
+
+    config: Any
+    """The frozen dataclass that the run is made from."""
+    fabric: Fabric
+    """Device, precision and rank that it computes with."""
+    name: str
+    """What kind of run it is, e.g. "teacher-state": the folder above the date."""
+    unit: str
+    """What its progress bar counts."""
+    units: int
+    """How many of them an iteration takes."""
+    iteration: int
+    """Iterations that are over by now."""
+    run: Run | None = None
+    """Where checkpoints and metrics go."""
+
+    @property
+    def title(self) -> str:
+        """What stands before the progress bar."""
+        return self.name
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Environment steps that were learnt from."""
+
+    def begin(self) -> None:  # noqa: B027
+        """What is done once, before the first iteration."""
+
+    @abstractmethod
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Continue bit for bit from a checkpoint. Raises HandsightError: what it was learnt from was replaced."""
+
+    @abstractmethod
+    def learn(self, session: Session) -> None:
+        """Iterate, log and save until there were as many iterations as the configuration says."""
+
+    def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = PERIODIC) -> None:
+        """Write a checkpoint of an iteration, and drop the oldest ones."""
+        checkpoint.save(self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}"), tree)
+        checkpoint.keep_last(self.folder / "checkpoints", self.config.keep_checkpoints, pattern)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run."""
+        assert self.run is not None, "expected a run to save into"
+        return self.run.path
+
+    def close(self) -> None:  # noqa: B027
+        """Release environments, simulators and threads."""
+
+
+def carry_out(training: Training, run: Run | None, root: Path) -> Run:
+    """Train in a run folder of its own, or go on with an interrupted run; the training is closed.
+
+    Args:
+        training: with fresh weights.
+        run: to go on with from its newest checkpoint; without one in it, it begins, too. None: a new one.
+        root: where a new run folder goes.
+
+    Raises:
+        Interrupted: Ctrl-C; every finished iteration is saved.
+    """
+    rank, training.run = training.fabric.global_rank, run
+    try:
+        if run is not None and checkpoint.complete(run.checkpoints, PERIODIC):
+            saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
+            with explained(run.path):
+                training.restore(saved)
+        else:
+            training.begin()
+        if run is None:  # only now: a configuration that is refused leaves no folder behind
+            mine = None if rank else Run.create(training.name, training.config, root)
+            path = gather(mine and mine.path)[0]
+            run = training.run = mine or Run.open(path)
+        elif not rank:
+            run.rewind(training.steps)
+        done, total = (count * training.units for count in (training.iteration, training.config.iterations))
+        if done < total:
+            with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
+                training.learn(sitting)
+        return run
+    finally:
+        training.close()
+        if run is not None:
+            run.close()
+
+
+def make_env(
+    config: Any, env_config: EnvConfig, groups: tuple[str, ...], fabric: Fabric, arrive: str | None = None
+) -> VecEnv:
+    """This rank's share of a training's environments, here or where the simulators are (`config.sims`).
+
+    arrive: device on which the observations of these simulators arrive; None: where is learnt.
+    """
+    rank, ranks, learner = fabric.global_rank, fabric.world_size, str(fabric.device)
+    share = config.num_envs // ranks
+    if config.sims:
+        arrive = arrive or learner
+        return sims.make_remote(env_config, groups, share, config.sims, config.remote, arrive, rank, ranks)
+    return sims.make(env_config, groups, share, share * rank, sims.worlds_device(env_config, learner))
+
+
 def config_and_run(
     config: Config | None, resume: Path | None, config_class: type[Config], command: str
 ) -> tuple[Config, Run | None]:
     """The configuration of a new run, or that of the run to go on with, and this run.
 
-    Args:
-        config: of a new run; with `resume` its machine settings alone count.
-        resume: run folder, or None.
-        config_class: what the run's config.json must hold.
-        command: who asks, for the message.
+    With `resume`, a run folder of this kind of configuration, the machine settings of `config` alone count. `command`
+    is who asks, for the message.
 
     Raises:
-        HandsightError: neither is given.
-        RunError: `resume` is no run folder, or one of another kind.
+        HandsightError: neither is given; RunError: `resume` is no run folder, or one of another kind.
     """
     run = None if resume is None else Run.open(resume)
     found = config if run is None else run.resume(config_class, config)
@@ -54,49 +164,25 @@ class Session:
         return self.interrupt.requested
 
     def tick(self) -> None:
-        """One unit of work is done.
-
-        Raises:
-            RolloutStoppedError: the user wants to leave.
-        """
-        self.advance(1)
+        """One unit of work is done. Raises RolloutStoppedError if the user wants to leave."""
+        if self.progress:
+            self.progress.advance(1)
         if self.stop():
             raise RolloutStoppedError
 
-    def advance(self, units: int) -> None:
-        """Show that so many units more are done."""
-        if self.progress:
-            self.progress.advance(units)
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Write a row of metrics at an environment step, and show the most telling ones."""
+    def log(self, metrics: Mapping[str, float], step: int, units: int = 0, words: str = "") -> None:
+        """Write a row of metrics at an environment step; show that `units` of work were done for it, its most telling
+        figures, and words that stay, if any."""
         if self.progress:
             self.run.log(metrics, step)
-            self.progress.advance(0, **{short: metrics[name] for name, short in SHOWN.items() if name in metrics})
-
-    def say(self, words: str) -> None:
-        """Show a line that stays, if there is anything to say."""
-        if self.progress and words:
-            self.progress.say(words)
+            self.progress.advance(units, **{short: metrics[name] for name, short in SHOWN.items() if name in metrics})
+            if words:
+                self.progress.say(words)
 
 
 @contextmanager
-def session(
-    run: Run, title: str, total: int, unit: str = "steps", done: int = 0, silent: bool = False
-) -> Iterator[Session]:
-    """Train inside it: Ctrl-C asks the loop to leave, which then breaks off by a RolloutStoppedError.
-
-    Args:
-        run: where metrics go.
-        title: what is shown.
-        total: units of work in all.
-        unit: what is counted.
-        done: units done before, by an earlier session of the run.
-        silent: show and log nothing, as every rank but the first.
-
-    Raises:
-        Interrupted: after a request to leave, once the loop has left.
-    """
+def _session(run: Run, title: str, total: int, unit: str, done: int, silent: bool) -> Iterator[Session]:
+    """Train inside it: Ctrl-C asks the loop to leave, which then breaks off by a RolloutStoppedError."""
     shown = nullcontext() if silent else stage(title, total, unit, done)
     with Interrupt() as interrupt, shown as progress, suppress(RolloutStoppedError):
         yield Session(run, interrupt, progress)

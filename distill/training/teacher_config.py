@@ -102,7 +102,12 @@ class TeacherConfig:
     """Precision of rollouts and gradient steps, in Lightning Fabric's words."""
 
     def __post_init__(self) -> None:
-        check(self)
+        if self.ranks < 1 or self.num_envs % self.ranks:
+            raise HandsightError(
+                f"teacher: num_envs={self.num_envs} cannot be shared by ranks={self.ranks}: expected a divisor"
+            )
+        if alone := [name for name in ("lag", "warm_start") if self.ranks > 1 and getattr(self, name)]:
+            raise HandsightError(f"teacher: ranks={self.ranks} goes without {', '.join(alone)}")
         if self.sight not in self.policy.actor_keys:
             raise HandsightError(
                 f"teacher: sight {self.sight!r} needs it among policy.actor_keys, found {self.policy.actor_keys}; "
@@ -132,18 +137,3 @@ class TeacherConfig:
     def run_name(self) -> str:
         """Name of the run: it tells a warm-started teacher from an end-to-end one."""
         return f"teacher-{self.sight}" + ("-warm-started" if self.warm_start else "")
-
-
-def check(config: TeacherConfig) -> None:
-    """Whether the configuration can be run on several ranks.
-
-    Raises:
-        HandsightError: it cannot.
-    """
-    if config.ranks < 1 or config.num_envs % config.ranks:
-        raise HandsightError(
-            f"teacher: num_envs={config.num_envs} cannot be shared by ranks={config.ranks}: expected a divisor"
-        )
-    found = [name for name in ("lag", "warm_start") if getattr(config, name)]
-    if config.ranks > 1 and found:
-        raise HandsightError(f"teacher: ranks={config.ranks} goes without {', '.join(found)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -13,7 +13,6 @@ from lightning.fabric import Fabric
 
 from ... import sims
 from ...errors import HandsightError
-from ...files import explained
 from ...sims.vec_env import VecEnv
 from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
 from ..evaluation.evaluate import evaluate_in
@@ -22,8 +21,7 @@ from ..runs.policy_io import BEST, load_policy, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
-from .session import PERIODIC
-from .stale_collection import StaleCollector
+from .session import Session, Training, make_env
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
 
@@ -35,99 +33,122 @@ IMITATED = "warm_start"
 """Folder in the run with the rollouts of a warm start, while it lasts."""
 
 
-class TeacherTraining:
+class TeacherTraining(Training):
     """What acts, what learns and where the environments stand. Between two iterations it keeps a copy of all that the
     next one depends on, so that an iteration may be broken off anywhere without a trace."""
 
+    unit = "steps"
+
     def __init__(self, config: TeacherConfig, fabric: Fabric, env: VecEnv) -> None:
-        """Policy with fresh weights, optimiser and curriculum; `start` and `resume` make the rest, and collect."""
-        self.config, self.fabric, self.env = config, fabric, env
-        self.run: Run | None = None
-        """Where checkpoints go; without one it can only `iterate`."""
-        self.num_envs = env.num_envs
-        """Environments of this rank."""
-        self.policy = ActorCritic(config.policy, env.obs_spec, env.action_dim)
+        """Policy with fresh weights, optimiser and curriculum; `start` and `restore` make the rest, and collect."""
+        self.config, self.fabric, self.env, self.name = config, fabric, env, config.run_name
+        self.units = config.num_envs * config.rollout_steps
+        self.policy = self.actor = ActorCritic(config.policy, env.obs_spec, env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, fabric)
         self.curriculum = Curriculum(config.curriculum)
-        self.episodes = EpisodeTracker(self.num_envs, env.reset_kinds, env.device)
+        self.episodes = EpisodeTracker(env.num_envs, env.reset_kinds, env.device)
         self.iteration, self.best = 0, -1.0
         self.warm: WarmStart | None = None
-        self.stale: StaleCollector | None = None
+        self.ahead: ThreadPoolExecutor | None = None
+        """Where the next rollout is collected while this one is learnt from, with `config.lag`."""
         self._validation: VecEnv | None = None
         self._collected = False
         """Whether `buffer` holds a rollout that is still to be learnt from; a resumed run collects it anew."""
 
     @classmethod
-    def start(cls, config: TeacherConfig, fabric: Fabric | None = None, run: Run | None = None) -> TeacherTraining:
-        """Begin anew: reset the environments, and show the normalisers a first rollout.
+    def made(cls, config: TeacherConfig, fabric: Fabric | None = None) -> TeacherTraining:
+        """With environments and buffers, but nothing collected.
 
         Raises:
             HandsightError: the policy does not see as far as the cameras, or it would not fit into memory.
         """
-        training = cls._made(config, fabric, warm=config.warm_start is not None)
-        training.run = run
-        training.env.set_reset_mix(training.curriculum.mix)
-        training.obs = training.env.reset(config.seed)
-        training.env.stagger()
-        training.hidden = training.policy.initial_hidden(training.num_envs)
-        if training.warm is None:  # the first rollout must not be the first time that the normalisers see anything
-            training._collect(training.policy, training.buffer)
-            training.ppo.take_in(training.buffer)
-            training.episodes.summary()
-        training._finished = copy.deepcopy(training._state())
-        return training
-
-    @classmethod
-    def resume(cls, run: Run, config: TeacherConfig, fabric: Fabric | None = None) -> TeacherTraining:
-        """Go on bit for bit from the run's newest checkpoint."""
-        newest = checkpoint.latest(run.checkpoints, PERIODIC)
-        saved = checkpoint.load(newest)
-        training = cls._made(config, fabric, warm=bool(saved["warm"]))
-        training.run = run
-        if rank := training.fabric.global_rank:
-            beside = OTHER_RANK.format(rank).replace(PERIODIC, newest.name)
-            saved |= checkpoint.load(run.checkpoints / beside)
-        with explained(run.path):
-            training._restore(saved)
-        training._finished = copy.deepcopy(training._state())
-        return training
-
-    @classmethod
-    def _made(cls, config: TeacherConfig, fabric: Fabric | None, warm: bool) -> TeacherTraining:
-        """With environments and buffers, but nothing collected."""
         torch.manual_seed(config.seed)
         fabric = fabric or data_parallel.make_fabric(config.device, config.precision, config.ranks)
         num_envs = config.num_envs // fabric.world_size
         if not fabric.global_rank:
             share = num_envs if fabric.device.type == "cuda" else config.num_envs  # ranks share a host
             memory.announce(memory.of_teacher(config), share)
-        env = _make_env(config, fabric, num_envs)
-        _check_range(config, env)
-        training = cls(config, fabric, env)
+        _check_range(config)
+        training = cls(config, fabric, make_env(config, config.env, config.policy.train_keys, fabric))
         training.buffer = training._new_buffer()
-        training.warm = training._warm_start() if warm else None
-        training.stale = StaleCollector(training.policy, training._new_buffer(), fabric) if config.lag else None
-        if fabric.global_rank:  # the same weights everywhere, but actions of its own
-            torch.manual_seed(config.seed + 1_000_003 * fabric.global_rank)
+        if config.lag:
+            training.spare, training.actor = training._new_buffer(), copy.deepcopy(training.policy)
+            training.ahead = ThreadPoolExecutor(1, thread_name_prefix="handsight-collect")
         return training
 
-    @property
-    def folder(self) -> Path:
-        """The run's folder. Raises HandsightError where there is none."""
-        if self.run is None:
-            raise HandsightError("TeacherTraining: expected a run to save into, found none")
-        return self.run.path
+    @classmethod
+    def start(cls, config: TeacherConfig, run: Run | None = None) -> TeacherTraining:
+        """Begin anew; without a run it can only `iterate`. Raises HandsightError, see `made`."""
+        training = cls.made(config)
+        training.run = run
+        training.begin()
+        return training
+
+    def begin(self) -> None:
+        """Reset the environments, and show the normalisers a first rollout."""
+        self.warm = self._warm_start() if self.config.warm_start else None
+        self._own_draws()
+        self.env.set_reset_mix(self.curriculum.mix)
+        self.obs = self.env.reset(self.config.seed)
+        self.env.stagger()
+        self.hidden = self.policy.initial_hidden(self.env.num_envs)
+        if self.warm is None:  # the first rollout must not be the first time that the normalisers see anything
+            self._collect(self.policy, self.buffer)
+            self.ppo.take_in(self.buffer)
+            self.episodes.summary()
+        self._finished = copy.deepcopy(self._state())
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        if rank := self.fabric.global_rank:
+            beside = OTHER_RANK.format(rank).replace("*", f"{saved['iteration']:06d}")
+            saved = {**saved, **checkpoint.load(self.folder / "checkpoints" / beside)}
+        simulators = len(saved["worlds"]["env"].get("simulators", ()))
+        if bool(simulators) != bool(self.config.sims):
+            where = f"by {simulators} simulators" if simulators else "in the learner's process"
+            wanted = f"--sims with as many, e.g. cpu*{simulators}" if simulators else "no --sims"
+            raise HandsightError(f"resume {self.folder}: its worlds were saved {where}; expected {wanted}")
+        self.warm = self._warm_start() if saved["warm"] else None  # first: it copies weights of the state teacher
+        self.policy.load_state_dict(saved["policy"]["weights"])
+        self.ppo.load_state_dict(saved["ppo"])
+        if self.warm:
+            self.warm.load_state_dict(saved["warm"])
+            self.warm.read(self.folder / IMITATED)
+        self.curriculum.load_state_dict(saved["curriculum"])
+        self.iteration, self.best = saved["iteration"], saved["best"]
+        self.obs = self.env.load_state_dict(saved["worlds"]["env"])
+        self.episodes.load_state_dict(saved["worlds"]["episodes"])
+        self.hidden = saved["worlds"]["hidden"].to(self.fabric.device)
+        checkpoint.set_rng_state(saved["worlds"]["random"])
+        self._finished = copy.deepcopy(self._state())
 
     @property
     def steps(self) -> int:
-        """Environment steps that were learnt from."""
-        return self.iteration * self.config.num_envs * self.config.rollout_steps
+        return self.iteration * self.units
 
     @property
     def title(self) -> str:
-        """The run's name and what its rollouts take."""
         buffers = [self.buffer, *(self.warm.buffers if self.warm else [])]
-        return f"{self.config.run_name} ({sum(buffer.size for buffer in buffers) / 2**20:.0f} MiB of rollouts)"
+        return f"{self.name} ({sum(buffer.size for buffer in buffers) / 2**20:.0f} MiB of rollouts)"
+
+    def learn(self, session: Session) -> None:
+        """PPO: collect and update, log, validate, save."""
+        config = self.config
+        stop = session.stop if config.ranks == 1 else lambda: False
+        try:
+            while self.iteration < config.iterations:
+                metrics = self.iterate(stop)
+                session.log(metrics, self.steps, self.units, losses(metrics))
+                if self._due(config.validate_every):
+                    session.log(self.validate(stop), self.steps)
+                if self._due(config.checkpoint_every):
+                    self.save()
+                if config.ranks > 1 and any(data_parallel.gather(session.stop())):
+                    raise RolloutStoppedError  # all leave at the same place, or those that stay would wait for ever
+        except RolloutStoppedError:
+            self.save()
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and (self.iteration % every == 0 or self.iteration == self.config.iterations)
 
     def iterate(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
         """Collect and update once. Returns metrics by name.
@@ -135,41 +156,37 @@ class TeacherTraining:
         Raises:
             RolloutStoppedError: `stop` said so; the training is of no use any more, but `save` still is.
         """
-        start = time.perf_counter()
-        stale = self.stale if not self.warm else None
-        learner, buffer, seconds = self._rollout(stop)
+        start, seconds, warm, ahead = time.perf_counter(), 0.0, self.warm, None
+        learner, actor, buffer = (warm, warm.actor, warm.buffer) if warm else (self.ppo, self.policy, self.buffer)
+        if not self._collected:
+            seconds = self._collect(actor, buffer, self.ppo.updates, stop)
         metrics = {"policy_lag": self.ppo.updates - float(buffer.version.float().mean())}
-        if stale:  # the environments go on while the policy learns
+        if self.ahead and not warm:  # the environments go on while the policy learns, led by a copy of it
             metrics |= self._summarise()
-            stale.begin(self.env, self.policy, self.ppo.updates, self.obs, self.hidden, self.episodes, stop)
+            self.actor.load_state_dict(self.policy.state_dict())
+            ahead = self.ahead.submit(self._collect, self.actor, self.spare, self.ppo.updates, stop)
         before = time.perf_counter()
         metrics |= learner.update(buffer, stop)
-        if stale:
-            metrics["seconds/update"] = time.perf_counter() - before
-            self.buffer, self.obs, self.hidden, seconds = stale.take(buffer)
-            self._collected = True
+        learning = time.perf_counter() - before
+        if ahead:
+            seconds = ahead.result()
+            self.buffer, self.spare, self._collected = self.spare, buffer, True
         else:
             metrics |= self._summarise()
-            if self.warm:
-                self.warm.write_last(self.folder / IMITATED)
-                self.warm = None if self.warm.done else self.warm
-            metrics["seconds/update"] = time.perf_counter() - before
-        metrics |= {"seconds/collect": seconds} | self.env.statistics()
+        if warm:
+            warm.write_last(self.folder / IMITATED)
+            self.warm = None if warm.done else warm
+        metrics |= {"seconds/update": learning, "seconds/collect": seconds} | self.env.statistics()
         self.iteration += 1
         self._finished = copy.deepcopy(self._state())
-        rate = self.config.num_envs * self.config.rollout_steps / (time.perf_counter() - start)
+        rate = self.units / (time.perf_counter() - start)
         return metrics | {"iteration": float(self.iteration), "fps": rate}
 
-    def _rollout(self, stop: Callable[[], bool]) -> tuple[PPO | WarmStart, RolloutBuffer, float]:
-        """Who learns now, a full buffer, and the seconds that filling it took, if it was not collected before."""
-        if self.warm:
-            buffer = self.warm.buffer
-            return self.warm, buffer, self._collect(self.warm.actor, buffer, stop)
-        return self.ppo, self.buffer, 0.0 if self._collected else self._collect(self.policy, self.buffer, stop)
-
-    def _collect(self, actor: Any, buffer: RolloutBuffer, stop: Callable[[], bool] = lambda: False) -> float:
-        """Fill a buffer; returns the seconds that it took."""
-        start, version = time.perf_counter(), self.ppo.updates
+    def _collect(
+        self, actor: Any, buffer: RolloutBuffer, version: int = 0, stop: Callable[[], bool] = lambda: False
+    ) -> float:
+        """Fill a buffer by an actor of this version; returns the seconds that it took."""
+        start = time.perf_counter()
         with self.fabric.autocast():
             after = collect(self.env, actor, buffer, self.obs, self.hidden, self.episodes, stop, version)
         self.obs, self.hidden = after
@@ -191,44 +208,46 @@ class TeacherTraining:
 
         if self.fabric.global_rank:  # all have the same policy: the first one asks it, the others go on
             return {}
-        count = min(self.config.validation_episodes, self.config.num_envs)
+        config, episodes = self.config, self.config.validation_episodes
         if self._validation is None:
-            place = sims.worlds_device(self.config.env, str(self.fabric.device))
-            self._validation = sims.make(self.config.env, self.policy.obs_keys, count, device=place)
-            self._validation.set_reset_mix({self.config.validation_kind: 1.0})
-        result = evaluate_in(
-            self._validation, self.policy, self.config.validation_episodes, VALIDATION_SEED, watch=watch
-        )
-        success = float(result.success_at_end.mean())
-        if success > self.best:
+            place = sims.worlds_device(config.env, str(self.fabric.device))
+            count = min(episodes, config.num_envs)
+            self._validation = sims.make(config.env, self.policy.obs_keys, count, device=place)
+            self._validation.set_reset_mix({config.validation_kind: 1.0})
+        result = evaluate_in(self._validation, self.policy, episodes=episodes, seed=VALIDATION_SEED, watch=watch)
+        columns = {
+            "success_at_end": result.success_at_end,
+            "success_once": result.success_once,
+            "return": result.episode_return,
+        }
+        metrics = {f"validation/{name}": float(column.mean()) for name, column in columns.items()}
+        if (success := metrics["validation/success_at_end"]) > self.best:
             self.best = self._finished["best"] = success
             checkpoint.save(self.folder / "checkpoints" / BEST, self._policy_tree())
-        return {
-            "validation/success_at_end": success,
-            "validation/success_once": float(result.success_once.mean()),
-            "validation/return": float(result.episode_return.mean()),
-        }
+        return metrics
 
     def save(self) -> None:
         """Write a checkpoint of the last finished iteration, and drop the oldest ones."""
-        rank = self.fabric.global_rank
-        pattern = OTHER_RANK.format(rank) if rank else PERIODIC
-        tree = {"worlds": self._finished["worlds"]} if rank else self._finished
-        checkpoint.save(self.folder / "checkpoints" / pattern.replace("*", f"{self._finished['iteration']:06d}"), tree)
-        checkpoint.keep_last(self.folder / "checkpoints", self.config.keep_checkpoints, pattern)
-        if rank:
+        iteration = self._finished["iteration"]
+        if rank := self.fabric.global_rank:
+            self.keep({"worlds": self._finished["worlds"]}, iteration, OTHER_RANK.format(rank))
             return
+        self.keep(self._finished, iteration)
         if self._finished["warm"] is None:
             for rollout in (self.folder / IMITATED).glob("*.ckpt"):
                 checkpoint.remove(rollout)
 
     def close(self) -> None:
-        """Release environments and collecting thread."""
-        if self.stale:
-            self.stale.close()
+        if self.ahead:
+            self.ahead.shutdown(wait=True)
         for env in (self.env, self._validation):
             if env is not None:
                 env.close()
+
+    def _own_draws(self) -> None:
+        """The same weights on every rank, but actions of its own."""
+        if rank := self.fabric.global_rank:
+            torch.manual_seed(self.config.seed + 1_000_003 * rank)
 
     def _state(self) -> dict[str, Any]:
         return self._policy_tree() | {
@@ -252,24 +271,6 @@ class TeacherTraining:
         )
         return tree | {"warm_started_from": origin and str(origin)}
 
-    def _restore(self, saved: Mapping[str, Any]) -> None:
-        simulators = len(saved["worlds"]["env"].get("simulators", ()))
-        if bool(simulators) != bool(self.config.sims):
-            where = f"by {simulators} simulators" if simulators else "in the learner's process"
-            wanted = f"--sims with as many, e.g. cpu*{simulators}" if simulators else "no --sims"
-            raise HandsightError(f"resume {self.folder}: its worlds were saved {where}; expected {wanted}")
-        self.policy.load_state_dict(saved["policy"]["weights"])
-        self.ppo.load_state_dict(saved["ppo"])
-        if self.warm:
-            self.warm.load_state_dict(saved["warm"])
-            self.warm.read(self.folder / IMITATED)
-        self.curriculum.load_state_dict(saved["curriculum"])
-        self.iteration, self.best = saved["iteration"], saved["best"]
-        self.obs = self.env.load_state_dict(saved["worlds"]["env"])
-        self.episodes.load_state_dict(saved["worlds"]["episodes"])
-        self.hidden = saved["worlds"]["hidden"].to(self.fabric.device)
-        checkpoint.set_rng_state(saved["worlds"]["random"])
-
     def _new_buffer(self, share: int = 1) -> RolloutBuffer:
         """share: how many buffers divide the memory budget."""
         config = self.config
@@ -277,7 +278,7 @@ class TeacherTraining:
             self.env.obs_spec,
             self.policy.train_keys,
             config.rollout_steps,
-            self.num_envs,
+            self.env.num_envs,
             self.env.action_dim,
             self.policy.core.hidden_size,
             self.fabric.device,
@@ -295,21 +296,18 @@ class TeacherTraining:
         return WarmStart(self.ppo, loaded.policy, config, buffers)
 
 
-def _make_env(config: TeacherConfig, fabric: Fabric, num_envs: int) -> VecEnv:
-    """This rank's share of the environments, here or where the simulators are."""
-    keys, rank, learner = config.policy.train_keys, fabric.global_rank, str(fabric.device)
-    if config.sims:
-        ranks = fabric.world_size
-        return sims.make_remote(config.env, keys, num_envs, config.sims, config.remote, learner, rank, ranks)
-    return sims.make(config.env, keys, num_envs, num_envs * rank, sims.worlds_device(config.env, learner))
-
-
-def _check_range(config: TeacherConfig, env: VecEnv) -> None:
+def _check_range(config: TeacherConfig) -> None:
     """Whoever trains in other scenes must not clip away what their cameras show."""
-    policy, far = config.policy, env.signature.get("rig", {}).get("depth_max", 0.0)
+    policy, far = config.policy, config.env.scene.rig.depth_max
     if "depth" in policy.actor_keys and policy.depth_max_m < far:
-        env.close()
         raise HandsightError(
             f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
             f"{far} m; start from TeacherConfig.depth().with_worlds(env)"
         )
+
+
+def losses(metrics: Mapping[str, float]) -> str:
+    """What to tell of simulators that failed or were replaced meanwhile; nothing if none did."""
+    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
+    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
+    return "; ".join(told + [f"a successor took over after {back:.1f} s"] * (back > 0))

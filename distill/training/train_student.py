@@ -15,15 +15,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from ... import sims
 from ...datasets.sequences import SequenceBuffer, prune
 from ...errors import HandsightError
-from ...files import explained
 from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
 from ...students import StereoStudent, StudentConfig
-from ..runs import checkpoint
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.provenance import provenance
 from ..runs.run import Run
@@ -33,7 +30,7 @@ from .dagger import collect
 from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
-from .session import PERIODIC, Session, config_and_run, session
+from .session import Session, Training, carry_out, config_and_run, make_env
 from .student_config import StudentRunConfig
 
 STUDENT_SEED = 2_000_000
@@ -43,9 +40,7 @@ SEQUENCES = "sequences"
 
 
 def train_student(
-    config: StudentRunConfig | None = None,
-    resume: Path | None = None,
-    run_root: Path = Path("runs"),
+    config: StudentRunConfig | None = None, resume: Path | None = None, run_root: Path = Path("runs")
 ) -> Run:
     """Distil a teacher in a run folder of its own, or go on with an interrupted run.
 
@@ -63,33 +58,13 @@ def train_student(
     config, run = config_and_run(config, resume, StudentRunConfig, "train_student")
     fabric = make_fabric(config.device, config.precision)
     training = OfflineTraining(config, fabric) if config.data else StudentTraining.start(config, fabric, here)
-    try:
-        if run is None:
-            run = Run.create(training.name, training.config, run_root)
-            training.save(run)  # whoever leaves during the first iteration can go on, too
-        elif not checkpoint.complete(run.checkpoints, PERIODIC):
-            run.rewind(0)  # it has its configuration, and nothing else yet
-            training.save(run)
-        else:
-            with explained(run.path):
-                training.go_on(run)
-        done, total = (count * training.units for count in (training.iteration, config.iterations))
-        if done < total:
-            keep_freed_memory()
-            with session(run, run.name, total, training.unit, done) as sitting:
-                training.learn(sitting)
-        return run
-    finally:
-        training.close()
-        if run is not None:
-            run.close()
+    return carry_out(training, run, run_root)
 
 
-class StudentTraining:
+class StudentTraining(Training):
     """All that an iteration of DAgger changes: the student with its optimiser, and the sequences it has met."""
 
     unit = "rollout and gradient steps"
-    """What its progress counts."""
 
     def __init__(
         self, config: StudentRunConfig, teacher: LoadedPolicy, behaviour: LoadedPolicy | None, env: VecEnv,
@@ -98,6 +73,7 @@ class StudentTraining:
         """Args: see `start`, which makes them. A teacher, env or student that do not fit each other are not noticed."""
         self.config, self.teacher, self.behaviour, self.env, self.distiller = config, teacher, behaviour, env, distiller
         self.student, self.env_config = distiller.student, config.env or teacher.env_config
+        self.fabric = distiller.fabric
         self.name = f"student-{'control' if config.control else config.student.sight}-from-{teacher_sight(teacher)}"
         self.units = env.episode_steps + config.dagger.gradient_steps
         self.facts = facts_of(env, self.env_config, {"teacher": origin_of(teacher), **provenance()})
@@ -130,7 +106,7 @@ class StudentTraining:
         student, env_config = student_config(config, teacher), config.env or teacher.env_config
         groups = observed(config, student, teacher, behaviour)
         memory.announce(memory.of_student(config, env_config, groups, student), config.num_envs)
-        env = _make_env(config, env_config, groups)
+        env = make_env(config, env_config, groups, fabric, arrive="cpu")  # where the sequences lie
         try:
             for known in (teacher, *filter(None, [behaviour])):
                 known.check(env.signature)
@@ -143,23 +119,25 @@ class StudentTraining:
         return cls(config, teacher, behaviour, env, distiller)
 
     @property
-    def iteration(self) -> int:
+    def iteration(self) -> int:  # type: ignore[override]
         """Rollouts in the buffer: iterations that are over, or under way once their rollout is."""
         return self.buffer.appended
 
     @property
     def steps(self) -> int:
-        """Environment steps that were learnt from."""
         return self.iteration * self.config.num_envs * self.env.episode_steps
 
     def learn(self, session: Session) -> None:
         """DAgger: the student acts, the teacher labels, and the student is fitted to all that was labelled so far."""
+        keep_freed_memory()
+        if not self.iteration:
+            self.save()  # whoever leaves during the first iteration can go on, too
         while self.iteration < self.config.iterations:
             rollout, met = self.collect(session)
             held = self.append(rollout, met)
             learnt = self.fit(session)
             session.log(met | held | learnt, self.steps)
-            self.save(session.run)
+            self.save()
 
     def collect(self, session: Session) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Roll out with the student as it is now. Returns columns (T, N, ...) and metrics by name."""
@@ -197,56 +175,44 @@ class StudentTraining:
         """Seed of the next rollout."""
         return STUDENT_SEED + 10_000 * self.config.seed + self.iteration
 
-    def save(self, run: Run) -> None:
+    def save(self) -> None:
         """Write a checkpoint of the last finished iteration: of the sequences, only the newest are not on disk yet.
 
         A finished run is never gone on with, so its last checkpoint holds no sequences and their files go, unless they
         are to outlast it (`spill`).
         """
-        folder, sequences = run.checkpoints, run.path / SEQUENCES
+        sequences = self.folder / SEQUENCES
         self.buffer.spill = sequences if self.config.dagger.spill else None
         keep = self.iteration < self.config.iterations or self.config.dagger.spill
         none = {"appended": self.iteration, "evicted": 0, "rollouts": []}
         index = self.buffer.write(sequences) if keep else none
         tree = self.distiller.checkpoint(self.env.signature, self.env_config, origin_of(self.teacher))
         tree |= {"driver": origin_of(self.behaviour)} if self.behaviour else {}
-        checkpoint.save(folder / PERIODIC.replace("*", f"{self.iteration:06d}"), tree | {"sequences": index})
-        checkpoint.keep_last(folder, self.config.keep_checkpoints, PERIODIC)
+        self.keep(tree | {"sequences": index}, self.iteration)
         self.kept.append(index)
         if keep:
             prune(sequences, self.kept)
         else:
             shutil.rmtree(sequences)
 
-    def go_on(self, run: Run) -> None:
-        """Continue bit for bit from the newest checkpoint of the run.
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Continue bit for bit from a checkpoint of the run.
 
         Raises:
             HandsightError: teacher or behaviour policy are not those that it began with.
             DatasetError: a file of sequences is missing, cut or altered.
         """
-        saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
         for who, known in (("teacher", self.teacher), ("driver", self.behaviour)):
             if known is not None and saved[who]["sha256"] != origin_of(known)["sha256"]:
-                raise HandsightError(f"resume {run.path}: its {who} {known.path} was replaced since it began")
+                raise HandsightError(f"resume {self.folder}: its {who} {known.path} was replaced since it began")
         self.distiller.restore(saved)
-        folder = run.path / SEQUENCES
+        folder = self.folder / SEQUENCES
         spill = folder if self.config.dagger.spill else None
         self.buffer = SequenceBuffer.read(folder, saved["sequences"], self.buffer.capacity, self.facts, spill)
         self.kept.append(saved["sequences"])
-        run.rewind(self.steps)
 
     def close(self) -> None:
-        """Release the environments and their simulators."""
         self.env.close()
-
-
-def _make_env(config: StudentRunConfig, env_config: sims.EnvConfig, groups: tuple[str, ...]) -> VecEnv:
-    """Here, or where the simulators are; what these see arrives in host memory, where the sequences lie."""
-    if config.sims:
-        return sims.make_remote(env_config, groups, config.num_envs, config.sims, config.remote)
-    place = sims.worlds_device(env_config, config.device)
-    return sims.make(env_config, groups, config.num_envs, device=place)
 
 
 def observed(

@@ -83,24 +83,14 @@ class WarmStart:
         auxiliary = missed.mean() if missed.numel() else missed.sum()
         self.optimizer.zero_grad()
         self.ppo.fabric.backward(imitation + value + auxiliary)
-        for part in (
-            self.policy.critic.parameters(),
-            self._actor_parameters(),
-        ):  # a new task's returns are far off at first
+        actor = [value for name, value in self.policy.named_parameters() if not name.startswith("critic.")]
+        for part in (self.policy.critic.parameters(), actor):  # apart: a new task's returns are far off at first
             torch.nn.utils.clip_grad_norm_(part, self.config.max_grad_norm)
         self.optimizer.step()
         self.policy.head.clip_std()
         error = (new.mean.clamp(-1, 1) - batch.mean).square().mean()
-        parts = {
-            "loss/imitation": imitation,
-            "loss/value": value,
-            "loss/auxiliary": auxiliary,
-            "warm_start_error": error,
-        }
-        return {name: part.detach() for name, part in parts.items()}
-
-    def _actor_parameters(self) -> list[torch.nn.Parameter]:
-        return [value for name, value in self.policy.named_parameters() if not name.startswith("critic.")]
+        parts = {"loss/imitation": imitation, "loss/value": value, "loss/auxiliary": auxiliary}
+        return {name: part.detach() for name, part in {**parts, "warm_start_error": error}.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser and progress; the rollouts are on disk."""

@@ -10,7 +10,7 @@ from handsight.distill.commands.evaluate import summary_table
 from handsight.distill.evaluation.evaluate import evaluate, evaluate_in
 from handsight.distill.evaluation.evaluation import ARRAYS, Evaluation, row_means
 from handsight.distill.evaluation.phases import UNKNOWN
-from handsight.distill.evaluation.statistics import bootstrap, bootstrap_mean, t_interval, wilson
+from handsight.distill.evaluation.statistics import bootstrap_mean, t_interval, wilson
 from handsight.errors import HandsightError
 
 from ..toy_env import Counting, Scripted, ToyConfig, ToyEnv
@@ -195,12 +195,6 @@ def test_bootstrap_interval_of_a_mean_is_near_the_normal_one():
     assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
     assert bootstrap_mean(values) == interval
-
-
-def test_bootstrap_resamples_paired_columns_together():
-    a = np.arange(50.0)
-    interval = bootstrap(50, lambda i: (a[i] + 1.0 - a[i]).mean(axis=-1))
-    assert (interval.low, interval.high) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize(

@@ -129,8 +129,8 @@ def _changed(*path_and_value):
         (restrict(SIGNATURE, ["state"]), r"obs.depth: expected \[1, 32, 32\] int16, found no .* available: state"),
         (
             _changed("obs", "state", "parts", {"object_from_palm": 3, "object_mass": 3}),
-            "obs.state part.object_size: expected 3, found nothing\n"
-            "  obs.state part.object_mass: expected nothing, found 3",
+            "obs.state.parts.object_size: expected 3, found nothing\n"
+            "  obs.state.parts.object_mass: expected nothing, found 3",
         ),
         (
             _changed("obs", "state", "parts", {"object_size": 3, "object_from_palm": 3}),

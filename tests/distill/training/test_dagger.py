@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from handsight.distill.evaluation.rollout import play
-from handsight.distill.training.dagger import DaggerConfig, TeacherShare, collect
+from handsight.distill.training.dagger import DaggerConfig, collect
 from handsight.students import StereoStudent, StudentConfig
 
 from ..toy_env import Counting, Scripted, ToyEnv
@@ -69,14 +69,12 @@ def test_a_behaviour_policy_acts_in_every_episode_with_its_own_hidden_state_and_
 
 
 def test_between_one_policy_acts_in_each_episode_and_the_share_is_right():
-    share = TeacherShare(0.3, 4000, torch.Generator().manual_seed(0))
-    nobody, everybody = torch.zeros(4000, dtype=torch.bool), torch.ones(4000, dtype=torch.bool)
-    acts = share.next(everybody)
-    assert float(acts.float().mean()) == pytest.approx(0.3, abs=0.03)
-    assert torch.equal(share.next(nobody), acts)
-    some = torch.arange(4000) < 2000
-    again = share.next(some)
-    assert torch.equal(again[2000:], acts[2000:]) and not torch.equal(again[:2000], acts[:2000])
+    env, teacher, student = scene(1000, end_on_success=True)
+    columns, _ = collect(env, teacher, student, beta(0.3), 0, seed=3)
+    acts, opens = columns["by_teacher"], columns["first"]
+    assert float(acts[0].float().mean()) == pytest.approx(0.3, abs=0.05)
+    changes = acts[1:] != acts[:-1]
+    assert changes.any() and not (changes & ~opens[1:]).any()
 
 
 def test_a_mixture_is_the_teacher_here_and_the_student_there():

@@ -94,8 +94,8 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_went_through(data, tmp_pat
     class Stop(Exception):
         pass
 
-    def stop(self, run, save=offline.OfflineTraining.save):
-        save(self, run)
+    def stop(self, save=offline.OfflineTraining.save):
+        save(self)
         if self.iteration == 2:
             raise Stop
 

@@ -158,8 +158,8 @@ def test_a_resumed_run_ends_bit_for_bit_like_one_that_went_through(toy_sims, scr
     class Stop(Exception):
         pass
 
-    def stop(self, run, save=train_student.StudentTraining.save):
-        save(self, run)
+    def stop(self, save=train_student.StudentTraining.save):
+        save(self)
         if self.iteration == 2:
             raise Stop
 

@@ -99,7 +99,7 @@ def test_ctrl_c_saves_the_last_whole_iteration(toy_sims, tmp_path, monkeypatch):
         train_teacher.train_teacher(small(), run_root=tmp_path / "part")
     monkeypatch.undo()
     path = next((tmp_path / "part").glob("*/*"))
-    assert checkpoint.latest(path / "checkpoints", teacher_training.PERIODIC).name == "iteration_000002.ckpt"
+    assert checkpoint.latest(path / "checkpoints", "iteration_*.ckpt").name == "iteration_000002.ckpt"
     monkeypatch.setattr("handsight.sims.make", lambda *a, **k: toy_again(*a, **k))
     train_teacher.train_teacher(resume=path)
     same({**final(whole), "best": 0}, {**final(Run.open(path)), "best": 0})
@@ -222,8 +222,8 @@ def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path)
 def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
     failed, back = {"remote/replaced": 1.0}, {"remote/seconds_restart": 0.84}
     first = "1 of the simulators failed, its worlds are missing and not learnt from"
-    assert train_teacher.losses(failed) == first
-    assert train_teacher.losses(back) == "a successor took over after 0.8 s"
-    assert train_teacher.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
+    assert teacher_training.losses(failed) == first
+    assert teacher_training.losses(back) == "a successor took over after 0.8 s"
+    assert teacher_training.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
     meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
-    assert train_teacher.losses(meanwhile) == train_teacher.losses({}) == ""
+    assert teacher_training.losses(meanwhile) == train_teacher.losses({}) == ""
