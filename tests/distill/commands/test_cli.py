@@ -1,6 +1,5 @@
 """The command line: derived options, nearest names, one clear message for each mistake."""
 
-import importlib
 import re
 import subprocess
 import sys
@@ -55,12 +54,10 @@ class LearnConfig:
 def calls(monkeypatch):
     """train-teacher, train-student and evaluate become functions that note what they were called with."""
     noted = []
-    module = SimpleNamespace(
-        LearnConfig=LearnConfig, learn=lambda *args, **names: noted.append((*args, names)), fail=lambda config: 1 / 0
-    )
-    commands = {name: cli.Command("m", "LearnConfig", "learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
+    module = SimpleNamespace(learn=lambda *args, **names: noted.append((*args, names)), fail=lambda config: 1 / 0)
+    commands = {name: cli.Command("m.learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
-    monkeypatch.setattr(cli, "_module", lambda command: module)
+    monkeypatch.setattr(cli, "load", lambda command: (module.learn, LearnConfig))
     monkeypatch.setattr(cli, "_default", lambda sight, found, own: getattr(LearnConfig, sight)() if sight else None)
     noted.append(module)
     yield noted
@@ -69,10 +66,8 @@ def calls(monkeypatch):
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_names_a_dataclass_and_a_function(name):
-    command = cli.COMMANDS[name]
-    module = importlib.import_module(f"handsight.distill.{command.module}")
-    assert is_dataclass(getattr(module, command.config))
-    assert callable(getattr(module, command.function))
+    function, config_class = cli.load(cli.COMMANDS[name])
+    assert callable(function) and is_dataclass(config_class)
 
 
 def test_help_answers_at_once_and_names_every_command(capsys):
@@ -111,9 +106,11 @@ def test_each_teacher_has_its_own_defaults(calls, tmp_path):
 @pytest.mark.parametrize("words", [["--warm-start", "RUN"], ["--warm-start=RUN"], ["--warm_start", "RUN"]], ids=str)
 def test_warm_started_teacher_of_the_command_line_is_the_demos(monkeypatch, words):
     made = []
-    monkeypatch.setattr(
-        "handsight.distill.training.train_teacher.train_teacher", lambda config, run_root: made.append(config)
-    )
+
+    def train(config: "TeacherConfig", run_root):
+        made.append(config)
+
+    monkeypatch.setattr("handsight.distill.training.train_teacher.train_teacher", train)
     assert cli.main(["train-teacher", "depth", *words, "--seed", "3"]) == 0
     assert made == [replace(TeacherConfig.warm_started(Path("RUN")), seed=3)]
 
