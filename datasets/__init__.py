@@ -4,7 +4,7 @@ from .reader import SeededBatches, Windows, collate, survey, whole_shards
 from .schema import DatasetError, Episode, Facts
 from .sequences import SequenceBuffer, SequenceBufferError
 from .shard import Shard
-from .writer import ShardWriter, write_shard
+from .writer import write_shard
 
 __all__ = [
     "DatasetError",
@@ -14,7 +14,6 @@ __all__ = [
     "SequenceBuffer",
     "SequenceBufferError",
     "Shard",
-    "ShardWriter",
     "Windows",
     "collate",
     "survey",

@@ -12,9 +12,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from ...datasets.episodes import read_column
 from ...datasets.reader import Survey, survey
-from ...datasets.schema import COLUMNS, IMAGES, DatasetError
+from ...datasets.schema import IMAGES, DatasetError, form_of
 from ...datasets.shard import Shard
 from ...files import written
 
@@ -97,13 +96,11 @@ def _table(path: Path, figures: dict[str, Any], shard: Shard) -> Table:
         *(f"{role}: {origin[role]['path']}" for role in ("policy", "teacher") if role in origin),
     ]
     table = Table("dataset", "form", "unit", "MiB", "stored", title=str(path), caption="\n".join(lines))
-    known = {stored.name: stored for stored in (*COLUMNS.values(), *IMAGES.values())}
     for name, size in figures["datasets"].items():
         shape = shard.file[f"data/{shard.names[0]}/{name}"]
-        stored = known.get(name.replace("next_obs/", "obs/"))
         form = f"{shape.dtype} ({', '.join(['T', *map(str, shape.shape[1:])])})"
         share = f"{size['stored'] / max(1, size['raw']):.0%}"
-        table.add_row(name, form, stored.unit if stored else "", f"{size['raw'] / 2**20:.1f}", share)
+        table.add_row(name, form, form_of(name).unit, f"{size['raw'] / 2**20:.1f}", share)
     return table
 
 
@@ -118,7 +115,7 @@ def _contact_sheet(args: InspectArgs, shards: list[Shard]) -> Path | None:
         if f"obs/{eye}" in paths:
             panels[f"{eye} eye"] = shard.read(name, f"obs/{eye}")[:, None]
     if "obs/depth" in paths:
-        panels["depth"] = colour_depth(read_column(shard, name, "depth")[:, 0])[:, None]
+        panels["depth"] = colour_depth(shard.column(name, "depth")[:, 0])[:, None]
     if not panels:
         return None
     steps = shard.steps[name]
