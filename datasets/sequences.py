@@ -35,8 +35,6 @@ class Rollout:
     """Counts what was ever appended."""
     form: dict[str, Any]
     """Numbers of steps and sequences, and dtype and shape (without the first two axes) of each column."""
-    nbytes: int
-    """Bytes that its columns take in memory."""
     columns: dict[str, Tensor] | None
     """(T, S, ...) each, on the CPU; None where they are on the disk only."""
     facts: Mapping[str, Any]
@@ -45,6 +43,11 @@ class Rollout:
     """Name, size and sha256 of its shard, once written."""
     shard: Shard | None = None
     """Open, once it was read from."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its columns take, or would take, in memory."""
+        return _nbytes(self.form)
 
     @property
     def sequences(self) -> int:
@@ -105,7 +108,8 @@ class SequenceBuffer:
         steps, sequences = held["valid"].shape
         forms = {name: [str(c.dtype).removeprefix("torch."), list(c.shape[2:])] for name, c in held.items()}
         form = {"steps": steps, "sequences": sequences, "columns": forms}
-        size = sum(column.nbytes for column in held.values())
+        rollout = Rollout(self.appended, form, held, facts or {})
+        size = rollout.nbytes
         if size > self.capacity:
             each = size / sequences
             raise SequenceBufferError(
@@ -115,7 +119,7 @@ class SequenceBuffer:
             )
         before = self.evicted
         self._make_room(size)
-        self._rollouts.append(Rollout(self.appended, form, size, held, facts or {}))
+        self._rollouts.append(rollout)
         self.appended += 1
         return self.evicted - before
 
@@ -199,9 +203,8 @@ class SequenceBuffer:
                 what = f"expected sequences of at most {capacity:,} bytes, found {most:,}, or none"
                 raise SequenceBufferError(f"{path}: {what}")
             columns = read_sequences(shard, form, range(form["sequences"]))
-            size = sum(column.nbytes for column in columns.values())
-            buffer._make_room(size)
-            buffer._rollouts.append(Rollout(entry["number"], form, size, columns, shard.extra["facts"], file))
+            buffer._make_room(most)
+            buffer._rollouts.append(Rollout(entry["number"], form, columns, shard.extra["facts"], file))
             shard.close()
         return buffer
 

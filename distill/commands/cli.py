@@ -34,7 +34,7 @@ COMMANDS = {
     "evaluate": Command("commands.evaluate.run_evaluate", "how well a policy does on held-out resets"),
     "compare": Command("commands.compare.run_compare", "policies side by side: report.html"),
     "study": Command("commands.study.study", "a whole matrix of teachers and students, unattended"),
-    "report": Command("commands.report.run_report", "a study's results as one page to read"),
+    "report": Command("commands.study.run_report", "a study's results as one page to read"),
     "record": Command("commands.record.record", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("commands.inspect.inspect", "verify recorded rollouts and summarise them"),
     "video": Command("commands.video.run_video", "film what a policy sees"),

@@ -11,7 +11,6 @@ import tyro
 from rich.console import Console
 
 from ...errors import HandsightError
-from ..evaluation.evaluate import HELD_OUT_SEED
 from ..report import tables
 from ..report.candidates import comparability, gather
 from ..report.comparison import Comparison
@@ -24,39 +23,19 @@ from .evaluate import summary_table
 
 
 @dataclass(frozen=True)
-class CompareArgs:
+class CompareArgs(TrialConfig):
     """Evaluate policies on the same held-out resets, and write a report."""
 
     policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
     study: Path | None = None
     """TOML file of a study, which is run instead: `handsight study` has its options."""
-    episodes: int = 512
-    """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
-    ablations: bool = False
-    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
-    times the time."""
     videos: bool = True
     """Film the first resets with every policy."""
     report: bool = True
     """Draw the figures and write report.html."""
     out: Path | None = None
     """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
-    device: str = "cpu"
-    """Where the policies and the environment run."""
-
-    @property
-    def trial(self) -> TrialConfig:
-        """How every policy is tried."""
-        return TrialConfig(
-            self.episodes, self.seed, self.num_envs, self.reset_kind, ablations=self.ablations, device=self.device
-        )
 
 
 def run_compare(args: CompareArgs) -> Comparison | Study:
@@ -81,7 +60,7 @@ def compare(args: CompareArgs) -> Comparison:
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
     notes += comparability(candidates)
-    policies = try_all(candidates, args.trial, out)
+    policies = try_all(candidates, args, out)
     settings = {**policies[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
     settings["rig"] = candidates[0].loaded.signature.get("rig", {})

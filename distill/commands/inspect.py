@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,30 +58,31 @@ def inspect(args: InspectArgs) -> dict[str, Any]:
 
 def summary(shards: list[Shard]) -> dict[str, Any]:
     """Figures of whole shards: counts, success, what each dataset takes on the disk."""
-    bytes_raw, bytes_stored, worlds = Counter(), Counter(), Counter()
-    succeeded = by_teacher = 0
+    sizes: dict[str, dict[str, int]] = {}
+    resets, succeeded, by_teacher = set(), 0, 0
     for shard in shards:
         for name in shard.names:
             facts = shard.episode_facts(name)
             succeeded += facts["success"]
-            worlds[(facts["seed"], facts["world"])] += 1
+            resets.add((facts["seed"], facts["world"]))
             by_teacher += bool("by_teacher" in shard.datasets(name) and shard.read(name, "by_teacher", slice(0, 1))[0])
             for path in shard.datasets(name):
                 dataset = shard.file[f"data/{name}/{path}"]
-                bytes_raw[path] += dataset.nbytes
-                bytes_stored[path] += dataset.id.get_storage_size()
+                size = sizes.setdefault(path, {"raw": 0, "stored": 0})
+                size["raw"] += dataset.nbytes
+                size["stored"] += dataset.id.get_storage_size()
     episodes = sum(len(shard.names) for shard in shards)
     return {
         "shards": len(shards),
         "episodes": episodes,
         "samples": sum(shard.header["samples"] for shard in shards),
-        "resets": len(worlds),
+        "resets": len(resets),
         "bytes": sum(shard.header["bytes"] for shard in shards),
         "success": succeeded / max(1, episodes),
         "by_teacher": by_teacher / max(1, episodes),
         "train": sum(len(shard.split("train")) for shard in shards),
         "valid": sum(len(shard.split("valid")) for shard in shards),
-        "datasets": {path: {"raw": bytes_raw[path], "stored": bytes_stored[path]} for path in bytes_raw},
+        "datasets": sizes,
     }
 
 
