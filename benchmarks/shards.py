@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from handsight import sims
-from handsight.datasets import Episode, SeededBatches, ShardWriter, Windows, collate, survey
-from handsight.datasets.episodes import episodes_of
+from handsight.datasets import Episode, SeededBatches, Windows, collate, survey, write_shard
+from handsight.datasets.schema import episodes_of
 from handsight.distill.commands.record import EpisodeRecorder, RecordArgs
 from handsight.distill.runs.policy_io import facts_of
 from handsight.distill.runs.provenance import provenance
@@ -94,15 +95,10 @@ def recording(folder: Path, episodes: list[Episode], count: int, facts: Any) -> 
     """Write shards, before and after a plain write of as many bytes."""
     nbytes = sum(episode.nbytes for episode in repeated(episodes, count))
     raw = [raw_disk(folder, nbytes)]
-    start, busy, number, writer = time.perf_counter(), time.process_time(), 0, None
-    for episode in repeated(episodes, count):
-        writer = writer or ShardWriter(folder / f"shard_{number:06d}.hdf5", facts)
-        writer.add(episode)
-        if writer.nbytes >= SHARD:
-            writer.finish({})
-            number, writer = number + 1, None
-    if writer:
-        writer.finish({})
+    start, busy, made = time.perf_counter(), time.process_time(), repeated(episodes, count)
+    size = -(-SHARD // episodes[0].nbytes)
+    for number in range(-(-count // size)):
+        write_shard(folder / f"shard_{number:06d}.hdf5", facts, islice(made, size), {})
     speed, busy = nbytes / (time.perf_counter() - start), time.process_time() - busy
     raw.append(raw_disk(folder, nbytes))
     stored = sum(path.stat().st_size for path in folder.glob("*.hdf5"))

@@ -9,6 +9,6 @@ if TYPE_CHECKING:
     from .schema import DatasetError, Episode, Facts
     from .sequences import SequenceBuffer, SequenceBufferError
     from .shard import Shard
-    from .writer import ShardWriter, write_shard
+    from .writer import write_shard
 
 lazy.attach(__name__)

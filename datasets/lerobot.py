@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +23,28 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import discard, draft_of, put_in_place, write_json
-from .episodes import read_column
-from .schema import EYES, DatasetError
+from ..files import write_json, written
+from .schema import DatasetError
 from .shard import Shard
 
 VERSION = "v3.0"
 FILE_FRAMES, CHUNK_FILES = 20_000, 1000
 """Frames after which a new file begins, and files in a chunk."""
-NAMES = {"action": "action", "proprio": "observation.state", "state": "observation.environment_state"}
-"""Columns as the format calls them."""
+VIDEO = "observation.images."
+FEATURES = {
+    "actions": "action",
+    "obs/proprio": "observation.state",
+    "obs/state": "observation.environment_state",
+    "rewards": "next.reward",
+    "dones": "next.done",
+    "obs/depth": "observation.depth.left",
+    "obs/left": f"{VIDEO}left",
+    "obs/right": f"{VIDEO}right",
+}
+"""What the format calls our datasets."""
+DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+"""Where the files lie, as its readers fill it in."""
 
 
 def check_installed() -> None:
@@ -40,119 +54,137 @@ def check_installed() -> None:
         raise DatasetError(f"LeRobot's format needs pyarrow: {command}")
 
 
+def write_lerobot(
+    shards: list[Path], out: Path, task: str, quality: int, tick: Callable[[], None] = lambda: None
+) -> tuple[int, int]:
+    """Write all episodes of some shards, to a folder that has its name only once it is whole.
+
+    Args:
+        shards: whole ones; the first one says what columns there are.
+        out: the folder; must not exist.
+        task: what the episodes are about, in words.
+        quality: H.264's constant rate factor, 0 (lossless) to 51.
+        tick: called after each episode.
+
+    Returns:
+        The numbers of episodes and frames.
+
+    Raises:
+        DatasetError: the folder exists, pyarrow is missing, there are no episodes, or a shard is damaged.
+    """
+    check_installed()
+    if out.exists():
+        raise DatasetError(f"{out} exists already; expected a new folder")
+    with written(out) as draft, closing(LeRobotWriter(draft, Shard(shards[0]), task, quality)) as writer:
+        for shard in map(Shard, shards):
+            for name in shard.names:
+                writer.add(shard, name)
+                tick()
+            shard.close()
+        writer.finish()
+    return len(writer.episodes), writer.frames
+
+
 class LeRobotWriter:
-    """Episodes into a folder that has its name only once it is whole."""
+    """Episodes into the folder `draft`; arguments as for `write_lerobot`, `first` being a shard."""
 
-    def __init__(self, out: Path, first: Shard, task: str, quality: int) -> None:
-        """Begin.
-
-        Args:
-            out: the folder; must not exist.
-            first: a shard, which says what columns there are.
-            task: what the episodes are about, in words.
-            quality: H.264's constant rate factor, 0 (lossless) to 51.
-
-        Raises:
-            DatasetError: the folder exists, or pyarrow is missing.
-        """
-        check_installed()
-        if out.exists():
-            raise DatasetError(f"{out} exists already; expected a new folder")
-        self.out, self.draft = out, draft_of(out)
-        self.task, self.quality, self.fps = task, quality, _rate(1 / first.facts.signature["control_dt"])
-        paths = first.datasets(first.names[0])
-        self.eyes = [eye for eye in EYES if f"obs/{eye}" in paths]
-        self.columns = [c for c in NAMES if c == "action" or f"obs/{c}" in paths]
-        self.depth = "obs/depth" in paths
-        self.facts = first.facts
-        self.rows: dict[str, list[Any]] = {}
+    def __init__(self, draft: Path, first: Shard, task: str, quality: int) -> None:
+        self.draft, self.facts, self.task, self.quality = draft, first.facts, task, quality
+        self.fps = _rate(1 / first.facts.signature["control_dt"])
+        there = first.datasets(first.names[0])
+        self.keys = {path: key for path, key in FEATURES.items() if path in there}
+        obs = first.facts.signature["obs"]
+        self.names = {key: _part_names(obs.get(path.removeprefix("obs/"), {})) for path, key in self.keys.items()}
         self.features: dict[str, Any] = {}
-        self.episodes: list[dict[str, Any]] = []
-        self.stats: list[dict[str, dict[str, NDArray[Any]]]] = []
-        self.frames = self.file = self.file_begin = 0
+        self.rows: dict[str, list[NDArray[Any]]] = {}
+        """What the next file will hold by feature: (T, ...) of each episode."""
         self.videos: dict[str, tuple[Any, Any]] = {}
+        """Container and stream of each video under way, by feature."""
+        self.episodes: list[dict[str, Any]] = []
+        self.frames = self.file = self.file_begin = 0
 
     def add(self, shard: Shard, name: str) -> None:
         """Append the episode of this name in a shard. Raises DatasetError: what the shard holds of it is damaged."""
         if self.frames - self.file_begin >= FILE_FRAMES:
-            self._close_file()
+            self._end_file()
             self.file, self.file_begin = self.file + 1, self.frames
-        steps = shard.steps[name]
-        columns = {NAMES[c]: read_column(shard, name, c) for c in self.columns}
-        columns |= {
-            "next.reward": read_column(shard, name, "reward"),
-            "next.done": read_column(shard, name, "done") > 0,
-        }
-        if self.depth:
-            columns["observation.depth.left"] = shard.read(name, "obs/depth")
+        steps, rows, images = shard.steps[name], {}, {}
+        for path, key in self.keys.items():
+            values = shard.read(name, path)
+            if key.startswith(VIDEO):
+                images[key] = values
+            else:
+                rows[key] = values > 0 if path == "dones" else values
         index = np.arange(steps)
-        columns |= {
+        rows |= {
             "timestamp": (index / self.fps).astype(np.float32), "frame_index": index, "index": index + self.frames,
             "episode_index": np.full(steps, len(self.episodes)), "task_index": np.zeros(steps, np.int64),
         }  # fmt: skip
-        images = {f"observation.images.{eye}": shard.read(name, f"obs/{eye}") for eye in self.eyes}
-        for key, values in columns.items():
-            self.features.setdefault(key, _feature(values, self._part_names(key)))
+        for key, values in rows.items():
+            form = {"dtype": str(values.dtype), "shape": list(values.shape[1:]) or [1], "names": self.names.get(key)}
+            self.features.setdefault(key, form)
             self.rows.setdefault(key, []).append(values)
         for key, frames in images.items():
             self._encode(key, frames)
-        self._note(shard, name, steps, columns, images)
+        self._note(shard.episode_facts(name), steps, rows, images)
         self.frames += steps
 
     def finish(self) -> None:
-        """Write what is left, and give the folder its name. Raises DatasetError: there are no episodes."""
+        """Write what is left. Raises DatasetError: there are no episodes."""
         if not self.episodes:
             raise DatasetError("no episodes to write")
-        self._close_file()
-        where = {"chunk_index": 0, "file_index": 0}
-        table = {key: [episode[key] for episode in self.episodes] for key in self.episodes[0]}
-        _write_table(self.draft / "meta/episodes" / _file(**where, suffix="parquet"), table)
+        self._end_file()
+        table = {column: [episode[column] for episode in self.episodes] for column in self.episodes[0]}
+        _write_table(self.draft / "meta/episodes/chunk-000/file-000.parquet", table)
         _write_tasks(self.draft / "meta/tasks.parquet", self.task)
-        write_json(self.draft / "meta/stats.json", _aggregate(self.stats))
+        write_json(self.draft / "meta/stats.json", {key: _pooled(table, f"stats/{key}/") for key in self.features})
         write_json(self.draft / "meta/info.json", self._info())
-        put_in_place(self.draft, self.out)
 
-    def abandon(self) -> None:
-        """Delete the draft: nothing of the folder is left behind."""
+    def close(self) -> None:
+        """Close the videos, whole or not."""
         for container, _ in self.videos.values():
             container.close()
-        discard(self.draft)
+
+    def _end_file(self) -> None:
+        for container, stream in self.videos.values():
+            container.mux(stream.encode())
+        self.close()
+        table = {key: np.concatenate(pieces) for key, pieces in self.rows.items()}
+        _write_table(self.draft / DATA.format(**self._place), table)
+        self.videos, self.rows = {}, {}
+
+    @property
+    def _place(self) -> dict[str, int]:
+        """Numbers of the file under way, as the format counts."""
+        return dict(zip(("chunk_index", "file_index"), divmod(self.file, CHUNK_FILES), strict=True))
 
     def _note(
-        self,
-        shard: Shard,
-        name: str,
-        steps: int,
-        columns: Mapping[str, NDArray[Any]],
-        images: Mapping[str, NDArray[Any]],
+        self, facts: Mapping[str, Any], steps: int, rows: dict[str, NDArray[Any]], images: dict[str, NDArray[Any]]
     ) -> None:
-        chunk, file = divmod(self.file, CHUNK_FILES)
         row: dict[str, Any] = {
             "episode_index": len(self.episodes), "tasks": [self.task], "length": steps,
             "dataset_from_index": self.frames, "dataset_to_index": self.frames + steps,
-            "data/chunk_index": chunk, "data/file_index": file,
+            **{f"data/{name}": number for name, number in self._place.items()},
             "meta/episodes/chunk_index": 0, "meta/episodes/file_index": 0,
-            "handsight/success": bool(shard.episode_facts(name)["success"]),
-            "handsight/seed": int(shard.episode_facts(name)["seed"]),
+            "handsight/success": bool(facts["success"]), "handsight/seed": int(facts["seed"]),
         }  # fmt: skip
         begin = (self.frames - self.file_begin) / self.fps
         for key in images:
-            row |= {f"videos/{key}/chunk_index": chunk, f"videos/{key}/file_index": file}
+            row |= {f"videos/{key}/{name}": number for name, number in self._place.items()}
             row |= {f"videos/{key}/from_timestamp": begin, f"videos/{key}/to_timestamp": begin + steps / self.fps}
-        stats = {key: _stats(values) for key, values in columns.items()}
-        stats |= {key: _stats(frames.transpose(0, 3, 1, 2) / 255.0, axes=(0, 2, 3)) for key, frames in images.items()}
-        for key, figures in stats.items():
-            row |= {f"stats/{key}/{figure}": value.tolist() for figure, value in figures.items()}
+        for key, values in rows.items():
+            row |= _stats(f"stats/{key}/", values)
+        for key, frames in images.items():
+            row |= _stats(f"stats/{key}/", frames.transpose(0, 3, 1, 2) / 255.0, axes=(0, 2, 3))
         self.episodes.append(row)
-        self.stats.append(stats)
 
     def _encode(self, key: str, frames: NDArray[np.uint8]) -> None:
         if key not in self.videos:
-            draft = self.draft / "videos" / key / _file(*divmod(self.file, CHUNK_FILES), suffix="mp4")
+            draft = self.draft / VIDEOS.format(video_key=key, **self._place)
             draft.parent.mkdir(parents=True, exist_ok=True)
             container = av.open(str(draft), "w")
-            options = {"crf": str(self.quality), "g": "2"}
-            stream: Any = container.add_stream("libx264", rate=_fraction(self.fps), options=options)
+            options, rate = {"crf": str(self.quality), "g": "2"}, Fraction(self.fps).limit_denominator(1000)
+            stream: Any = container.add_stream("libx264", rate=rate, options=options)
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
             self.videos[key] = container, stream
             self.features[key] = {
@@ -167,99 +199,46 @@ class LeRobotWriter:
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
 
-    def _close_file(self) -> None:
-        for container, stream in self.videos.values():
-            container.mux(stream.encode())
-            container.close()
-        table = {key: np.concatenate(pieces) for key, pieces in self.rows.items()}
-        _write_table(self.draft / "data" / _file(*divmod(self.file, CHUNK_FILES), suffix="parquet"), table)
-        self.videos, self.rows = {}, {}
-
-    def _part_names(self, key: str) -> list[str] | None:
-        group = {"observation.state": "proprio", "observation.environment_state": "state"}.get(key)
-        parts = self.facts.signature["obs"].get(group, {}).get("parts", {}) if group else {}
-        return [f"{part}.{i}" for part, width in parts.items() for i in range(width)] or None
-
     def _info(self) -> dict[str, Any]:
         return {
             "codebase_version": VERSION, "robot_type": str(self.facts.signature.get("task", "")),
             "total_episodes": len(self.episodes), "total_frames": self.frames, "total_tasks": 1,
             "chunks_size": CHUNK_FILES, "data_files_size_in_mb": 100, "video_files_size_in_mb": 200, "fps": self.fps,
             "splits": {"train": f"0:{len(self.episodes)}"},
-            "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
-            "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4" if self.eyes else None,
+            "data_path": DATA, "video_path": VIDEOS if any(key.startswith(VIDEO) for key in self.features) else None,
             "features": self.features,
             "handsight": {"signature": self.facts.signature, "origin": self.facts.origin},
         }  # fmt: skip
-
-
-def write_lerobot(
-    shards: list[Path], out: Path, task: str, quality: int, tick: Callable[[], None] = lambda: None
-) -> tuple[int, int]:
-    """All episodes of some shards; returns the numbers of episodes and frames. tick: called after each episode.
-
-    Raises:
-        DatasetError: the folder exists, or pyarrow is missing.
-    """
-    writer: LeRobotWriter | None = None
-    try:
-        for shard in map(Shard, shards):
-            writer = writer or LeRobotWriter(out, shard, task, quality)
-            for name in shard.names:
-                writer.add(shard, name)
-                tick()
-            shard.close()
-        assert writer is not None
-        writer.finish()
-        return len(writer.episodes), writer.frames
-    except BaseException:
-        if writer is not None:
-            writer.abandon()
-        raise
 
 
 def _rate(value: float) -> int | float:
     return round(value) if abs(value - round(value)) < 1e-6 else round(value, 6)
 
 
-def _fraction(value: float) -> Any:
-    from fractions import Fraction
-
-    return Fraction(value).limit_denominator(1000)
+def _part_names(spec: Mapping[str, Any]) -> list[str] | None:
+    return [f"{part}.{i}" for part, width in spec.get("parts", {}).items() for i in range(width)] or None
 
 
-def _file(chunk_index: int, file_index: int, suffix: str) -> str:
-    return f"chunk-{chunk_index:03d}/file-{file_index:03d}.{suffix}"
-
-
-def _feature(values: NDArray[Any], names: list[str] | None) -> dict[str, Any]:
-    return {"dtype": str(values.dtype), "shape": list(values.shape[1:]) or [1], "names": names}
-
-
-def _stats(values: NDArray[Any], axes: tuple[int, ...] = (0,)) -> dict[str, NDArray[Any]]:
-    """min, max, mean and std along the axes, which are kept for images, and the number of rows."""
+def _stats(prefix: str, values: NDArray[Any], axes: tuple[int, ...] = (0,)) -> dict[str, Any]:
+    """min, max, mean and std along the axes, which are kept for images, and the number of rows, as lists."""
     x, keep = values.astype(np.float64), len(axes) > 1
     figures = {name: getattr(x, name)(axis=axes, keepdims=keep) for name in ("min", "max", "mean", "std")}
     shaped = {name: np.atleast_1d(figure[0] if keep else figure) for name, figure in figures.items()}
-    return shaped | {"count": np.array([len(x)])}
+    return {prefix + name: value.tolist() for name, value in shaped.items()} | {f"{prefix}count": [len(x)]}
 
 
-def _aggregate(stats: list[dict[str, dict[str, NDArray[Any]]]]) -> dict[str, Any]:
-    """Of all episodes, from those of each, weighted by their rows."""
-    return {key: dict(_pooled([episode[key] for episode in stats])) for key in stats[0]}
-
-
-def _pooled(parts: list[dict[str, NDArray[Any]]]) -> Iterator[tuple[str, Any]]:
-    weights = np.array([part["count"][0] for part in parts], dtype=np.float64)
-    mean, square = (
-        np.average([function(part) for part in parts], axis=0, weights=weights)
-        for function in (lambda part: part["mean"], lambda part: part["std"] ** 2 + part["mean"] ** 2)
-    )
-    yield "min", np.min([part["min"] for part in parts], axis=0).tolist()
-    yield "max", np.max([part["max"] for part in parts], axis=0).tolist()
-    yield "mean", mean.tolist()
-    yield "std", np.sqrt(np.maximum(square - mean**2, 0)).tolist()
-    yield "count", [int(weights.sum())]
+def _pooled(table: Mapping[str, list[Any]], prefix: str) -> dict[str, list[Any]]:
+    """The statistics of all episodes from those of each, which the table has under this prefix."""
+    count, low, high, means, stds = (np.array(table[prefix + name]) for name in ("count", "min", "max", "mean", "std"))
+    weights = count[:, 0].astype(np.float64)
+    mean, square = (np.average(each, axis=0, weights=weights) for each in (means, stds**2 + means**2))
+    return {
+        "min": low.min(axis=0).tolist(),
+        "max": high.max(axis=0).tolist(),
+        "mean": mean.tolist(),
+        "std": np.sqrt(np.maximum(square - mean**2, 0)).tolist(),
+        "count": [int(count.sum())],
+    }
 
 
 def _write_table(path: Path, columns: Mapping[str, Any]) -> None:

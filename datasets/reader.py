@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..sims.tasks.task import as_today
-from .episodes import read_column
 from .schema import MAX_DAMAGED, DatasetError, Facts
 from .shard import Shard, shards_in, verify
 
@@ -27,11 +26,6 @@ class Survey:
     whole: tuple[Path, ...]
     damaged: Mapping[Path, str] = field(default_factory=dict)
     """What is wrong with each of the others."""
-
-    @property
-    def damaged_share(self) -> float:
-        """Share of the shards that are damaged, 0..1."""
-        return len(self.damaged) / (len(self.whole) + len(self.damaged))
 
 
 def survey(path: Path) -> Survey:
@@ -53,10 +47,11 @@ def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED) -> Survey:
         DatasetError: more than the share `max_damaged` of the shards is damaged; names all of them.
     """
     found = survey(path)
-    if found.damaged_share > max_damaged or not found.whole:
+    damaged, count = len(found.damaged), len(found.damaged) + len(found.whole)
+    if damaged / count > max_damaged or not found.whole:
         named = "\n  ".join(found.damaged.values())
         raise DatasetError(
-            f"data set {path}: {len(found.damaged)} of {len(found.damaged) + len(found.whole)} shards are damaged, "
+            f"data set {path}: {damaged} of {count} shards are damaged, "
             f"more than {max_damaged:.1%}. Remove them, or allow a greater share.\n  {named}"
         )
     for message in found.damaged.values():
@@ -117,9 +112,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         self.facts = facts
         self._open: dict[int, Shard] = {}
         self._owner = os.getpid()
-        first = self[0]
-        self.nbytes = sum(value.nbytes for value in first.values())
-        """Bytes of the tensors of one item."""
+        self[0]  # every column is there
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -129,7 +122,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         shard, steps = self._shard(number), rows.stop - rows.start
         item = {}
         for column in self.columns:
-            values = torch.from_numpy(read_column(shard, episode, column, rows))
+            values = torch.from_numpy(shard.column(episode, column, rows))
             item[column] = values.new_zeros(self.length, *values.shape[1:])
             item[column][:steps] = values
         item["valid"] = torch.arange(self.length) < steps
@@ -138,7 +131,7 @@ class Windows(Dataset[dict[str, Tensor]]):
 
     def read_all(self, column: str) -> Tensor:
         """(rows, ...): a column of all windows, without padding. Raises DatasetError: the shards do not hold it."""
-        pieces = [read_column(self._shard(w.shard), w.episode, column, w.rows) for w in self.windows]
+        pieces = [self._shard(w.shard).column(w.episode, column, w.rows) for w in self.windows]
         return torch.cat([torch.from_numpy(piece) for piece in pieces])
 
     def _shard(self, number: int) -> Shard:
@@ -157,8 +150,8 @@ def collate(items: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 class SeededBatches(Sampler[list[int]]):
     """Batches of item numbers: shuffled passes, each with every item once, without end; position `n` is batch n.
 
-    Which items a batch holds is a function of (seed, n) alone, so training goes on in the middle of a pass, and
-    workers may read ahead.
+    Which items a batch holds is a function of (seed, n) alone, so training goes on in the middle of a pass, from
+    `position`, and workers may read ahead.
     """
 
     def __init__(self, items: int, size: int, count: int, seed: int) -> None:
@@ -183,21 +176,6 @@ class SeededBatches(Sampler[list[int]]):
 
     def _pass(self, turn: int) -> list[int]:
         return np.random.default_rng((self.seed, turn)).permutation(self.items).tolist()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where it stands, and of what: JSON-able."""
-        return {"position": self.position, "seed": self.seed, "items": self.items, "size": self.size}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there.
-
-        Raises:
-            DatasetError: it was another data set, batch size or seed.
-        """
-        expected = self.state_dict() | {"position": state["position"]}
-        if expected != dict(state):
-            raise DatasetError(f"batches: expected to go on with {expected}, found {dict(state)}")
-        self.position = state["position"]
 
 
 def _check_same(facts: Facts, shard: Shard) -> None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,6 +60,8 @@ COLUMNS = {
 EYES = ("left", "right")
 IMAGES = {eye: Stored(f"obs/{eye}", "uint8", "(T, H, W, 3)", f"RGB of the {eye} eye") for eye in EYES}
 """In memory the group `stereo` (T, 2, 3, H, W)."""
+FORMS = {stored.name: stored for stored in (*COLUMNS.values(), *IMAGES.values())}
+"""What the schema says of each dataset, by its path."""
 ROW_FLAGS = frozenset({"first", "valid", "success"})
 """Columns of a rollout that say where its episodes lie and how they end; a shard says so by its layout."""
 
@@ -75,11 +78,6 @@ class Facts:
     """Configuration from which the environment was made."""
     origin: Mapping[str, Any] = field(default_factory=dict)
     """Policy, teacher, git commit, package versions, hardware."""
-
-    @classmethod
-    def of(cls, stored: Mapping[str, Any]) -> Facts:
-        """From the JSON of a shard. Raises KeyError: a part is missing."""
-        return cls(*(stored[name] for name in ("env_name", "signature", "env_config", "origin")))
 
 
 @dataclass(frozen=True)
@@ -106,51 +104,81 @@ class Episode:
         return sum(column.nbytes for column in self.columns.values())
 
 
+def episodes_of(
+    columns: Mapping[str, NDArray[Any]],
+    facts: Mapping[str, Any],
+    of_sequence: Callable[[int], Mapping[str, Any]] = lambda sequence: {},
+) -> Iterator[Episode]:
+    """Every episode of a rollout, also those that its end cut.
+
+    Args:
+        columns: (T, S, ...) each; `first` marks the rows that open an episode, `valid` those that count, and
+            `success` (if there) the rows in which the task was done.
+        facts: of all of them; `seed` of the reset, 0 if not said.
+        of_sequence: more facts of the episodes of a sequence.
+    """
+    valid = columns["valid"]
+    for sequence, row, steps in _pieces(columns["first"], valid):
+        rows = slice(row, row + steps)
+        own = {name: column[rows, sequence] for name, column in columns.items() if name not in ROW_FLAGS}
+        success = bool(columns["success"][rows.stop - 1, sequence]) if "success" in columns else False
+        noted = {"sequence": sequence, "row": row, "world": sequence, **facts, **of_sequence(sequence)}
+        seed = int(noted.pop("seed", 0))
+        yield Episode(own, success, seed, noted)
+
+
+def _pieces(first: NDArray[np.bool_], valid: NDArray[np.bool_]) -> Iterator[tuple[int, int, int]]:
+    """(sequence, first row, steps) of each episode that has a step that counts; first, valid (T, S)."""
+    for sequence in range(first.shape[1]):
+        opens = [*np.flatnonzero(first[:, sequence]).tolist(), len(first)]
+        for row, end in pairwise(opens):
+            steps = int(valid[row:end, sequence].sum())
+            if not valid[row : row + steps, sequence].all():
+                raise ValueError(f"sequence {sequence}: rows that do not count must be the last of their episode")
+            if steps:
+                yield sequence, row, steps
+
+
+def form_of(path: str) -> Stored:
+    """What the schema says of a dataset: a group that it does not name is a vector."""
+    return FORMS.get(path.replace("next_obs/", "obs/"), Stored(path, "float32", "(T, D)", ""))
+
+
+def paths_of(column: str) -> list[str]:
+    """The datasets of which a column is made."""
+    if column in COLUMNS:
+        return [COLUMNS[column].name]
+    folder, group = "next_obs" if column.startswith(NEXT) else "obs", column.removeprefix(NEXT)
+    return [f"{folder}/{part}" for part in (EYES if group == "stereo" else [group])]
+
+
 def stored_form(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Columns (T, ...) of one episode as datasets by path: images (T, H, W, C), one for each eye; see `COLUMNS`."""
-    return dict(part for name, values in columns.items() for part in _stored(name, values))
+    datasets = {}
+    for name, values in columns.items():
+        paths = paths_of(name)
+        parts = values.swapaxes(0, 1) if len(paths) > 1 else [values]
+        for path, part in zip(paths, parts, strict=True):
+            if part.ndim == 4:
+                datasets[path] = _channels_last(part)
+            else:
+                datasets[path] = part.astype(COLUMNS[name].dtype, copy=False) if name in COLUMNS else part
+    return datasets
 
 
-def _stored(name: str, values: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    later = name.startswith(NEXT)
-    name = name.removeprefix(NEXT)
-    folder = "next_obs" if later else "obs"
-    if name == "stereo":
-        for eye, image in zip(EYES, values.transpose(1, 0, 3, 4, 2), strict=True):
-            yield f"{folder}/{eye}", _channels_last(image)
-    elif name == "depth":
-        yield f"{folder}/depth", _channels_last(values.transpose(0, 2, 3, 1))
-    elif name in COLUMNS:
-        yield COLUMNS[name].name, values.astype(COLUMNS[name].dtype, copy=False)
-    else:
-        yield f"{folder}/{name}", values
+def memory_form(datasets: list[NDArray[Any]]) -> NDArray[Any]:
+    """A column (L, ...) again, from the datasets that `paths_of` names, each (L, ...)."""
+    values = np.stack(datasets, axis=1) if len(datasets) > 1 else datasets[0]
+    return np.moveaxis(values, -1, -3) if datasets[0].ndim == 4 else values
 
 
 def _channels_last(images: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy of (T, H, W, C), channel by channel: numpy is four times as slow with C in its inner loop."""
-    copy = np.empty(images.shape, images.dtype)
-    for channel in range(images.shape[-1]):
-        copy[..., channel] = images[..., channel]
+    """(T, C, H, W) to (T, H, W, C), channel by channel: numpy is four times as slow with C in its inner loop."""
+    count, channels, height, width = images.shape
+    copy = np.empty((count, height, width, channels), images.dtype)
+    for channel in range(channels):
+        copy[..., channel] = images[:, channel]
     return copy
-
-
-def paths_of(column: str) -> tuple[str, ...]:
-    """The datasets of which a column is made."""
-    folder = "next_obs" if column.startswith(NEXT) else "obs"
-    column = column.removeprefix(NEXT)
-    if column == "stereo":
-        return tuple(f"{folder}/{eye}" for eye in EYES)
-    return (COLUMNS[column].name,) if column in COLUMNS and folder == "obs" else (f"{folder}/{column}",)
-
-
-def memory_form(column: str, datasets: list[NDArray[Any]]) -> NDArray[Any]:
-    """A column from the datasets that `paths_of` names, each (L, ...)."""
-    name = column.removeprefix(NEXT)
-    if name == "stereo":
-        return np.stack(datasets, axis=1).transpose(0, 1, 4, 2, 3)
-    if name == "depth":
-        return datasets[0].transpose(0, 3, 1, 2)
-    return datasets[0]
 
 
 def check_dataset(path: str, values: NDArray[Any], where: str) -> None:
@@ -159,10 +187,7 @@ def check_dataset(path: str, values: NDArray[Any], where: str) -> None:
     Raises:
         DatasetError: another dtype or number of axes than `COLUMNS` and `IMAGES` say, or actions out of range.
     """
-    known = {stored.name: stored for stored in (*COLUMNS.values(), *IMAGES.values())}
-    expected = known.get(path.replace("next_obs/", "obs/"))
-    if expected is None:
-        expected = Stored(path, "float32", "(T, D)", "")
+    expected = form_of(path)
     axes = expected.axes.count(",") + (not expected.axes.endswith(",)"))
     if values.dtype != expected.dtype or values.ndim != axes:
         found = f"{values.dtype} {values.shape}"

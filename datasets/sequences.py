@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .episodes import episodes_of, read_column
-from .schema import ROW_FLAGS, DatasetError, Facts
+from ..files import inside
+from .schema import ROW_FLAGS, DatasetError, Facts, episodes_of
 from .shard import SUFFIX, Shard, verify
 from .writer import write_shard
 
@@ -35,8 +35,6 @@ class Rollout:
     """Counts what was ever appended."""
     form: dict[str, Any]
     """Numbers of steps and sequences, and dtype and shape (without the first two axes) of each column."""
-    nbytes: int
-    """Bytes that its columns take in memory."""
     columns: dict[str, Tensor] | None
     """(T, S, ...) each, on the CPU; None where they are on the disk only."""
     facts: Mapping[str, Any]
@@ -45,6 +43,11 @@ class Rollout:
     """Name, size and sha256 of its shard, once written."""
     shard: Shard | None = None
     """Open, once it was read from."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its columns take, or would take, in memory."""
+        return _nbytes(self.form)
 
     @property
     def sequences(self) -> int:
@@ -105,7 +108,8 @@ class SequenceBuffer:
         steps, sequences = held["valid"].shape
         forms = {name: [str(c.dtype).removeprefix("torch."), list(c.shape[2:])] for name, c in held.items()}
         form = {"steps": steps, "sequences": sequences, "columns": forms}
-        size = sum(column.nbytes for column in held.values())
+        rollout = Rollout(self.appended, form, held, facts or {})
+        size = rollout.nbytes
         if size > self.capacity:
             each = size / sequences
             raise SequenceBufferError(
@@ -115,7 +119,7 @@ class SequenceBuffer:
             )
         before = self.evicted
         self._make_room(size)
-        self._rollouts.append(Rollout(self.appended, form, size, held, facts or {}))
+        self._rollouts.append(rollout)
         self.appended += 1
         return self.evicted - before
 
@@ -169,8 +173,8 @@ class SequenceBuffer:
         path.unlink(missing_ok=True)  # of an iteration that was not finished when its run was killed
         columns = {name: column.numpy() for name, column in rollout.columns.items()}
         episodes = episodes_of(columns, rollout.facts)
-        written = write_shard(path, self.facts, episodes, {"form": rollout.form, "facts": dict(rollout.facts)})
-        rollout.file = {"name": path.name, **{key: written.header[key] for key in ("bytes", "sha256")}}
+        header = write_shard(path, self.facts, episodes, {"form": rollout.form, "facts": dict(rollout.facts)})
+        rollout.file = {"name": path.name, **{key: header[key] for key in ("bytes", "sha256")}}
 
     @classmethod
     def read(
@@ -190,19 +194,17 @@ class SequenceBuffer:
         buffer.appended, buffer.evicted = index["appended"], index["evicted"]
         for entry in index["rollouts"]:
             file = {key: entry[key] for key in ("name", "bytes", "sha256")}
-            if Path(file["name"]).name != file["name"] or file["name"] == "..":
-                raise SequenceBufferError(f"{folder}: expected the name of a file in it, found {file['name']!r}")
-            if verify(folder / file["name"])["sha256"] != file["sha256"]:
-                raise SequenceBufferError(f"{folder / file['name']} is not the shard that was written for this run")
-            shard = Shard(folder / file["name"])
+            path = inside(folder, file["name"], SequenceBufferError)
+            if verify(path)["sha256"] != file["sha256"]:
+                raise SequenceBufferError(f"{path} is not the shard that was written for this run")
+            shard = Shard(path)
             form = shard.extra["form"]
             if not 0 < (most := _nbytes(form)) <= capacity:
                 what = f"expected sequences of at most {capacity:,} bytes, found {most:,}, or none"
-                raise SequenceBufferError(f"{shard.path}: {what}")
+                raise SequenceBufferError(f"{path}: {what}")
             columns = read_sequences(shard, form, range(form["sequences"]))
-            size = sum(column.nbytes for column in columns.values())
-            buffer._make_room(size)
-            buffer._rollouts.append(Rollout(entry["number"], form, size, columns, shard.extra["facts"], file))
+            buffer._make_room(most)
+            buffer._rollouts.append(Rollout(entry["number"], form, columns, shard.extra["facts"], file))
             shard.close()
         return buffer
 
@@ -246,5 +248,5 @@ def read_sequences(shard: Shard, form: Mapping[str, Any], chosen: Iterable[int])
             if "success" in batch:
                 batch["success"][rows.stop - 1, place] = facts["success"]
             for column in form["columns"].keys() - ROW_FLAGS:
-                batch[column][rows, place] = torch.from_numpy(read_column(shard, name, column)).to(batch[column].dtype)
+                batch[column][rows, place] = torch.from_numpy(shard.column(name, column)).to(batch[column].dtype)
     return batch

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 from h5py import h5d, h5g, h5l, h5o  # pyright: ignore[reportAttributeAccessIssue]
 from numpy.typing import NDArray
 
-from .schema import FORMAT, VERSION, DatasetError, Facts, check_dataset, checksum
+from .schema import FORMAT, VERSION, DatasetError, Facts, check_dataset, checksum, memory_form, paths_of
 
 HEADER = 1024
 """Bytes of the user block."""
@@ -117,7 +116,7 @@ class Shard:
             self.names: list[str] = sorted(data.keys(), key=lambda name: int(name.removeprefix("demo_")))
             self.steps = {name: int(data[name].attrs["num_samples"]) for name in self.names}
             stored = json.loads(data.attrs["handsight"])
-            self.facts, self.extra = Facts.of(stored["facts"]), dict(stored["extra"])
+            self.facts, self.extra = Facts(**stored["facts"]), dict(stored["extra"])
         except (OSError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
             raise DatasetError(f"shard {path}: HDF5 cannot read it: {error}") from error
         for name, steps in self.steps.items():
@@ -156,6 +155,14 @@ class Shard:
             raise DatasetError(f"shard {self.path}: {name} has no {path}; available: {there}") from error
         except (OSError, RuntimeError) as error:
             raise DatasetError(f"shard {self.path}: {name}/{path} is damaged: {error}") from error
+
+    def column(self, name: str, column: str, rows: slice = slice(None)) -> NDArray[Any]:
+        """A column of one episode as learners know it, (L, ...).
+
+        Raises:
+            DatasetError: the shard does not hold it, or it is damaged.
+        """
+        return memory_form([self.read(name, path, rows) for path in paths_of(column)])
 
     def check_episode(self, name: str) -> None:
         """Compare an episode with its CRC and with the schema.
@@ -257,8 +264,3 @@ def shards_in(path: Path) -> list[Path]:
         what = "holds no shards" if path.is_dir() else "does not exist"
         raise DatasetError(f"data set {path} {what}: expected files like shard_000000{SUFFIX}, from `handsight record`")
     return found
-
-
-def empty_string_array() -> NDArray[np.bytes_]:
-    """What stands in a split without episodes."""
-    return np.zeros(0, dtype="S1")

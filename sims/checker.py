@@ -62,7 +62,8 @@ def _expect(holds: bool, promise: str, found: object) -> None:
         raise ContractError(f"VecEnv contract: expected {promise}, found {found}")
 
 
-def _actions(env: VecEnv, seed: int, steps: int) -> Tensor:
+def random_actions(env: VecEnv, seed: int, steps: int) -> Tensor:
+    """(steps, N, A) float32 on the environment's device, uniform in [-1, 1), the same for each seed."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(steps, env.num_envs, env.action_dim, generator=generator) * 2 - 1).to(env.device)
 
@@ -92,7 +93,7 @@ def _check_flags(env: VecEnv, seed: int, steps: int) -> None:
     ended = torch.zeros(env.num_envs, dtype=torch.bool, device=env.device)
     clock = torch.zeros(env.num_envs, dtype=torch.int64, device=env.device)
     seen = torch.zeros_like(ended)
-    for action in _actions(env, seed, steps):
+    for action in random_actions(env, seed, steps):
         step = env.step(action)
         _check_step(env, step)
         over = step.terminated | step.truncated
@@ -125,14 +126,14 @@ def _check_step(env: VecEnv, step: Step) -> None:
 
 def _check_repeats(env: VecEnv, seed: int) -> None:
     env.reset(seed)
-    once = [env.step(action) for action in _actions(env, seed, 5)]
+    once = [env.step(action) for action in random_actions(env, seed, 5)]
     env.reset(seed)
-    again = [env.step(action) for action in _actions(env, seed, 5)]
+    again = [env.step(action) for action in random_actions(env, seed, 5)]
     _expect(all(map(_same_step, once, again)), "the same steps again", "other observations or rewards")
 
 
 def _check_clipping(env: VecEnv, seed: int) -> None:
-    wild = 3.0 * _actions(env, seed, 1)[0]
+    wild = 3.0 * random_actions(env, seed, 1)[0]
     env.reset(seed)
     clipped = env.step(wild.clamp(-1.0, 1.0))
     env.reset(seed)
@@ -140,7 +141,7 @@ def _check_clipping(env: VecEnv, seed: int) -> None:
 
 
 def _check_saving(env: VecEnv, seed: int) -> None:
-    actions = _actions(env, seed, 8)
+    actions = random_actions(env, seed, 8)
     env.reset(seed)
     for action in actions[:4]:
         last = env.step(action).obs

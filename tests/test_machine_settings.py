@@ -20,7 +20,6 @@ SAVED_FIELDS = {
     "TeacherConfig.ranks": "decides what is learnt: the sum of gradients, and which worlds lie in which checkpoint",
     "StudyConfig.jobs": "how many cells side by side, never more than there are cores",
     "TrialConfig.device": "in no artefact: made anew for every evaluation",
-    "FootprintConfig.device": "in no artefact: handed to a process of our own",
     "FootprintConfig.learner": "bytes",
 }
 """Fields of configurations that sound like a machine's settings and are saved all the same, each with its reason."""

@@ -16,6 +16,7 @@ from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED
 from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
+from .footprint import Measured
 from .presets import PresetName
 
 RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
@@ -276,19 +277,13 @@ class DeployArgs:
 
 
 @dataclass(frozen=True)
-class CapacityArgs:
+class CapacityArgs(Measured):
     """Measure the memory of a world, and print how many of them fit on several devices."""
 
     devices: int = 4
     """G: devices, of a CPU: processes with a memory of their own."""
     memory_gib: float | None = None
     """M: memory of each, GiB; None: an equal share of this machine's."""
-    sight: Literal["state", "depth"] = "depth"
-    """What the teacher sees."""
-    height: int = 120
-    """Height of an image, pixels."""
-    width: int = 160
-    """Width of an image, pixels."""
     rollout_steps: int = 16
     """T of the training that the table is for."""
     minibatch_rows: int | None = None
@@ -297,8 +292,6 @@ class CapacityArgs:
     """Whether each learner has `minibatch_rows`, or all of them share these."""
     samples: tuple[int, int] = (32, 160)
     """Numbers of worlds at which memory is measured."""
-    device: str = "cpu"
-    """What is measured: "cpu" or, with nothing else on it, "cuda:0"."""
     measured: Path | None = None
     """JSON file of an earlier run: its measurements are taken, and none are made."""
     check: bool = False

@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 
 import mujoco
 import numpy as np
-import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -20,10 +19,12 @@ from torch import Tensor
 from ... import sims
 from ...errors import HandsightError
 from ...files import write_json
+from ...sims.checker import random_actions
 from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import SceneConfig
 from ...sims.scene import build_model
+from ...sims.tasks.grasp import GraspTask
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
@@ -57,9 +58,9 @@ def bench(args: BenchArgs) -> list[Row]:
         raise HandsightError(f"bench: {wanted}, found {args.env.engine}")
     jobs: list[Callable[[], list[Row]]] = [
         lambda: _state(args),
-        lambda: [_env(args, "depth with physics", ("state", "proprio", "depth"))],
-        lambda: [_env(args, "stereo RGB with physics", ("proprio", "stereo"))],
-        lambda: [_env(args, "depth and stereo with physics", ("state", "proprio", "depth", "stereo"))],
+        lambda: [_env(args, "depth", ("state", "proprio", "depth"))],
+        lambda: [_env(args, "stereo RGB", ("proprio", "stereo"))],
+        lambda: [_env(args, "depth and stereo", ("state", "proprio", "depth", "stereo"))],
         lambda: _training(args),
         lambda: [_divergence(args)],
     ]
@@ -94,49 +95,44 @@ def recorded_targets(engine: Engine) -> Iterator[list[tuple[Tensor, Tensor]]]:
         engine.step = step  # type: ignore[method-assign]
 
 
-def _actions(args: BenchArgs, dim: int, steps: int) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(steps, args.num_envs, dim, generator=generator) * 2 - 1
-
-
 def _drive(env: sims.VecEnv, actions: Tensor) -> float:
-    """World-steps per second."""
+    """World-steps per second. actions: (steps, N, A)."""
     start = time.perf_counter()
     for action in actions:
         env.step(action)
     return actions.shape[0] * actions.shape[1] / (time.perf_counter() - start)
 
 
+@contextmanager
+def _warm(args: BenchArgs, observe: tuple[str, ...]) -> Iterator[tuple[GraspTask, Tensor]]:
+    """Environments after one episode, each at another step of the next, and the actions (steps, N, A) to measure."""
+    with closing(sims.make(args.env, observe, args.num_envs)) as env:
+        env.reset(0)
+        env.stagger()
+        actions = random_actions(env, 0, env.episode_steps + args.steps)
+        _drive(env, actions[: env.episode_steps])
+        yield env, actions[env.episode_steps :]
+
+
 def _env(args: BenchArgs, what: str, observe: tuple[str, ...]) -> Row:
-    env = sims.make(args.env, observe, args.num_envs)
-    env.reset(0)
-    env.stagger()
-    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
-    _drive(env, actions[: env.episode_steps])
-    rate = _drive(env, actions[env.episode_steps :])
-    env.close()
     rig = args.env.scene.rig
-    return Row(f"{what}, {rig.width} x {rig.height}" if set(observe) & {"depth", "stereo"} else what, rate)
+    with _warm(args, observe) as (env, actions):
+        return Row(f"{what} with physics, {rig.width} x {rig.height}", _drive(env, actions))
 
 
 def _state(args: BenchArgs) -> list[Row]:
     """The whole state environment, and physics alone fed with the very joint targets that it computed."""
-    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
-    engine = env.engine
-    assert isinstance(engine, MujocoEngine)
-    env.reset(0)
-    env.stagger()
-    actions = _actions(args, env.action_dim, env.episode_steps + args.steps)
-    _drive(env, actions[: env.episode_steps])
-    begin = engine.state_dict()
-    with recorded_targets(engine) as targets:
-        whole = _drive(env, actions[env.episode_steps :])
-    engine.load_state_dict(begin)
-    start = time.perf_counter()
-    for target, active in targets:
-        engine.step(target, active)
-    alone = len(targets) * args.num_envs / (time.perf_counter() - start)
-    env.close()
+    with _warm(args, ("state", "proprio")) as (env, actions):
+        engine = env.engine
+        assert isinstance(engine, MujocoEngine)
+        begin = engine.state_dict()
+        with recorded_targets(engine) as targets:
+            whole = _drive(env, actions)
+        engine.load_state_dict(begin)
+        start = time.perf_counter()
+        for target, active in targets:
+            engine.step(target, active)
+        alone = len(targets) * args.num_envs / (time.perf_counter() - start)
     return [Row("physics alone", alone), Row("state environment", whole, f"{whole / alone:.2f} of physics alone")]
 
 
@@ -158,26 +154,24 @@ def _training(args: BenchArgs) -> list[Row]:
 
 
 def _divergence(args: BenchArgs) -> Row:
-    env = sims.make(args.env, ("state", "proprio"), args.num_envs)
-    env.set_reset_mix({"near": 0.5, "wide": 0.5})
-    env.reset(1)
     count, steps = 0, max(1, args.divergence_steps // args.num_envs)
-    start = time.perf_counter()
-    for action in _actions(args, env.action_dim, steps):
-        count += int(env.step(action).log["diverged"].sum())
-    rate = steps * args.num_envs / (time.perf_counter() - start)
-    env.close()
+    with closing(sims.make(args.env, ("state", "proprio"), args.num_envs)) as env:
+        env.set_reset_mix({"near": 0.5, "wide": 0.5})
+        env.reset(1)
+        start = time.perf_counter()
+        for action in random_actions(env, 0, steps):
+            count += int(env.step(action).log["diverged"].sum())
+        rate = steps * args.num_envs / (time.perf_counter() - start)
     return Row("random actions", rate, f"{count} of {steps * args.num_envs:,} world-steps diverged")
 
 
 def _opengl(args: BenchArgs) -> list[Row]:
     """The usual loop: Gymnasium-style, one world, `mujoco.Renderer` for each image."""
     rig = args.env.scene.rig
-    rows = []
-    for what, cameras, depth in (("depth", ("left",), True), ("stereo RGB", ("left", "right"), False)):
-        rate, note = _opengl_in_a_process(args.env.scene, cameras, depth)
-        rows.append(Row(f"OpenGL loop, {what}, {rig.width} x {rig.height}", rate, note))
-    return rows
+    return [
+        Row(f"OpenGL loop, {what}, {rig.width} x {rig.height}", *_opengl_in_a_process(args.env.scene, cameras, depth))
+        for what, cameras, depth in (("depth", ("left",), True), ("stereo RGB", ("left", "right"), False))
+    ]
 
 
 def _opengl_in_a_process(scene: SceneConfig, cameras: tuple[str, ...], depth: bool) -> tuple[float | None, str]:
@@ -204,15 +198,14 @@ def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, step
     with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
         if depth:
             renderer.enable_depth_rendering()
-        for timed in (False, True):
-            start = time.perf_counter()
-            for _ in range(steps):
-                mujoco.mj_step(model, data, scene.substeps)
-                for camera in cameras:
-                    renderer.update_scene(data, camera)
-                    renderer.render()
-            if timed:
-                break
+        start = 0.0
+        for step in range(2 * steps):
+            if step == steps:  # the first half warms up
+                start = time.perf_counter()
+            mujoco.mj_step(model, data, scene.substeps)
+            for camera in cameras:
+                renderer.update_scene(data, camera)
+                renderer.render()
     return steps / (time.perf_counter() - start)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,10 +19,12 @@ from ...files import explained, read_json, write_json
 from ..report.curves import WIDTH
 from ..runs.progress import stage
 from ..runs.provenance import provenance
+from ..training.memory import row_bytes
 from .arguments import CapacityArgs
-from .footprint import Footprint, FootprintConfig, measure
+from .footprint import MINIBATCHES, ROLLOUT_STEPS, Footprint, FootprintConfig, Measured, measure, teacher
 
 GIB = 2**30
+MODES = ("together", "split")
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,11 @@ class Line:
         return max(0.0, (memory - self.fixed) / self.per_world)
 
 
-@dataclass(frozen=True)
-class Costs:
-    """Memory of the three kinds of process, in bytes, at the rollout length that was measured."""
-
-    together: Line
-    """The process that simulates and learns."""
-    learner: Line
-    """The process that only learns."""
-    simulator: Line
-    """The process that only simulates."""
+Costs = Mapping[str, Line]
+"""Memory of the processes that simulate and learn ("together"), only learn ("learner"), only simulate ("simulator")."""
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(NamedTuple):
     """One way of using the devices."""
 
     simulators: int
@@ -70,25 +62,27 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
     Raises:
         HandsightError: a measurement failed, or `measured` is no file that an earlier run wrote.
     """
-    memory = args.memory_gib * GIB if args.memory_gib else _machine() / args.devices
-    earlier = None
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    room = args.memory_gib * GIB if args.memory_gib else machine / args.devices
+    measured: dict[str, list[Footprint]] = {}
     if args.measured:
-        args, earlier = _earlier(args, args.measured)
-    base = FootprintConfig("split", 0, args.sight, args.height, args.width, device=args.device)
-    jobs = 4 * (earlier is None) + 2 * args.check
+        args, measured = _earlier(args, args.measured)
+    what = {one.name: getattr(args, one.name) for one in fields(Measured)}
+    base = FootprintConfig(**what)
+    jobs = 4 * (not measured) + 2 * args.check
     with stage("capacity", jobs, "measurements") as progress:
-        measured = earlier or _measure(args, base, progress.advance)
+        measured = measured or {mode: _measure(args, replace(base, mode=mode), progress.advance) for mode in MODES}
         costs = fit(args.samples, measured["together"], measured["split"])
         checks = _check(args, base, costs, progress.advance) if args.check else {}
-    row = row_bytes(base)
-    costs_of = partial(at_length, costs, base, args, row)
-    splits = best_first(costs_of, args.devices, memory)
-    facts = replace(costs_of(), together=costs_of(args.devices).together)
-    _show(args, memory, facts, splits, checks)
+    training = teacher(base)
+    row = row_bytes(training.env, training.policy.train_keys)
+    splits = best_first(lambda learners: at_length(costs, args, row, learners), args.devices, room)
+    shown = at_length(costs, args, row) | {"together": at_length(costs, args, row, args.devices)["together"]}
+    _show(args, room, shown, splits, checks)
     result = {
-        "settings": asdict(args) | {"out": None, "measured": None}, "memory": memory, "row_bytes": row,
+        "settings": asdict(args) | {"out": None, "measured": None}, "memory": room, "row_bytes": row,
         "measured": {mode: [asdict(one) for one in found] for mode, found in measured.items()},
-        "costs": asdict(costs), "costs_at_length": asdict(facts), "splits": [asdict(split) for split in splits],
+        "costs": _plain(costs), "costs_at_length": _plain(shown), "splits": [split._asdict() for split in splits],
         "check": checks, "provenance": provenance(),
     }  # fmt: skip
     if args.out:
@@ -96,16 +90,19 @@ def capacity(args: CapacityArgs) -> dict[str, Any]:
     return result
 
 
-def _measure(args: CapacityArgs, base: FootprintConfig, advance: Any) -> dict[str, list[Footprint]]:
-    """Both modes at both numbers of worlds."""
-    measured: dict[str, list[Footprint]] = {"together": [], "split": []}
-    for mode, found in measured.items():
-        for worlds in args.samples:
-            one = measure(replace(base, mode=mode, num_envs=worlds))  # type: ignore[arg-type]
-            assert one is not None
-            found.append(one)
-            advance()
-    return measured
+def _plain(costs: Costs) -> dict[str, Any]:
+    return {name: asdict(line) for name, line in costs.items()}
+
+
+def _measure(args: CapacityArgs, config: FootprintConfig, advance: Callable[[], None]) -> list[Footprint]:
+    """One mode at both numbers of worlds."""
+    found = []
+    for worlds in args.samples:
+        one = measure(replace(config, num_envs=worlds))
+        assert one is not None
+        found.append(one)
+        advance()
+    return found
 
 
 def _earlier(args: CapacityArgs, file: Path) -> tuple[CapacityArgs, dict[str, list[Footprint]]]:
@@ -114,7 +111,7 @@ def _earlier(args: CapacityArgs, file: Path) -> tuple[CapacityArgs, dict[str, li
         raise HandsightError(f"capacity: no measurements in {file}; expected a JSON file that an earlier --out wrote")
     with explained(file):
         found = read_json(file)
-        same = {name: found["settings"][name] for name in ("sight", "height", "width", "device")}
+        same = {one.name: found["settings"][one.name] for one in fields(Measured)}
         measured = {mode: [Footprint(**one) for one in ones] for mode, ones in found["measured"].items()}
         return replace(args, samples=tuple(found["settings"]["samples"]), **same), measured
 
@@ -127,49 +124,38 @@ def fit(samples: tuple[int, int], together: list[Footprint], split: list[Footpri
         per_world = (at_many - at_few) / (many - few)
         return Line(at_few - per_world * few, per_world)
 
-    return Costs(
-        line(together[0].learner, together[1].learner),
-        line(split[0].learner, split[1].learner),
-        line(split[0].simulator, split[1].simulator),
-    )
+    return {
+        "together": line(*(one.learner for one in together)),
+        "learner": line(*(one.learner for one in split)),
+        "simulator": line(*(one.simulator for one in split)),
+    }
 
 
-def row_bytes(config: FootprintConfig) -> int:
-    """Bytes of one world's step in the rollout buffer."""
-    from ..training.memory import row_bytes as of_policy
-    from .footprint import teacher
-
-    training = teacher(replace(config, num_envs=1))
-    return of_policy(training.env, training.policy.train_keys)
-
-
-def at_length(costs: Costs, base: FootprintConfig, args: CapacityArgs, row: int, learners: int = 1) -> Costs:
+def at_length(costs: Costs, args: CapacityArgs, row: int, learners: int = 1) -> dict[str, Line]:
     """The costs for T steps instead of the measured ones: the buffer grows by `row` bytes a step, and the activations
     of a minibatch with the rows in it, unless these are fixed, for each learner or for all `learners`."""
-    more_rows = (args.rollout_steps - base.rollout_steps) * row
-    activations = max(0.0, costs.learner.per_world - base.rollout_steps * row)
+    more_rows = (args.rollout_steps - ROLLOUT_STEPS) * row
+    activations = max(0.0, costs["learner"].per_world - ROLLOUT_STEPS * row)
     """Per world: those of a minibatch of rollout_steps / minibatches rows of each, and what gathers observations."""
-    longer = args.rollout_steps / base.rollout_steps
-    per_row = activations * base.minibatches / base.rollout_steps
-
-    def learner(line: Line) -> Line:
-        if args.minibatch_rows is None:
-            return Line(line.fixed, line.per_world + more_rows + activations * (longer - 1))
+    fixed, each = 0.0, activations * (args.rollout_steps / ROLLOUT_STEPS - 1)
+    if args.minibatch_rows is not None:
         rows = args.minibatch_rows / (learners if args.rows_of == "training" else 1)
-        return Line(line.fixed + per_row * rows, line.per_world + more_rows - activations)
-
-    return Costs(learner(costs.together), learner(costs.learner), costs.simulator)
+        fixed, each = activations * MINIBATCHES / ROLLOUT_STEPS * rows, -activations
+    return {
+        name: line if name == "simulator" else Line(line.fixed + fixed, line.per_world + more_rows + each)
+        for name, line in costs.items()
+    }
 
 
 def best_first(costs_of: Callable[[int], Costs], devices: int, memory: float) -> list[Split]:
     """Every way of using the devices, the one with the most worlds first. costs_of: by the number of learners."""
-    together = math.floor(costs_of(devices).together.most(memory))
+    together = math.floor(costs_of(devices)["together"].most(memory))
     ways = [Split(0, devices, devices * together, "simulation and learning together")]
     for simulators in range(1, devices):
         learners = devices - simulators
         costs = costs_of(learners)
-        simulated = simulators * math.floor(costs.simulator.most(memory))
-        learnt = learners * math.floor(costs.learner.most(memory))
+        simulated = simulators * math.floor(costs["simulator"].most(memory))
+        learnt = learners * math.floor(costs["learner"].most(memory))
         limit = "simulators" if simulated < learnt else "learners"
         ways.append(Split(simulators, learners, min(simulated, learnt), limit))
     return sorted(ways, key=lambda way: -way.worlds)
@@ -190,16 +176,12 @@ def largest(config: FootprintConfig, guess: int, tolerance: float = 0.03) -> int
     return low
 
 
-def _check(args: CapacityArgs, base: FootprintConfig, costs: Costs, advance: Any) -> dict[str, Any]:
+def _check(args: CapacityArgs, base: FootprintConfig, costs: Costs, advance: Callable[[], None]) -> dict[str, Any]:
     """The real maxima beside the predicted ones."""
-    cap = int(args.check_cap_gib * GIB)
-    predicted = {
-        "together": costs.together.most(cap),
-        "split": min(costs.learner.most(cap), costs.simulator.most(cap)),
-    }
-    found = {}
-    for mode, worlds in predicted.items():
-        real = largest(replace(base, mode=mode, cap=cap), math.floor(worlds))  # type: ignore[arg-type]
+    cap, found = int(args.check_cap_gib * GIB), {}
+    for mode, processes in zip(MODES, (["together"], ["learner", "simulator"]), strict=True):
+        worlds = min(costs[process].most(cap) for process in processes)
+        real = largest(replace(base, mode=mode, cap=cap), math.floor(worlds))
         error = worlds / real - 1 if real else math.inf
         found[mode] = {"cap": cap, "predicted": math.floor(worlds), "found": real, "error": error}
         advance()
@@ -213,10 +195,6 @@ def _batch(args: CapacityArgs) -> str:
     return f"minibatches of {args.minibatch_rows:,} rows of {whose}"
 
 
-def _machine() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], checks: dict[str, Any]) -> None:
     console, base = Console(), next(way.worlds for way in splits if way.simulators == 0)
     image = f"{args.width} x {args.height}" if args.sight == "depth" else "no image"
@@ -226,8 +204,8 @@ def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], 
         "per world, KiB",
         title=f"{args.sight}, {image}, T = {args.rollout_steps}, {_batch(args)}",
     )
-    for name, line in asdict(costs).items():
-        lines.add_row(name, f"{line['fixed'] / 2**20:,.0f}", f"{line['per_world'] / 2**10:,.0f}")
+    for name, line in costs.items():
+        lines.add_row(name, f"{line.fixed / 2**20:,.0f}", f"{line.per_world / 2**10:,.0f}")
     console.print(lines)
     table = Table("simulators + learners", "worlds", "of data parallelism", "full first",
                   title=f"{args.devices} devices of {memory / GIB:.1f} GiB")  # fmt: skip

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ... import __version__
@@ -22,45 +21,39 @@ from ...errors import HandsightError, unknown
 class Command(NamedTuple):
     """Where a command lives."""
 
-    module: str
-    """Module of its function, inside `distill`."""
+    place: str
+    """Module inside `distill`, and in it the function that takes the command's frozen dataclass."""
     config: str
-    """Name of its frozen dataclass in `arguments`."""
-    function: str
-    """Name of the function that takes the dataclass."""
+    """Name of the dataclass in `arguments`."""
     about: str
     """One line for the overview."""
 
 
 COMMANDS = {
-    "demo": Command("commands.demo", "DemoConfig", "demo", "the main job: two teachers, two students, one comparison"),
+    "demo": Command("commands.demo.demo", "DemoConfig", "the main job: two teachers, two students, one comparison"),
     "train-teacher": Command(
-        "training.train_teacher", "TeacherConfig", "train_teacher", "state|depth: train a teacher with PPO"
+        "training.train_teacher.train_teacher", "TeacherConfig", "state|depth: train a teacher with PPO"
     ),
     "train-student": Command(
-        "training.train_student", "StudentRunConfig", "train_student", "distil a teacher into a student"
+        "training.train_student.train_student", "StudentRunConfig", "distil a teacher into a student"
     ),
-    "evaluate": Command(
-        "commands.evaluate", "EvaluateArgs", "run_evaluate", "how well a policy does on held-out resets"
-    ),
-    "compare": Command("commands.compare", "CompareArgs", "run_compare", "policies side by side: report.html"),
-    "study": Command("commands.study", "StudyArgs", "study", "a whole matrix of teachers and students, unattended"),
-    "report": Command("commands.report", "ReportArgs", "run_report", "a study's results as one page to read"),
-    "record": Command("commands.record", "RecordArgs", "record", "record rollouts of a policy: HDF5 shards"),
-    "inspect": Command("commands.inspect", "InspectArgs", "inspect", "verify recorded rollouts and summarise them"),
-    "video": Command("commands.video", "VideoArgs", "run_video", "film what a policy sees"),
-    "export": Command("commands.export", "ExportArgs", "export", "a policy as one ONNX file"),
+    "evaluate": Command("commands.evaluate.run_evaluate", "EvaluateArgs", "how well a policy does on held-out resets"),
+    "compare": Command("commands.compare.run_compare", "CompareArgs", "policies side by side: report.html"),
+    "study": Command("commands.study.study", "StudyArgs", "a whole matrix of teachers and students, unattended"),
+    "report": Command("commands.study.run_report", "ReportArgs", "a study's results as one page to read"),
+    "record": Command("commands.record.record", "RecordArgs", "record rollouts of a policy: HDF5 shards"),
+    "inspect": Command("commands.inspect.inspect", "InspectArgs", "verify recorded rollouts and summarise them"),
+    "video": Command("commands.video.run_video", "VideoArgs", "film what a policy sees"),
+    "export": Command("commands.export.export", "ExportArgs", "a policy as one ONNX file"),
     "export-lerobot": Command(
-        "commands.export_lerobot", "ExportLeRobotArgs", "export_lerobot", "recorded rollouts as a LeRobotDataset v3.0"
+        "commands.export_lerobot.export_lerobot", "ExportLeRobotArgs", "recorded rollouts as a LeRobotDataset v3.0"
     ),
     "deploy": Command(
-        "commands.deploy", "DeployArgs", "deploy", "drive the simulator in real time with an exported policy"
+        "commands.deploy.deploy", "DeployArgs", "drive the simulator in real time with an exported policy"
     ),
-    "capacity": Command(
-        "commands.capacity", "CapacityArgs", "capacity", "how many worlds fit, together or disaggregated"
-    ),
-    "bench": Command("commands.bench", "BenchArgs", "bench", "steps per second of every part, beside the alternatives"),
-    "check-env": Command("commands.check_env", "CheckEnvArgs", "check_env", "does an environment keep its promises?"),
+    "capacity": Command("commands.capacity.capacity", "CapacityArgs", "how many worlds fit, together or disaggregated"),
+    "bench": Command("commands.bench.bench", "BenchArgs", "steps per second of every part, beside the alternatives"),
+    "check-env": Command("commands.check_env.check_env", "CheckEnvArgs", "does an environment keep its promises?"),
 }
 RESUMABLE = ("train-teacher", "train-student")
 SIGHTS = ("state", "depth")
@@ -107,7 +100,7 @@ def _run(words: list[str]) -> None:
     if name not in COMMANDS:
         raise UsageError(unknown("command", name, COMMANDS))
     sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)  # before anything heavy is imported
-    config_class, extra = _found("commands.arguments", COMMANDS[name].config), {}
+    config_class, extra = _found(f"commands.arguments.{COMMANDS[name].config}"), {}
     if name in RESUMABLE:
         prog = " ".join(filter(None, ["handsight", name, sight]))
         config, start = read_training(config_class, rest, prog, sight)
@@ -117,7 +110,7 @@ def _run(words: list[str]) -> None:
     if "torch" not in sys.modules:
         sys.stderr.write(f"handsight {name}: loading PyTorch and MuJoCo, which takes some seconds\n")
     _check_device(config)
-    _found(COMMANDS[name].module, COMMANDS[name].function)(config, **extra)
+    _found(COMMANDS[name].place)(config, **extra)
 
 
 def read(config_class: type, words: Sequence[str], prog: str) -> Any:
@@ -144,8 +137,9 @@ def read_training(config_class: type, words: Sequence[str], prog: str, sight: st
     if start.resume is None:
         default = _default(sight, found, own_worlds)
         return options.parse(config_class, words, prog, default, start), start
-    _check_sight(start.resume, config_class, sight)
     saved = presets.on_this_machine(Run.open(start.resume).config(config_class))
+    if sight is not None and saved.sight != sight:
+        raise UsageError(f"--resume {start.resume}: expected a {sight} teacher, found a {saved.sight} teacher")
     if getattr(saved, "env", saved) is None and (own_worlds or start.isaac_python):
         saved = presets.with_own_worlds(saved)
     config = options.parse(config_class, words, prog, saved, start)
@@ -177,8 +171,9 @@ def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
     return None
 
 
-def _found(module: str, name: str) -> Any:
-    """A configuration or a function of a module inside `distill`."""
+def _found(place: str) -> Any:
+    """A configuration or a function, by module and name inside `distill`."""
+    module, _, name = place.rpartition(".")
     return getattr(importlib.import_module(f"..{module}", __package__), name)
 
 
@@ -193,14 +188,6 @@ def _sight(words: list[str]) -> tuple[str | None, list[str]]:
         sys.stdout.write("handsight train-teacher state --help lists the options of the state teacher.\n")
         raise SystemExit(0)
     raise UsageError(unknown("teacher", words[0], SIGHTS) if words else f"expected one of: {', '.join(SIGHTS)}")
-
-
-def _check_sight(resume: Path, config_class: type, sight: str | None) -> None:
-    from ..runs.run import Run
-
-    found = getattr(Run.open(resume).config(config_class), "sight", None)
-    if sight is not None and found != sight:
-        raise UsageError(f"--resume {resume}: expected a {sight} teacher, found a {found} teacher")
 
 
 def _check_device(config: object) -> None:

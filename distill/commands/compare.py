@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
@@ -42,9 +43,7 @@ def compare(args: CompareArgs) -> Comparison:
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
     notes += comparability(candidates)
-    trial = TrialConfig(
-        args.episodes, args.seed, args.num_envs, args.reset_kind, ablations=args.ablations, device=args.device
-    )
+    trial = TrialConfig(**{one.name: getattr(args, one.name) for one in fields(TrialConfig) if hasattr(args, one.name)})
     policies = try_all(candidates, trial, out)
     settings = {**policies[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import resource
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,8 @@ from ...files import inside, read_json, write_json
 from ..runs.policy_io import BEST
 from ..runs.run import CONFIG, Run
 from ..study.runner import PROGRAM, Progress, Runner
-from ..training.student_config import StudentRunConfig
-from ..training.teacher_config import TeacherConfig
 from . import presets
 from .arguments import DemoConfig
-from .options import Worlds
 
 STAGES = "stages.json"
 """In the demo's folder: what each finished stage left, by name."""
@@ -60,36 +56,6 @@ def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
     return run, run.resume(DemoConfig, config)
 
 
-def _state(config: DemoConfig) -> TeacherConfig:
-    preset = presets.teacher("state", config.preset, _words(config))
-    return replace(preset, iterations=config.state_iterations, **_common(config, preset.num_envs))
-
-
-def _depth(config: DemoConfig, state: Path) -> TeacherConfig:
-    preset = presets.teacher("depth", config.preset, _words(config), None if config.from_scratch else state)
-    iterations = config.scratch_iterations if config.from_scratch else config.depth_iterations
-    return replace(preset, iterations=iterations, **_common(config, preset.num_envs))
-
-
-def _student(config: DemoConfig, teacher: Path) -> StudentRunConfig:
-    words = Worlds(
-        image=presets.DEPTH_IMAGE if config.preset == "gpu" else None
-    )  # all four see the same, to be compared
-    preset = presets.student(config.preset, teacher, chosen=words)
-    worlds = preset.num_envs if config.num_envs is None else max(1, config.num_envs // 2)
-    return replace(preset, iterations=config.student_iterations, **_common(config, worlds) | {"num_envs": worlds})
-
-
-def _words(config: DemoConfig) -> Worlds:
-    return Worlds(scene=config.scene)
-
-
-def _common(config: DemoConfig, usual: int) -> dict[str, Any]:
-    """What all four share. usual: environments where no number is given."""
-    device = {} if config.device is None else {"device": config.device}
-    return {"seed": config.seed, "num_envs": config.num_envs or usual} | device
-
-
 class Stages:
     """What a demo does, stage by stage, for the runner; each is written down when it ends, so that none is repeated."""
 
@@ -115,23 +81,38 @@ class Stages:
         """The words of the command that does a stage, or what is left of it."""
         if task == COMPARISON:
             return self._compare()
-        if task in (STATE, DEPTH):
-            config = _state(self.config) if task == STATE else _depth(self.config, self._best(STATE))
-            run = self._run(task, config, config.run_name)
-            return ["train-teacher", "--resume", str(run), "--device", config.device]
-        teacher = STATE if task == STATE_STEREO else DEPTH
-        config = _student(self.config, self._best(teacher))
-        name = f"student-{config.student.sight}-from-{teacher.split()[0]}"
-        return ["train-student", "--resume", str(self._run(task, config, name)), "--device", config.device]
-
-    def _run(self, task: str, config: TeacherConfig | StudentRunConfig, name: str) -> Path:
-        """The run of a stage: the one that an earlier session began, or a new one that holds its configuration."""
         begun = self._begun(task)
-        if begun is not None:
-            return begun
-        run = Run.create(name, config, self._root(task))
-        run.close()
-        return run.path
+        words = self._teacher(task) if task in (STATE, DEPTH) else self._student(task)
+        words = words if begun is None else [words[0], "--resume", str(begun)]
+        return [*words, "--device", self._device]
+
+    @property
+    def _device(self) -> str:
+        return self.config.device or presets.teacher("state", self.config.preset).device
+
+    def _teacher(self, task: str) -> list[str]:
+        config = self.config
+        words = ["train-teacher", task.split()[0], "--scene", config.scene, "--iterations"]
+        if task == STATE:
+            words += [str(config.state_iterations)]
+        elif config.from_scratch:
+            words += [str(config.scratch_iterations)]
+        else:
+            words += [str(config.depth_iterations), "--warm-start", str(self._best(STATE))]
+        return words + self._shared(task, config.num_envs)
+
+    def _student(self, task: str) -> list[str]:
+        config, (teacher,) = self.config, TASKS[task]
+        words = ["train-student", "--teacher", str(self._best(teacher)), "--iterations", str(config.student_iterations)]
+        if config.preset == "gpu":
+            words += ["--image", presets.DEPTH_IMAGE]  # all four see the same, to be compared
+        return words + self._shared(task, config.num_envs and max(1, config.num_envs // 2))
+
+    def _shared(self, task: str, num_envs: int | None) -> list[str]:
+        """What is said to each training. num_envs: its environments; None: as many as the preset says."""
+        worlds = [] if num_envs is None else ["--num-envs", str(num_envs)]
+        preset = ["--preset", self.config.preset, "--seed", str(self.config.seed)]
+        return [*preset, *worlds, "--runs", str(self._root(task))]
 
     def _begun(self, task: str) -> Path | None:
         runs = sorted(path.parent for path in self._root(task).glob(f"*/*/{CONFIG}"))
@@ -154,7 +135,7 @@ class Stages:
     def _compare(self) -> list[str]:
         students = (self._trained(name) for name in (STATE_STEREO, DEPTH_STEREO))
         policies = [str(path) for path in (self._best(STATE), self._best(DEPTH), *students)]
-        options = ["--episodes", str(self.config.episodes), "--device", _state(self.config).device]
+        options = ["--episodes", str(self.config.episodes), "--device", self._device]
         videos = "--videos" if self.config.videos else "--no-videos"
         return ["compare", *policies, *options, "--out", str(self.folder / COMPARISON), videos]
 

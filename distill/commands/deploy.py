@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,8 +83,8 @@ class PolicyProcess:
         assert self.process.stdin and self.process.stdout
         self.sink: Any = self.process.stdin
         self.source: Any = self.process.stdout
-        line = _line(self.source)
-        if not line:
+        line = self.source.readline()
+        if not line.endswith(b"\n"):
             said = self.process.communicate()[1].decode(errors="replace").strip().splitlines()
             raise DeployError(f"{model}: the policy process did not start: {said[-1] if said else 'no word'}")
         self.ready: dict[str, Any] = json.loads(line)
@@ -116,7 +116,9 @@ class PolicyProcess:
         patience = None if until == float("inf") else max(0.0, until - time.perf_counter())
         if not select.select([self.source], [], [], patience)[0]:
             return None
-        raw = _exactly(self.source, self._reply)
+        raw = self.source.read(self._reply)  # a pipe hands over whole what was written at once, up to 4 KiB
+        if len(raw) < self._reply:
+            raise DeployError("the policy process is gone")
         self.busy = False
         return np.frombuffer(raw[:-8], np.float32), struct.unpack("<d", raw[-8:])[0]
 
@@ -187,12 +189,9 @@ class ControlLoop:
 
     def figures(self) -> dict[str, Any]:
         """Milliseconds, counts and shares."""
-        table = {"latency_ms": self.latency, "compute_ms": self.compute}
-        result: dict[str, Any] = {
-            name: {f"p{p}": float(np.percentile(values, p) * 1e3) for p in PERCENTILES} | {"max": max(values) * 1e3}
-            for name, values in table.items()
-        }
-        return result | {
+        return {
+            "latency_ms": _spread(self.latency),
+            "compute_ms": _spread(self.compute),
             "period_ms": self.period * 1e3,
             "tick_ms": float(np.mean(self.ticks) * 1e3),
             "steps": self.steps,
@@ -201,6 +200,11 @@ class ControlLoop:
             "episodes": self.episodes,
             "success": self.succeeded / max(1, self.episodes),
         }
+
+
+def _spread(seconds: list[float]) -> dict[str, float]:
+    """Percentiles and the greatest, milliseconds."""
+    return {f"p{p}": float(np.percentile(seconds, p) * 1e3) for p in PERCENTILES} | {"max": max(seconds) * 1e3}
 
 
 def _show(args: DeployArgs, figures: Mapping[str, Any]) -> None:
@@ -214,21 +218,3 @@ def _show(args: DeployArgs, figures: Mapping[str, Any]) -> None:
         f"{figures['missed_deadlines']} missed deadlines; success {figures['success']:.2f} "
         f"of {figures['episodes']} episodes; {figures['threads']} thread"
     )
-
-
-def _line(source: BinaryIO) -> bytes:
-    """Up to and without a newline; what there is if it ends before."""
-    line = bytearray()
-    while (byte := source.read(1)) and byte != b"\n":
-        line += byte
-    return bytes(line) if byte else b""
-
-
-def _exactly(source: BinaryIO, count: int) -> bytes:
-    raw = b""
-    while len(raw) < count:
-        piece = source.read(count - len(raw))
-        if not piece:
-            raise DeployError("the policy process is gone")
-        raw += piece
-    return raw

@@ -54,7 +54,7 @@ def write_onnx(loaded: LoadedPolicy, out: Path) -> None:
     """Export and write, whole or not at all."""
     facts: dict[str, Any] = {
         "signature": loaded.signature,
-        "action_dim": _actions(loaded),
+        "action_dim": loaded.policy.head.mean.out_features,  # type: ignore[union-attr]
         "env_config": stored_config.dump(loaded.env_config),
         "preprocessing": preprocessing(loaded.policy),
         "origin": {**origin_of(loaded), "git": provenance()["git"]},
@@ -62,10 +62,6 @@ def write_onnx(loaded: LoadedPolicy, out: Path) -> None:
     with quiet_exporter():
         model = to_onnx(loaded.policy, obs_spec(loaded.signature), facts)
     write(out, model.SerializeToString())
-
-
-def _actions(loaded: LoadedPolicy) -> int:
-    return loaded.policy.head.mean.out_features  # type: ignore[union-attr, return-value]
 
 
 @contextmanager
@@ -81,18 +77,12 @@ def quiet_exporter() -> Iterator[None]:
         log.setLevel(level)
 
 
-def longer(env_config: Any, steps: int) -> Any:
-    """The same worlds with episodes of so many steps."""
-    return replace(env_config, task=replace(env_config.task, episode_steps=steps))
-
-
 @torch.no_grad()
 def closed_loop_difference(loaded: LoadedPolicy, path: Path, steps: int, worlds: int = 2) -> float:
     """Greatest difference of mean and standard deviation while the exported policy drives, each with its own memory."""
-    from .onnx_policy import OnnxPolicy
-
-    exported: OnnxPolicy = OnnxPolicy(path)
-    env = sims.make(longer(loaded.env_config, steps), observe=set(loaded.policy.obs_keys), num_envs=worlds)
+    exported = OnnxPolicy(path)
+    task = replace(loaded.env_config.task, episode_steps=steps)
+    env = sims.make(replace(loaded.env_config, task=task), observe=set(loaded.policy.obs_keys), num_envs=worlds)
     try:
         obs, apart = env.reset(HELD_OUT_SEED), 0.0
         hidden = loaded.policy.initial_hidden(worlds)

@@ -27,26 +27,32 @@ SAMPLE_EVERY = 0.01
 """s between two looks at the memory of the processes."""
 
 
-@dataclass(frozen=True)
-class FootprintConfig:
-    """The training of which the memory is measured."""
+ROLLOUT_STEPS, MINIBATCHES = 4, 4
+"""Steps of a measured rollout, and gradient steps per pass of its update."""
 
-    mode: Mode
-    """"together": simulate and learn in one process, as each rank of data parallelism does; "split": in two."""
-    num_envs: int
-    """Environments of the one simulator, which are also those of the one learner."""
+
+@dataclass(frozen=True)
+class Measured:
+    """What the memory of a training depends on, besides its size."""
+
     sight: Literal["state", "depth"] = "depth"
     """What the teacher sees."""
     height: int = 120
     """Height of an image, pixels."""
     width: int = 160
     """Width of an image, pixels."""
-    rollout_steps: int = 4
-    """Steps of a rollout."""
-    minibatches: int = 4
-    """Gradient steps per pass."""
     device: str = "cpu"
-    """Where simulator and learner are; on a GPU the worlds are mujoco_warp's."""
+    """What is measured: "cpu" or, with nothing else on it, "cuda:0", where the worlds are mujoco_warp's."""
+
+
+@dataclass(frozen=True)
+class FootprintConfig(Measured):
+    """The training of which the memory is measured."""
+
+    mode: Mode = "split"
+    """"together": simulate and learn in one process, as each rank of data parallelism does; "split": in two."""
+    num_envs: int = 1
+    """Environments of the one simulator, which are also those of the one learner."""
     cap: int | None = None
     """Bytes that each process may take: RLIMIT_DATA on a CPU, a share of the device's memory on a GPU."""
 
@@ -150,9 +156,9 @@ def teacher(config: FootprintConfig) -> Any:
     return replace(
         base,
         env=replace(base.env, engine=engine, scene=replace(base.env.scene, rig=rig), threads=1),
-        ppo=replace(base.ppo, epochs=1, minibatches=config.minibatches, aux_warmup_iterations=0),
+        ppo=replace(base.ppo, epochs=1, minibatches=MINIBATCHES, aux_warmup_iterations=0),
         num_envs=config.num_envs,
-        rollout_steps=config.rollout_steps,
+        rollout_steps=ROLLOUT_STEPS,
         device=config.device,
         sims=config.device if config.mode == "split" else "",
         remote=RemoteConfig(spares=0, max_failures=1, step_timeout=300.0, build_timeout=600.0),

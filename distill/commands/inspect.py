@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ...datasets.episodes import read_column
 from ...datasets.reader import Survey, survey
-from ...datasets.schema import COLUMNS, IMAGES, DatasetError
+from ...datasets.schema import IMAGES, DatasetError, form_of
 from ...datasets.shard import Shard
 from ...files import written
 from .arguments import InspectArgs
@@ -47,30 +45,31 @@ def inspect(args: InspectArgs) -> dict[str, Any]:
 
 def summary(shards: list[Shard]) -> dict[str, Any]:
     """Figures of whole shards: counts, success, what each dataset takes on the disk."""
-    bytes_raw, bytes_stored, worlds = Counter(), Counter(), Counter()
-    succeeded = by_teacher = 0
+    sizes: dict[str, dict[str, int]] = {}
+    resets, succeeded, by_teacher = set(), 0, 0
     for shard in shards:
         for name in shard.names:
             facts = shard.episode_facts(name)
             succeeded += facts["success"]
-            worlds[(facts["seed"], facts["world"])] += 1
+            resets.add((facts["seed"], facts["world"]))
             by_teacher += bool("by_teacher" in shard.datasets(name) and shard.read(name, "by_teacher", slice(0, 1))[0])
             for path in shard.datasets(name):
                 dataset = shard.file[f"data/{name}/{path}"]
-                bytes_raw[path] += dataset.nbytes
-                bytes_stored[path] += dataset.id.get_storage_size()
+                size = sizes.setdefault(path, {"raw": 0, "stored": 0})
+                size["raw"] += dataset.nbytes
+                size["stored"] += dataset.id.get_storage_size()
     episodes = sum(len(shard.names) for shard in shards)
     return {
         "shards": len(shards),
         "episodes": episodes,
         "samples": sum(shard.header["samples"] for shard in shards),
-        "resets": len(worlds),
+        "resets": len(resets),
         "bytes": sum(shard.header["bytes"] for shard in shards),
         "success": succeeded / max(1, episodes),
         "by_teacher": by_teacher / max(1, episodes),
         "train": sum(len(shard.split("train")) for shard in shards),
         "valid": sum(len(shard.split("valid")) for shard in shards),
-        "datasets": {path: {"raw": bytes_raw[path], "stored": bytes_stored[path]} for path in bytes_raw},
+        "datasets": sizes,
     }
 
 
@@ -84,13 +83,11 @@ def _table(path: Path, figures: dict[str, Any], shard: Shard) -> Table:
         *(f"{role}: {origin[role]['path']}" for role in ("policy", "teacher") if role in origin),
     ]
     table = Table("dataset", "form", "unit", "MiB", "stored", title=str(path), caption="\n".join(lines))
-    known = {stored.name: stored for stored in (*COLUMNS.values(), *IMAGES.values())}
     for name, size in figures["datasets"].items():
         shape = shard.file[f"data/{shard.names[0]}/{name}"]
-        stored = known.get(name.replace("next_obs/", "obs/"))
         form = f"{shape.dtype} ({', '.join(['T', *map(str, shape.shape[1:])])})"
         share = f"{size['stored'] / max(1, size['raw']):.0%}"
-        table.add_row(name, form, stored.unit if stored else "", f"{size['raw'] / 2**20:.1f}", share)
+        table.add_row(name, form, form_of(name).unit, f"{size['raw'] / 2**20:.1f}", share)
     return table
 
 
@@ -105,7 +102,7 @@ def _contact_sheet(args: InspectArgs, shards: list[Shard]) -> Path | None:
         if f"obs/{eye}" in paths:
             panels[f"{eye} eye"] = shard.read(name, f"obs/{eye}")[:, None]
     if "obs/depth" in paths:
-        panels["depth"] = colour_depth(read_column(shard, name, "depth")[:, 0])[:, None]
+        panels["depth"] = colour_depth(shard.column(name, "depth")[:, 0])[:, None]
     if not panels:
         return None
     steps = shard.steps[name]

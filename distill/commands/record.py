@@ -11,10 +11,9 @@ from rich.console import Console
 from torch import Tensor
 
 from ... import sims
-from ...datasets.episodes import episodes_of
-from ...datasets.schema import NEXT, DatasetError, Episode
+from ...datasets.schema import NEXT, DatasetError, Episode, episodes_of
 from ...datasets.shard import PATTERN, SUFFIX, Shard
-from ...datasets.writer import ShardWriter
+from ...datasets.writer import write_shard
 from ...files import sweep
 from ...sims.vec_env import Step, VecEnv
 from ...teachers import RolloutStoppedError
@@ -70,11 +69,8 @@ class Recording:
         """
         self.args, self.env, self.policy, self.teacher = args, env, policy, teacher
         self.facts = facts_of(env, policy.env_config, self._origin())
-        self.writer: ShardWriter | None = None
-        self.round = self.shards = self.episodes = self.lost = 0
-        """Rounds done, shards finished, episodes recorded, episodes lost."""
-        self._succeeded = self._opened = 0
-        """Episodes with success; the first round of the shard under way."""
+        self.round = self.shards = self.episodes = self.succeeded = self.lost = 0
+        """Rounds done, shards finished; episodes recorded, those of them with success, and episodes lost."""
         self.settings = DaggerConfig(beta_start=args.beta, beta_iterations=0, act=args.act)
         sweep(args.out, f"*{SUFFIX}")
         for path in sorted(args.out.glob(PATTERN)):
@@ -83,52 +79,40 @@ class Recording:
     @property
     def success_rate(self) -> float:
         """Share of the recorded episodes that end in success."""
-        return self._succeeded / max(1, self.episodes)
+        return self.succeeded / max(1, self.episodes)
 
     def run(self, progress: Stage, stop: Callable[[], bool]) -> None:
         """Record until there are enough episodes, or `stop` says so: then what is finished is kept."""
-        try:
-            with suppress(RolloutStoppedError):
-                self._record(progress, stop)
-            self._finish_shard()
-        except BaseException:
-            if self.writer is not None:
-                self.writer.abandon()
-            raise
-
-    def _record(self, progress: Stage, stop: Callable[[], bool]) -> None:
 
         def tick() -> None:
             if stop():
                 raise RolloutStoppedError
 
-        while self.episodes < self.args.episodes:
-            before = self.episodes
-            for episode in self._round(tick):
-                self._open().add(episode)
-                self.episodes += 1
-                self._succeeded += episode.success
-                if self.episodes == self.args.episodes:
-                    break
-            self.round += 1
-            assert self.writer is not None
-            if self.writer.nbytes >= self.args.shard_mib * 2**20:
-                self._finish_shard()
-            progress.advance(self.episodes - before, success=self.success_rate)
+        with suppress(RolloutStoppedError):
+            while self.episodes < self.args.episodes:
+                path, extra = self.args.out / f"shard_{self.shards:06d}{SUFFIX}", dict[str, Any]()
+                write_shard(path, self.facts, self._shard(extra, progress, tick), extra, self.args.valid_share)
+                self.shards += 1
 
-    def _finish_shard(self) -> None:
-        if self.writer is not None:
-            extra = {"rounds": [self._opened, self.round], "settings": self.args.settings(), "lost": self.lost}
-            self.writer.finish(extra)
-            self.writer, self.shards = None, self.shards + 1
+    def _shard(self, extra: dict[str, Any], progress: Stage, tick: Callable[[], None]) -> Iterator[Episode]:
+        """Episodes of whole rounds until they fill a shard, or `tick` stops a later round than its first; then `extra`
+        says which they were."""
+        begun, nbytes = self.round, 0
+        while not nbytes or (nbytes < self.args.shard_mib * 2**20 and self.episodes < self.args.episodes):
+            try:
+                found = self._round(tick)[: self.args.episodes - self.episodes]
+            except RolloutStoppedError:
+                if not nbytes:
+                    raise
+                break
+            yield from found
+            self.round, self.episodes = self.round + 1, self.episodes + len(found)
+            self.succeeded += sum(episode.success for episode in found)
+            nbytes += sum(episode.nbytes for episode in found)
+            progress.advance(len(found), success=self.success_rate)
+        extra |= {"rounds": [begun, self.round], "settings": self.args.settings(), "lost": self.lost}
 
-    def _open(self) -> ShardWriter:
-        if self.writer is None:
-            path = self.args.out / f"shard_{self.shards:06d}{SUFFIX}"
-            self.writer, self._opened = ShardWriter(path, self.facts, self.args.valid_share), self.round
-        return self.writer
-
-    def _round(self, tick: Callable[[], None]) -> Iterator[Episode]:
+    def _round(self, tick: Callable[[], None]) -> list[Episode]:
         """The first episode of each environment: whole, of the same resets for every policy."""
         seed = RECORD_SEED + 10_000 * self.args.seed + self.round
         recorder = EpisodeRecorder(self.args)
@@ -139,7 +123,7 @@ class Recording:
         episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
         whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
         self.lost += self.env.num_envs - len(whole)
-        yield from whole
+        return whole
 
     def _count(self, shard: Shard) -> None:
         """Take note of a finished shard."""
@@ -154,7 +138,7 @@ class Recording:
         self.round, self.lost = shard.extra["rounds"][1], shard.extra["lost"]
         self.shards += 1
         self.episodes += len(shard.names)
-        self._succeeded += sum(shard.episode_facts(name)["success"] for name in shard.names)
+        self.succeeded += sum(shard.episode_facts(name)["success"] for name in shard.names)
         shard.close()
 
     def _origin(self) -> dict[str, Any]:

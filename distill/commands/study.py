@@ -1,13 +1,18 @@
-"""`handsight study FILE`: train, match and evaluate a matrix of teachers and students, and keep what was found."""
+"""`handsight study FILE`: train, match and evaluate a matrix of teachers and students, and keep what was found; and
+`handsight report`: what was found as one page to read."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
 
 from ...errors import HandsightError
 from ...files import owned
+from ..report.findings import study_headline
 from ..report.illustrate import illustrate_study
 from ..report.report import write_study_report
 from ..report.study_results import Study
@@ -17,7 +22,7 @@ from ..study.runner import PROGRAM, Progress, Runner
 from ..study.spec import read_study
 from ..study.training import StudyError
 from ..study.work import Task, Work
-from .arguments import StudyArgs
+from .arguments import ReportArgs, StudyArgs
 
 RESULTS = "results"
 """Folder in the study's own for what is small enough to be committed."""
@@ -69,3 +74,13 @@ def account(found: Study) -> str:
             lines.append(f"{scene} {name}: {done} of {len(cells)} trained; success at end {success or '-'}")
     hours = found.cost["training_seconds"] / 3600
     return "\n".join([*lines, f"{found.cost['trainings']} trainings, {hours:.1f} h of learning in all"])
+
+
+def run_report(args: ReportArgs) -> Path:
+    """What `handsight report` does: film if there is what to film, write the report, say where."""
+    study = Study.load(args.results)
+    if args.runs is not None:
+        illustrate_study(study, args.results, args.runs, device=args.device)
+    path = write_study_report(study, args.results)
+    Console().print(f"{study_headline(study)}\nOpen {path}")
+    return path

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from handsight.datasets import Episode, Facts, ShardWriter
+from handsight.datasets import Episode, Facts, write_shard
 
 FACTS = Facts("grasp", {"obs": {}, "control_dt": 0.08, "rig": {}}, {"engine": "mujoco"}, {"policy": {"path": "x"}})
 
@@ -32,8 +32,7 @@ def write(folder: Path, shards: int = 2, episodes: int = 3, valid_share: float =
     """Shards whose episodes are numbered through."""
     paths = []
     for shard in range(shards):
-        writer = ShardWriter(folder / f"shard_{shard:06d}.hdf5", FACTS, valid_share)
-        for number in range(episodes):
-            writer.add(episode(shard * episodes + number, **options))
-        paths.append(writer.finish({}).path)
+        paths.append(folder / f"shard_{shard:06d}.hdf5")
+        numbers = range(shard * episodes, (shard + 1) * episodes)
+        write_shard(paths[-1], FACTS, (episode(number, **options) for number in numbers), {}, valid_share)
     return paths

@@ -199,5 +199,5 @@ def test_sequences_take_no_more_memory_than_they_may(form, tmp_path):
 @pytest.mark.parametrize("name", ["../a.hdf5", "/etc/passwd", ".."])
 def test_a_checkpoint_names_no_sequences_elsewhere(name, tmp_path):
     entry = {"number": 0, "name": name, "bytes": 1, "sha256": "x"}
-    with pytest.raises(SequenceBufferError, match="expected the name of a file in it"):
+    with pytest.raises(SequenceBufferError, match="leads out of it; expected a place inside"):
         SequenceBuffer.read(tmp_path, {"appended": 1, "evicted": 0, "rollouts": [entry]}, capacity=2**20)

@@ -7,8 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from handsight.datasets import DatasetError, Episode, Shard, ShardWriter, write_shard
-from handsight.datasets.episodes import episodes_of, read_column
+from handsight.datasets import DatasetError, Episode, Shard, write_shard
+from handsight.datasets.schema import episodes_of
 from handsight.datasets.shard import verify
 from handsight.files import sweep
 
@@ -22,7 +22,7 @@ def test_what_was_written_is_read_back_bit_for_bit(tmp_path):
     assert shard.names == ["demo_0", "demo_1", "demo_2"] and shard.facts == FACTS
     for number, name in enumerate(shard.names):
         for column, values in episode(number).columns.items():
-            stored = read_column(shard, name, column)
+            stored = shard.column(name, column)
             assert np.array_equal(stored, values), column
         facts = shard.episode_facts(name)
         assert (facts["seed"], facts["world"], facts["success"]) == (100 + number, number, number % 2 == 0)
@@ -54,20 +54,18 @@ def test_the_layout_is_what_robomimic_and_isaac_lab_open(tmp_path):
 
 def test_the_split_belongs_to_the_reset_not_to_the_shard(tmp_path):
     for folder, order in (("a", range(20)), ("b", reversed(range(20)))):
-        writer = ShardWriter(tmp_path / folder / "shard_0.hdf5", FACTS, valid_share=0.3)
-        for number in order:
-            writer.add(episode(number))
-        writer.finish({})
+        write_shard(tmp_path / folder / "shard_0.hdf5", FACTS, map(episode, order), {}, valid_share=0.3)
     one, other = (Shard(tmp_path / folder / "shard_0.hdf5") for folder in "ab")
     chosen = [{s.episode_facts(name)["world"] for name in s.split("valid")} for s in (one, other)]
     assert chosen[0] == chosen[1] and 1 <= len(chosen[0]) <= 12
 
 
 def test_a_shard_has_no_name_until_it_is_whole(tmp_path):
-    writer = ShardWriter(tmp_path / "shard_0.hdf5", FACTS)
-    writer.add(episode(0))
-    assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
-    writer.finish({})
+    def episodes():
+        yield episode(0)
+        assert [path.suffix for path in tmp_path.iterdir()] == [".tmp"]
+
+    write_shard(tmp_path / "shard_0.hdf5", FACTS, episodes(), {})
     assert [path.name for path in tmp_path.iterdir()] == ["shard_0.hdf5"]
     verify(tmp_path / "shard_0.hdf5")
 
@@ -75,7 +73,7 @@ def test_a_shard_has_no_name_until_it_is_whole(tmp_path):
 def test_a_finished_shard_is_never_touched_again(tmp_path):
     write(tmp_path)
     with pytest.raises(DatasetError, match=r"shard_000000.hdf5 exists already; .*never touched"):
-        ShardWriter(tmp_path / "shard_000000.hdf5", FACTS)
+        write_shard(tmp_path / "shard_000000.hdf5", FACTS, [episode(0)], {})
 
 
 def test_a_writer_that_fails_leaves_nothing(tmp_path):
@@ -108,7 +106,7 @@ def test_what_the_schema_does_not_allow_is_refused(tmp_path, column, change, mes
     right = episode(0)
     wrong = Episode({**right.columns, column: change(right.columns[column])}, True, 0)
     with pytest.raises(DatasetError, match=message):
-        ShardWriter(tmp_path / "shard_0.hdf5", FACTS).add(wrong)
+        write_shard(tmp_path / "shard_0.hdf5", FACTS, [wrong], {})
 
 
 def test_a_changed_episode_does_not_fit_its_crc(tmp_path):
@@ -133,17 +131,18 @@ def test_a_changed_fact_does_not_fit_the_crc_either(tmp_path):
 
 def test_a_missing_dataset_names_those_there_are(tmp_path):
     with pytest.raises(DatasetError, match=r"demo_0 has no obs/touch; available: .*obs/proprio"):
-        read_column(Shard(write(tmp_path)[0]), "demo_0", "touch")
+        Shard(write(tmp_path)[0]).column("demo_0", "touch")
 
 
 def test_next_observations_have_the_form_of_observations(tmp_path):
     right = episode(0)
     columns = {**right.columns, "next_stereo": right.columns["stereo"], "next_proprio": right.columns["proprio"]}
-    path = write_shard(tmp_path / "shard_0.hdf5", FACTS, [Episode(columns, True, 0)], {}).path
+    path = tmp_path / "shard_0.hdf5"
+    write_shard(path, FACTS, [Episode(columns, True, 0)], {})
     with h5py.File(path, "r") as file:
         assert file["data/demo_0/next_obs/left"].shape == (5, 8, 10, 3)
     for name in ("next_stereo", "next_proprio"):
-        assert np.array_equal(read_column(Shard(path), "demo_0", name), columns[name])
+        assert np.array_equal(Shard(path).column("demo_0", name), columns[name])
 
 
 def test_a_rollout_is_cut_where_episodes_open_and_rows_that_do_not_count_are_left_out():

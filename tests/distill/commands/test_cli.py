@@ -57,9 +57,9 @@ def calls(monkeypatch):
     module = SimpleNamespace(
         LearnConfig=LearnConfig, learn=lambda *args, **names: noted.append((*args, names)), fail=lambda config: 1 / 0
     )
-    commands = {name: cli.Command("m", "LearnConfig", "learn", "learn") for name in (*cli.RESUMABLE, "evaluate")}
+    commands = {name: cli.Command("m.learn", "LearnConfig", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
-    monkeypatch.setattr(cli, "_found", lambda place, name: getattr(module, name))
+    monkeypatch.setattr(cli, "_found", lambda place: getattr(module, place.rpartition(".")[2]))
     monkeypatch.setattr(cli, "_default", lambda sight, found, own: getattr(LearnConfig, sight)() if sight else None)
     noted.append(module)
     yield noted
@@ -70,7 +70,7 @@ def calls(monkeypatch):
 def test_every_command_names_a_dataclass_and_a_function(name):
     command = cli.COMMANDS[name]
     assert is_dataclass(getattr(arguments, command.config))
-    assert callable(cli._found(command.module, command.function))
+    assert callable(cli._found(command.place))
 
 
 def test_help_answers_at_once_and_names_every_command(capsys):
@@ -109,9 +109,11 @@ def test_each_teacher_has_its_own_defaults(calls, tmp_path):
 @pytest.mark.parametrize("words", [["--warm-start", "RUN"], ["--warm-start=RUN"], ["--warm_start", "RUN"]], ids=str)
 def test_warm_started_teacher_of_the_command_line_is_the_demos(monkeypatch, words):
     made = []
-    monkeypatch.setattr(
-        "handsight.distill.training.train_teacher.train_teacher", lambda config, run_root: made.append(config)
-    )
+
+    def train(config: "TeacherConfig", run_root):
+        made.append(config)
+
+    monkeypatch.setattr("handsight.distill.training.train_teacher.train_teacher", train)
     assert cli.main(["train-teacher", "depth", *words, "--seed", "3"]) == 0
     assert made == [replace(TeacherConfig.warm_started(Path("RUN")), seed=3)]
 

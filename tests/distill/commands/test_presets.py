@@ -186,18 +186,32 @@ def test_a_size_that_is_none_is_refused(size):
         Worlds(image=size).change(EnvConfig())
 
 
-def test_the_demo_on_two_cores_is_what_it_was():
-    config = demo.DemoConfig(seed=3)
-    state, depth = demo._state(config), demo._depth(config, Path("s"))
-    assert state == replace(TeacherConfig.state(), seed=3, iterations=160)
-    assert depth == replace(TeacherConfig.warm_started(Path("s")), seed=3)
-    assert demo._student(config, Path("d")) == StudentRunConfig(Path("d"), seed=3)
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """The configuration of a demo's training, as its command reads it, with the zoo's or another teacher."""
+
+    def read(config, task, teacher="zoo:state"):
+        monkeypatch.setattr(demo.Stages, "_best", lambda stages, name: Path(teacher))
+        name, *words = demo.Stages(tmp_path / "demo", config).command(task)
+        return training(words[1:], words[0]) if name == "train-teacher" else training(words)
+
+    return read
 
 
-def test_the_demo_on_a_gpu_lets_all_four_see_the_same(teacher):
+def test_the_demo_on_two_cores_is_what_it_was(stage):
+    config, teacher = demo.DemoConfig(seed=3), Path("zoo:state")
+    assert stage(config, demo.STATE) == replace(TeacherConfig.state(), seed=3, iterations=160)
+    assert stage(config, demo.DEPTH) == replace(TeacherConfig.warm_started(teacher), seed=3)
+    assert stage(config, demo.DEPTH_STEREO) == StudentRunConfig(teacher, seed=3)
+    scratch = replace(TeacherConfig.depth(), seed=3, iterations=800)
+    assert stage(replace(config, from_scratch=True), demo.DEPTH) == scratch
+
+
+def test_the_demo_on_a_gpu_lets_all_four_see_the_same(teacher, stage):
     _, path = teacher
     config = demo.DemoConfig(preset="gpu", device="cpu", num_envs=8)
-    depth, student = demo._depth(config, path), demo._student(config, path)
+    depth, student = stage(config, demo.DEPTH, path), stage(config, demo.DEPTH_STEREO, path)
     assert depth.env.scene.rig == student.env.scene.rig
     assert (depth.num_envs, student.num_envs, depth.device, student.device) == (8, 4, "cpu", "cpu")
-    assert demo._depth(demo.DemoConfig(preset="gpu"), path).num_envs == presets.teacher("depth", "gpu").num_envs
+    usual = demo.DemoConfig(preset="gpu", device="cpu")
+    assert stage(usual, demo.DEPTH, path).num_envs == presets.teacher("depth", "gpu").num_envs

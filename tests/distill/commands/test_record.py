@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from handsight.datasets import DatasetError, Shard, survey
-from handsight.datasets.episodes import read_column
 from handsight.distill.commands import record
 from handsight.distill.commands.inspect import InspectArgs, inspect
 from handsight.distill.commands.record import RECORD_SEED, RecordArgs
@@ -76,18 +75,18 @@ def test_what_is_recorded_is_what_happened(args):
     env = ToyEnv(("state", "proprio", "depth", "stereo"), 8)
     env.mix = {"wide": 1.0}
     obs = env.reset(RECORD_SEED)
-    rows = {column: read_column(shard, name, column) for column in ("stereo", "depth", "state", "action", "reward")}
+    rows = {column: shard.column(name, column) for column in ("stereo", "depth", "state", "action", "reward")}
     for t in range(8):
         assert np.array_equal(rows["depth"][t], obs["depth"][3]) and np.array_equal(rows["stereo"][t], obs["stereo"][3])
         assert np.array_equal(rows["state"][t], obs["state"][3])
         label = Scripted("state")(obs, torch.zeros(8, 0))[0][3]
-        assert np.array_equal(read_column(shard, name, "mean")[t], label)
+        assert np.array_equal(shard.column(name, "mean")[t], label)
         step = env.step(torch.from_numpy(rows["action"][t]).expand(8, -1))  # only world 3 is looked at
         obs = step.obs
         assert rows["reward"][t] == step.reward[3]
-        assert np.array_equal(read_column(shard, name, "next_state")[t], obs["state"][3])
+        assert np.array_equal(shard.column(name, "next_state")[t], obs["state"][3])
     assert shard.episode_facts(name)["success"] == bool(step.log["success"][3])
-    assert (read_column(shard, name, "std") == np.float32(0.1)).all()
+    assert (shard.column(name, "std") == np.float32(0.1)).all()
 
 
 def test_who_acted_is_noted(args):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from handsight.distill.commands.report import ReportArgs, run_report
+from handsight.distill.commands.study import ReportArgs, run_report
 from handsight.distill.report import report as study_report
 from handsight.distill.report.findings import study_headline, study_limits, verdicts
 from handsight.distill.report.illustrate import Illustrations, Picture

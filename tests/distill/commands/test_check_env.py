@@ -5,8 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from handsight.distill.commands import check_isaac as checks
-from handsight.distill.commands.check_isaac import check_isaac
+from handsight.distill.commands import check_env as checks
+from handsight.distill.commands.check_env import check_isaac
 from handsight.distill.commands.cli import main
 from handsight.sims import CameraRig, EnvConfig, GraspConfig
 from handsight.sims.checker import ContractError
