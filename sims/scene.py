@@ -72,8 +72,6 @@ class SceneIds:
     object_geoms: tuple[int, ...]
     """Consecutive geoms of the object, in the order of its slots."""
     table_geom: int
-    object_qpos: int
-    """Where the object's place, then its quaternion, begin in qpos."""
     object_qvel: int
     """Where the object's linear, then its angular velocity begin in qvel."""
     touch: tuple[int, ...]
@@ -123,7 +121,7 @@ class Scene:
 
     def ids(self, model: mujoco.MjModel) -> SceneIds:
         """Look every name up once."""
-        robot, free = self.robot, model.joint("object").id
+        robot = self.robot
         return SceneIds(
             palm=model.body(robot.palm).id,
             object=model.body("object").id,
@@ -131,8 +129,7 @@ class Scene:
             tip_sites=tuple(model.site(digit.tip).id for digit in robot.digits),
             object_geoms=tuple(model.geom(slot.name).id for slot in self.objects.slots),
             table_geom=model.geom("table").id,
-            object_qpos=int(model.jnt_qposadr[free]),
-            object_qvel=int(model.jnt_dofadr[free]),
+            object_qvel=int(model.joint("object").dofadr[0]),
             touch=tuple(
                 int(model.sensor(f"touch_{name}").adr[0]) for name in (*(digit.name for digit in robot.digits), "palm")
             ),

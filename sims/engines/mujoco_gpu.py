@@ -18,15 +18,10 @@ from torch import Tensor
 from ..scene import Scene
 from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
-from .engine import TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
+from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
+from .ray_cameras import POSES, RenderedImages, camera_context
 from .warp_config import WarpConfig
 from .world_fields import EXPANDED, LOOKS, WorldFields
-
-STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")
-"""All that a physics step depends on, besides the model."""
-READ = ("xpos", "xmat", "site_xpos", "xanchor", "xaxis", "sensordata")
-"""What the task is told of, besides the state."""
 
 
 class WarpEngine(Engine):
@@ -41,11 +36,7 @@ class WarpEngine(Engine):
         warp: WarpConfig | None = None,
         device: str = "cpu",
     ) -> None:
-        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives.
-
-        Raises:
-            HandsightError: the device, its memory or the model will not do; nothing has been allocated.
-        """
+        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives."""
         self.scene, self.model, self._config = scene, scene.build(), scene.config
         self._warp = warp or WarpConfig()
         self.num_worlds, self.device = num_worlds, torch.device(device)
@@ -55,7 +46,6 @@ class WarpEngine(Engine):
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._put(groups)
         self._record()
-        self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
         self._stale = True
 
     def _put(self, groups: Collection[str]) -> None:
@@ -68,7 +58,7 @@ class WarpEngine(Engine):
             self._m.opt.deterministic = self._warp.deterministic
         self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
         self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
-        self._context = camera_context(self.model, self._config.rig, n, "stereo" in groups) if groups else None
+        self._context = camera_context(self.model, self._config.rig, "stereo" in groups, n) if groups else None
         if self._context:
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
         self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
@@ -169,15 +159,11 @@ class WarpEngine(Engine):
         self._draw()
         return self._images.read(groups)
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: one world from the outside, the upper arm included."""
+    def shown(self, world: int) -> dict[str, np.ndarray]:
         self._refresh()
-        if self._overview is None or self._overview[0] != (height, width):
-            self._overview = (height, width), OverviewCamera(self.model, height, width)
-        row = lambda array: wp.to_torch(array)[world].cpu().numpy()  # noqa: E731
-        poses = {name: row(getattr(self._d, name)) for name in POSES}
-        looks = {name: self._fields[name][world].cpu().numpy() for name in LOOKS if name != "light_dir"}
-        return self._overview[1].render(poses, looks)
+        poses = {name: wp.to_torch(getattr(self._d, name)) for name in POSES}
+        looks = {name: self._fields[name] for name in LOOKS}
+        return {name: values[world].cpu().numpy() for name, values in {**poses, **looks}.items()}
 
     def state_dict(self) -> dict[str, Any]:
         self._buffers.check(wait=True)

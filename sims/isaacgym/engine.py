@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class IsaacEngine(Engine):
         self._params: WorldParams | None = None
         self._shown: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}
-        self._overview: Engine | None = None
+        self._twin: Engine | None = None
         self._start()
 
     @property
@@ -127,7 +127,7 @@ class IsaacEngine(Engine):
         if self._params is not None:
             self._worker.close()
             self._start()
-        self._params = _each(params, Tensor.clone)
+        self._params = params.each(Tensor.clone)
         spec = build_spec(self.scene, self.model, params, self._groups)
         devices = {"compute_device": self._isaac.compute_device, "graphics_device": self._isaac.graphics_device}
         if self._groups:
@@ -147,7 +147,7 @@ class IsaacEngine(Engine):
     # -- stepping --------------------------------------------------------------------------------------------------
 
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
-        return params if self._params is None else _each(self._params, lambda value: value[rows])
+        return params if self._params is None else self._params.each(lambda value: value[rows])
 
     def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         targets = self._worker.arrays["targets"]
@@ -271,18 +271,16 @@ class IsaacEngine(Engine):
         images = {name: self._images[name] for name in groups}
         return images | {"object_pixels": self._images["object_pixels"].long()}
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: the state that Isaac Gym reports, drawn from outside by our own ray tracer."""
+    def shown(self, world: int) -> dict[str, np.ndarray]:
+        """The state that Isaac Gym reports, as MuJoCo would hold it."""
         from ..engines.mujoco_cpu import MujocoEngine  # it takes a second to import
 
-        self._overview = self._overview or MujocoEngine(self.scene, 1, ())
+        self._twin = self._twin or MujocoEngine(self.scene, 1, ())
         body, one = self.read(), slice(world, world + 1)
-        params = _each(self.params, lambda value: value[one].cpu())
-        pose = self._shown["object"][one].cpu()
-        self._overview.reset(
-            torch.ones(1, dtype=torch.bool), body.joint_pos[one].cpu(), pose[:, :3], pose[:, 3:7], params
-        )
-        return self._overview.render_overview(0, height, width)
+        pose, params = self._shown["object"][one].cpu(), self.params.each(lambda value: value[one].cpu())
+        everywhere = torch.ones(1, dtype=torch.bool)
+        self._twin.reset(everywhere, body.joint_pos[one].cpu(), pose[:, :3], pose[:, 3:7], params)
+        return self._twin.shown(0)
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -312,8 +310,8 @@ class IsaacEngine(Engine):
 
     def close(self) -> None:
         self._worker.close()
-        if self._overview:
-            self._overview.close()
+        if self._twin:
+            self._twin.close()
 
 
 def _is_below(model: mujoco.MjModel, body: str, root: str) -> bool:
@@ -329,10 +327,6 @@ def table_textures(model: mujoco.MjModel) -> np.ndarray:
     count, height, width = model.ntex, int(model.tex_height[0]), int(model.tex_width[0])
     rgb = model.tex_data.reshape(count, height, width, 3)
     return np.concatenate([rgb, np.full((count, height, width, 1), 255, np.uint8)], -1)
-
-
-def _each(params: WorldParams, change: Callable[[Tensor], Tensor]) -> WorldParams:
-    return WorldParams(**{name: change(value) for name, value in vars(params).items()})
 
 
 def _like(mask: Tensor, value: Tensor) -> Tensor:

@@ -299,7 +299,7 @@ class Task(VecEnv):
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
         for name, value in state["task"].items():
             setattr(self, name, self._own(value) if isinstance(value, Tensor) else value)
-        self._params = WorldParams(**{name: self._own(value) for name, value in state["params"].items()})
+        self._params = WorldParams(**state["params"]).each(self._own)
         self._controller.load_state_dict(state["controller"])
         self.engine.load_state_dict(state["engine"])
         return self._observe(self.engine.read())
