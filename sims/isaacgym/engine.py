@@ -28,8 +28,8 @@ from ..machine import machine
 from ..rotation import quat_to_matrix, rotate, rotate_back
 from ..scene import Scene
 from ..world_params import WorldParams
-from .model import build_spec, hand_links, links, shared_arrays
-from .process import WorkerFailed, WorkerMissing, WorkerProcess
+from .model import build_spec, links, shared_arrays
+from .process import WorkerError, WorkerProcess
 
 WORKER = Path(__file__).with_name("worker.py")
 TOUCH_FORCE = 0.01
@@ -80,8 +80,8 @@ class IsaacEngine(Engine):
         self.num_worlds, self.device = num_worlds, torch.device(device)
         self.scene, self.model, self._config, self._isaac = scene, scene.build(), config, isaac
         self._groups = tuple(groups)
-        self._links, self._hand = links(robot, self.model), hand_links(robot, self.model)
-        self._palm = self._links.index(robot.palm)
+        self._links = links(robot, self.model)
+        self._hand = self._links[len(robot.arm) :]
         site = lambda name: self._tensor(self.model.site(name).pos)  # noqa: E731
         owner = lambda name: self.model.body(int(self.model.site(name).bodyid[0])).name  # noqa: E731
         self._grasp = site(robot.grasp_site)
@@ -103,20 +103,16 @@ class IsaacEngine(Engine):
         assert self._params is not None, "the worlds are built at the first reset"
         return self._params
 
-    @property
-    def worker(self) -> WorkerProcess:
-        """The process behind this engine."""
-        return self._worker
-
     def _start(self) -> None:
         python = self._isaac.python or os.environ.get("HANDSIGHT_ISAAC_PYTHON")
         if not python:
-            raise WorkerMissing(
+            raise WorkerError(
                 "engine 'isaacgym' needs the Python 3.8 that has isaacgym, and none is named: expected --isaac-python "
                 "PATH or HANDSIGHT_ISAAC_PYTHON; docs/isaac.md says how to make one"
             )
         arrays = shared_arrays(self.num_worlds, self.scene, self.model, self._groups)
-        self._worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
+        self.worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
+        """The process behind this engine."""
         shape = (self.num_worlds,)
         self._pending = torch.zeros(shape, dtype=torch.bool)
         self._bad = torch.zeros(shape, dtype=torch.bool, device=self.device)
@@ -125,14 +121,14 @@ class IsaacEngine(Engine):
     def _build(self, params: WorldParams) -> None:
         """Make the simulation for these parameters; one worker builds once."""
         if self._params is not None:
-            self._worker.close()
+            self.worker.close()
             self._start()
         self._params = params.each(Tensor.clone)
         spec = build_spec(self.scene, self.model, params, self._groups)
         devices = {"compute_device": self._isaac.compute_device, "graphics_device": self._isaac.graphics_device}
         if self._groups:
-            self._worker.arrays["textures"][:] = table_textures(self.model)
-        built = self._worker.call("build", timeout=10 * self._isaac.timeout, **spec, **devices)
+            self.worker.arrays["textures"][:] = table_textures(self.model)
+        built = self.worker.call("build", timeout=10 * self._isaac.timeout, **spec, **devices)
         if self._groups:
             self._check_projection(built["projection"])
 
@@ -142,7 +138,7 @@ class IsaacEngine(Engine):
         expected = [2 * rig.focal_pixels / rig.width, 2 * rig.focal_pixels / rig.height]
         if any(abs(a / b - 1) > FOCAL_TOLERANCE for a, b in zip(found, expected, strict=True)):
             self.close()
-            raise WorkerFailed(f"Isaac Gym's cameras have focal lengths {found} half images, expected {expected}")
+            raise WorkerError(f"Isaac Gym's cameras have focal lengths {found} half images, expected {expected}")
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
@@ -150,7 +146,7 @@ class IsaacEngine(Engine):
         return params if self._params is None else self._params.each(lambda value: value[rows])
 
     def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
-        targets = self._worker.arrays["targets"]
+        targets = self.worker.arrays["targets"]
         np.copyto(targets, ctrl.cpu().numpy(), where=active.cpu().numpy()[:, None])
         self._advance(self._config.substeps - 1, ())
         self._owed = True
@@ -163,7 +159,7 @@ class IsaacEngine(Engine):
         if self._params is None:
             self._build(params)
         rows = mask.cpu()
-        arrays, index = self._worker.arrays, rows.numpy()
+        arrays, index = self.worker.arrays, rows.numpy()
         joints = joint_pos.cpu().numpy()[index]
         arrays["targets"][index] = self.scene.robot.ctrl(joint_pos).cpu().numpy()[index]
         arrays["reset_joints"][index] = np.stack([joints, np.zeros_like(joints)], -1)
@@ -186,23 +182,21 @@ class IsaacEngine(Engine):
         if self._shown:  # a world that has just diverged shows its last sane state until it is reset, a step later
             now = {name: torch.where(_like(sane, value), value, self._shown[name]) for name, value in now.items()}
         self._shown = now
-        self._images = {name: self._tensor(self._worker.arrays[name], None) for name in self._image_names()}
+        names = [*self._groups, "object_pixels"] if self._groups else []
+        self._images = {name: self._tensor(self.worker.arrays[name], None) for name in names}
 
     def _advance(self, substeps: int, render: Collection[str]) -> None:
-        self._worker.arrays["reset"][:] = self._pending.numpy()
-        self._worker.call("advance", substeps=substeps, reset=bool(self._pending.any()), render=list(render))
+        self.worker.arrays["reset"][:] = self._pending.numpy()
+        self.worker.call("advance", substeps=substeps, reset=bool(self._pending.any()), render=list(render))
         self._pending = torch.zeros_like(self._pending)
 
     def _read_arrays(self) -> dict[str, Tensor]:
-        return {name: self._tensor(self._worker.arrays[name]) for name in ("joints", "links", "object", "force")}
+        return {name: self._tensor(self.worker.arrays[name]) for name in ("joints", "links", "object", "force")}
 
     def _sane(self, state: Mapping[str, Tensor]) -> Tensor:
         speeds = torch.cat([state["joints"][..., 1], state["object"][:, 7:]], 1)
         finite = torch.stack([value.flatten(1).isfinite().all(1) for value in state.values()]).all(0)
         return finite & (speeds.abs() < TOO_FAST).all(1)
-
-    def _image_names(self) -> list[str]:
-        return [*self._groups, "object_pixels"] if self._groups else []
 
     def _tensor(self, array: np.ndarray, dtype: torch.dtype | None = torch.float32) -> Tensor:
         """Out of shared memory: one copy."""
@@ -215,16 +209,16 @@ class IsaacEngine(Engine):
         state = self._shown
         poses, thing, arm = state["links"], state["object"], len(self.scene.robot.arm)
         place, turn = poses[..., :3], quat_to_matrix(poses[..., 3:])
-        palm_rot, object_rot = turn[:, self._palm], quat_to_matrix(thing[:, 3:7])
+        palm_rot, object_rot = turn[:, -1], quat_to_matrix(thing[:, 3:7])
         tips = [place[:, link] + rotate(turn[:, link], site) for link, site in self._tips]
         return BodyState(
             joint_pos=state["joints"][..., 0],
             joint_vel=state["joints"][..., 1],
             joint_anchor=place[:, :arm],
             joint_axis=turn[:, :arm, :, 2],
-            palm_pos=place[:, self._palm],
+            palm_pos=place[:, -1],
             palm_rot=palm_rot,
-            grasp_pos=place[:, self._palm] + rotate(palm_rot, self._grasp),
+            grasp_pos=place[:, -1] + rotate(palm_rot, self._grasp),
             tip_pos=torch.stack(tips, 1),
             object_pos=thing[:, :3],
             object_rot=object_rot,
@@ -236,7 +230,7 @@ class IsaacEngine(Engine):
     def _touch(self, place: Tensor, turn: Tensor, force: Tensor) -> Tensor:
         """(N, D + 1) bool. Isaac Gym's GPU pipeline gives the net contact force of a link, not its partner: as the hand
         does not collide with itself, that is the object or the table, and links on the table are not counted."""
-        feels = force[:, [self._links.index(name) for name in self._hand]] > TOUCH_FORCE
+        feels = force[:, -len(self._hand) :] > TOUCH_FORCE
         low = torch.full_like(force[:, : len(self._hand)], math.inf)
         for column, (link, ends, radius) in enumerate(self._capsules):
             for end in ends:
@@ -292,7 +286,7 @@ class IsaacEngine(Engine):
         params = {name: value.clone() for name, value in vars(self.params).items()}
         tensors = {"shown": self._shown, "images": self._images}
         saved = {group: {name: value.clone() for name, value in part.items()} for group, part in tensors.items()}
-        return saved | {"params": params, "targets": self._worker.arrays["targets"].copy(), "bad": self._bad.clone()}
+        return saved | {"params": params, "targets": self.worker.arrays["targets"].copy(), "bad": self._bad.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         params = WorldParams(**state["params"])
@@ -300,7 +294,7 @@ class IsaacEngine(Engine):
             self._build(params)
         self._shown = {name: value.clone() for name, value in state["shown"].items()}
         self._images = {name: value.clone() for name, value in state["images"].items()}
-        arrays = self._worker.arrays
+        arrays = self.worker.arrays
         arrays["targets"][:] = state["targets"]
         arrays["reset_joints"][:] = self._shown["joints"].cpu()
         arrays["reset_object"][:] = self._shown["object"].cpu()
@@ -309,7 +303,7 @@ class IsaacEngine(Engine):
         self._owed = False
 
     def close(self) -> None:
-        self._worker.close()
+        self.worker.close()
         if self._twin:
             self._twin.close()
 
