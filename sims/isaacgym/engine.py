@@ -67,7 +67,7 @@ class IsaacEngine(Engine):
             HandsightError: the scene has a wall, or the robot's actuators do not move one joint each.
         """
         config, robot = scene.config, scene.robot
-        if tuple((joint,) for joint in robot.joints) != tuple(actuator.joints for actuator in robot.actuators):
+        if robot.is_coupled:
             raise HandsightError(
                 f"engine 'isaacgym' drives every joint by itself: expected an actuator for each of the joints of "
                 f"{robot.name}, found {len(robot.actuators)} actuators for {len(robot.joints)} joints"

@@ -197,9 +197,9 @@ class Task(VecEnv):
         truncated = (self._time >= self.episode_steps) & ~terminated & ~first
         self._ended = terminated | truncated
         obs = self._observe(body)
-        log = self.measure() | {f"reward/{name}": term * ~first for name, term in terms.items()}
-        log |= {"diverged": diverged}
-        return Step(obs, reward * ~first, terminated, truncated, first, ~first, log)
+        valid = ~first
+        log = self.measure() | {f"reward/{name}": term * valid for name, term in terms.items()}
+        return Step(obs, reward * valid, terminated, truncated, first, valid, log | {"diverged": diverged})
 
     def _begin(self, mask: Tensor) -> None:
         """Open a new episode in the masked environments."""
