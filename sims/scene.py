@@ -16,6 +16,8 @@ from .robots.robot import RENDERED, SOFT, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
+SOLID = {"contype": 2, "conaffinity": 3, "condim": 4, "friction": [0.8, 0.02, 0.0005], **SOFT}
+"""Contacts of what stands still, with hand and object."""
 TABLE_TEXTURES = 6
 """Patterns of the table top, one drawn for each environment."""
 
@@ -141,11 +143,6 @@ class Scene:
         )
 
 
-def build_model(config: SceneConfig) -> mujoco.MjModel:
-    """The compiled scene of a configuration: see `Scene.build`."""
-    return Scene(config).build()
-
-
 def _set_options(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     option = spec.option
     option.timestep = config.timestep
@@ -164,8 +161,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     for i in range(TABLE_TEXTURES):
         _add_table_material(spec, i)
     spec.worldbody.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[2, 2, 0.1], group=4,
-        contype=2, conaffinity=3, condim=4, friction=[0.8, 0.02, 0.0005], **SOFT,
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[2, 2, 0.1], group=4, **SOLID,
     )  # fmt: skip
     spec.worldbody.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*TABLE_HALF, 0.02], pos=[*TABLE_CENTRE, -0.02],
@@ -176,8 +172,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 def _add_wall(spec: mujoco.MjSpec, wall: WallConfig) -> None:
     spec.worldbody.add_geom(
         name="wall", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*wall.half_size, wall.height / 2],
-        pos=[*wall.centre, wall.height / 2], rgba=[*wall.rgb, 1], group=RENDERED,
-        contype=2, conaffinity=3, condim=4, friction=[0.8, 0.02, 0.0005], **SOFT,
+        pos=[*wall.centre, wall.height / 2], rgba=[*wall.rgb, 1], group=RENDERED, **SOLID,
     )  # fmt: skip
 
 

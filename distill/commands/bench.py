@@ -24,7 +24,7 @@ from ...files import write_json
 from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import EnvConfig
-from ...sims.scene import SceneConfig, build_model
+from ...sims.scene import Scene, SceneConfig
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
@@ -217,7 +217,7 @@ def _opengl_in_a_process(scene: SceneConfig, cameras: tuple[str, ...], depth: bo
 
 
 def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, steps: int = 100) -> float:
-    model = build_model(scene)
+    model = Scene(scene).build()
     data = mujoco.MjData(model)
     with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
         if depth:

@@ -33,7 +33,7 @@ class MujocoEngine(Engine):
         self.scene, self.model, self._config = scene, scene.build(), scene.config
         self._ids = scene.ids(self.model)
         self._drawn = WorldFields(self.model, scene, self.device)
-        mujoco.set_mju_user_warning(_ignore)
+        mujoco.set_mju_user_warning(lambda message: None)  # unstable worlds are found, counted and reset by the task
         threads = threads or len(os.sched_getaffinity(0))
         self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
         self._fields = {name: self._batch.expand(name) for name in EXPANDED}
@@ -122,7 +122,3 @@ class MujocoEngine(Engine):
     def close(self) -> None:
         if self._cameras:
             self._cameras.close()
-
-
-def _ignore(message: str) -> None:
-    """MuJoCo's warnings about unstable worlds: the worlds are found, counted and reset by the task."""

@@ -57,7 +57,7 @@ class WarpEngine(Engine):
             self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
             self._m.opt.deterministic = self._warp.deterministic
         self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
-        self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
+        self.buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
         self._context = camera_context(self.model, self._config.rig, "stereo" in groups, n) if groups else None
         if self._context:
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
@@ -74,12 +74,12 @@ class WarpEngine(Engine):
         self._draw = record(self._launch_render) if self._context else None
         for name, values in begin.items():  # recording moved the worlds
             self._data[name].copy_(values)
-        self._buffers.forget()
+        self.buffers.forget()
 
     def _launch_substeps(self) -> None:
         for _ in range(self._config.substeps):
             mjw.step(self._m, self._d)
-            self._buffers.keep_peaks()
+            self.buffers.keep_peaks()
 
     def _launch_derive(self) -> None:
         """Poses and touch of the present state: what of `mjw.forward` an observation needs."""
@@ -97,7 +97,7 @@ class WarpEngine(Engine):
         self._data["ctrl"].copy_(ctrl)
         self._substeps()
         self._stale = True
-        self._buffers.check()
+        self.buffers.check()
         sane = (self._data["qvel"].abs() < TOO_FAST).all(1) & self._data["qpos"].isfinite().all(1)
         return active & ~sane
 
@@ -144,10 +144,6 @@ class WarpEngine(Engine):
         column = lambda at: self._index[at] if isinstance(at, tuple) else at  # noqa: E731
         return body_state(lambda name, at: self._data[name][:, column(at)], self._ids)
 
-    def peaks(self) -> dict[str, Tensor]:
-        """Most room that was needed so far: see `ContactBuffers.peaks`. Waits for the device."""
-        return self._buffers.peaks()
-
     def physics_state(self) -> Tensor:
         d = self._data
         return torch.cat([d["time"][:, None], d["qpos"], d["qvel"]], 1).double()
@@ -166,7 +162,7 @@ class WarpEngine(Engine):
         return {name: values[world].cpu().numpy() for name, values in {**poses, **looks}.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        self._buffers.check(wait=True)
+        self.buffers.check(wait=True)
         return {
             "state": {name: self._data[name].clone() for name in STATE},
             "fields": {name: values.clone() for name, values in self._fields.items()},

@@ -142,20 +142,12 @@ class Task(VecEnv):
         self._object_mask: Tensor | None = None
 
     def _sign(self) -> dict[str, Any]:
-        obs = {
-            group: {
-                "shape": list(spec.shape),
-                "dtype": str(spec.dtype).removeprefix("torch."),
-                "parts": dict(spec.parts),
-            }
-            for group, spec in self.obs_spec.items()
-        }
         scene = self.engine.scene
         things = {"robot": scene.robot, "objects": scene.objects}
         return {
             **{what: {"name": thing.name, "digest": _digest(thing.facts())} for what, thing in things.items()},
-            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt, "obs": obs,
-            "rig": self._rig.describe(),
+            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt,
+            "obs": {group: spec.describe() for group, spec in self.obs_spec.items()}, "rig": self._rig.describe(),
         }  # fmt: skip
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
@@ -203,7 +195,8 @@ class Task(VecEnv):
 
     def _begin(self, mask: Tensor) -> None:
         """Open a new episode in the masked environments."""
-        rows = self._rows(mask)
+        # for whom to draw: for all of them on a GPU, which must not be waited for
+        rows = mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
         if not len(rows):
             return
         write = partial(_write, rows=rows, mask=mask[rows])
@@ -220,10 +213,6 @@ class Task(VecEnv):
         self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
         self._controller.reset(mask, self.engine.read())
         self._time = torch.where(mask, 0, self._time)
-
-    def _rows(self, mask: Tensor) -> Tensor:
-        """(K,) which to draw for: the masked ones; all of them on a GPU, which must not be waited for."""
-        return mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
 
     # -- what is seen --------------------------------------------------------------------------------------------
 
@@ -248,8 +237,7 @@ class Task(VecEnv):
         r, obs = self._config.randomization, {}
         draws = Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
         if "depth" in images:
-            depth = images["depth"]
-            noise = None
+            depth, noise = images["depth"], None
             if r.depth_noise > 0:
                 grain = draws.gaussian("depth_noise", depth[0].numel()).reshape(depth.shape)
                 noise = grain * (r.depth_noise * depth**2)

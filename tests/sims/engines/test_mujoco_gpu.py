@@ -16,7 +16,7 @@ from handsight.sims.engines.mujoco_gpu import WarpEngine
 from handsight.sims.engines.warp_config import WarpConfig
 from handsight.sims.engines.world_fields import EXPANDED, PHYSICS
 from handsight.sims.memory import PIXEL_BYTES, world_bytes
-from handsight.sims.scene import Scene, SceneConfig, build_model
+from handsight.sims.scene import Scene, SceneConfig
 
 ALL = ("state", "proprio", "depth", "stereo")
 NEAR = {"near": 1.0}
@@ -95,7 +95,7 @@ def test_every_field_of_a_world_is_what_mujoco_makes_of_its_parameters(twins):
     cpu, warp = twins
     for env in twins:
         env.reset(4)
-    model = build_model(SceneConfig())
+    model = Scene(SceneConfig()).build()
     for name in (*PHYSICS, "geom_aabb"):
         field = getattr(model, name)
         field[:] = cpu.engine._fields[name][2].reshape(field.shape)
@@ -282,7 +282,7 @@ def test_more_worlds_than_memory_holds_are_refused_and_those_that_fit_are_told()
 
 
 def test_a_feature_that_mujoco_warp_lacks_is_named(monkeypatch):
-    model = build_model(SceneConfig())
+    model = Scene(SceneConfig()).build()
     model.opt.solver = mujoco.mjtSolver.mjSOL_PGS
     monkeypatch.setattr(Scene, "build", lambda scene: model)
     with pytest.raises(HandsightError, match="'mujoco_warp' cannot simulate this model: mjSOL_PGS"):
