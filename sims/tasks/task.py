@@ -195,8 +195,7 @@ class Task(VecEnv):
 
     def _begin(self, mask: Tensor) -> None:
         """Open a new episode in the masked environments."""
-        # for whom to draw: for all of them on a GPU, which must not be waited for
-        rows = mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
+        rows = self._rows(mask)
         if not len(rows):
             return
         write = partial(_write, rows=rows, mask=mask[rows])
@@ -213,6 +212,10 @@ class Task(VecEnv):
         self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
         self._controller.reset(mask, self.engine.read())
         self._time = torch.where(mask, 0, self._time)
+
+    def _rows(self, mask: Tensor) -> Tensor:
+        """(K,) which to draw for: the masked ones; all of them on a GPU, which must not be waited for."""
+        return mask.nonzero()[:, 0] if mask.device.type == "cpu" else torch.arange(len(mask), device=mask.device)
 
     # -- what is seen --------------------------------------------------------------------------------------------
 
