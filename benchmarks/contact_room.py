@@ -76,7 +76,7 @@ def main(args: Args) -> None:
             step = env.step(action.to(env.device))
             hidden, obs = zero_where_first(hidden, step.first.to(hidden.device)), step.obs
             held += float(step.log["held"].float().mean())
-    peaks = env.engine.peaks()
+    peaks = env.engine.buffers.peaks()
     env.close()
     rows, contacts = int(peaks["rows"].max()), max(int(peaks["contacts"]), int(peaks["pairs"])) / args.num_envs
     figures = {

@@ -33,7 +33,7 @@ from handsight.errors import HandsightError
 from handsight.files import write_json
 from handsight.sims.env_config import EnvConfig
 from handsight.sims.memory import world_bytes
-from handsight.sims.scene import build_model
+from handsight.sims.scene import Scene
 from handsight.sims.scenes import with_image, with_scene
 from handsight.sims.tasks.grasp import GraspTask
 
@@ -171,7 +171,7 @@ def raw_rate(env: EnvConfig, count: int, device: str, begin: Mapping[str, Tensor
     from handsight.sims.engines.mujoco_gpu import Recorded
 
     wp.init()
-    model, place = build_model(env.scene), torch.device(device)
+    model, place = Scene(env.scene).build(), torch.device(device)
     with wp.ScopedDevice(wp.device_from_torch(place)):
         warp_model = mjw.put_model(model)
         data = mjw.make_data(model, nworld=count, nconmax=env.warp.nconmax, njmax=env.warp.njmax)
@@ -263,7 +263,7 @@ def _mjlab_rate(env: EnvConfig, sensor: Any, context_class: Any, count: int, dev
     import warp as wp
 
     wp.init()
-    model = build_model(env.scene)
+    model = Scene(env.scene).build()
     begin = mujoco.MjData(model)
     mujoco.mj_forward(model, begin)
     place = wp.device_from_torch(torch.device(device))

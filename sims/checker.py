@@ -124,32 +124,31 @@ def _check_step(env: VecEnv, step: Step) -> None:
         _expect(value.shape == (env.num_envs,), f"log[{name!r}] of shape ({env.num_envs},)", tuple(value.shape))
 
 
+def _run(env: VecEnv, seed: int | None, actions: Tensor) -> list[Step]:
+    """Steps from a reset with this seed, or on from where it is."""
+    if seed is not None:
+        env.reset(seed)
+    return [env.step(action) for action in actions]
+
+
 def _check_repeats(env: VecEnv, seed: int) -> None:
-    env.reset(seed)
-    once = [env.step(action) for action in random_actions(env, seed, 5)]
-    env.reset(seed)
-    again = [env.step(action) for action in random_actions(env, seed, 5)]
-    _expect(all(map(_same_step, once, again)), "the same steps again", "other observations or rewards")
+    once, again = (_run(env, seed, random_actions(env, seed, 5)) for _ in range(2))
+    _expect(_same_steps(once, again), "the same steps again", "other observations or rewards")
 
 
 def _check_clipping(env: VecEnv, seed: int) -> None:
-    wild = 3.0 * random_actions(env, seed, 1)[0]
-    env.reset(seed)
-    clipped = env.step(wild.clamp(-1.0, 1.0))
-    env.reset(seed)
-    _expect(_same_step(clipped, env.step(wild)), "actions clipped at -1 and 1", "another step for larger actions")
+    wild = 3.0 * random_actions(env, seed, 1)
+    clipped, unclipped = (_run(env, seed, actions) for actions in (wild.clamp(-1.0, 1.0), wild))
+    _expect(_same_steps(clipped, unclipped), "actions clipped at -1 and 1", "another step for larger actions")
 
 
 def _check_saving(env: VecEnv, seed: int) -> None:
-    actions = random_actions(env, seed, 8)
-    env.reset(seed)
-    for action in actions[:4]:
-        last = env.step(action).obs
+    before, after = random_actions(env, seed, 8).split(4)
+    last = _run(env, seed, before)[-1].obs
     state = env.state_dict()
-    once = [env.step(action) for action in actions[4:]]
+    once = _run(env, None, after)
     _expect(_same(last, env.load_state_dict(state)), "load_state_dict to return the saved observation", "another one")
-    again = [env.step(action) for action in actions[4:]]
-    _expect(all(map(_same_step, once, again)), "the same steps after load_state_dict", "others")
+    _expect(_same_steps(once, _run(env, None, after)), "the same steps after load_state_dict", "others")
 
 
 def _check_shape(env: VecEnv) -> None:
@@ -165,5 +164,5 @@ def _same(a: TensorDict, b: TensorDict) -> bool:
     return all(torch.equal(a[key], b[key]) for key in a.keys())  # noqa: SIM118 (iterating runs over the worlds)
 
 
-def _same_step(a: Step, b: Step) -> bool:
-    return _same(a.obs, b.obs) and torch.equal(a.reward, b.reward)
+def _same_steps(once: list[Step], again: list[Step]) -> bool:
+    return all(_same(a.obs, b.obs) and torch.equal(a.reward, b.reward) for a, b in zip(once, again, strict=True))

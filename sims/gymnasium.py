@@ -56,7 +56,7 @@ class GymnasiumVecEnv(VecEnv):
         self.signature = {
             "task": name,
             "action_space": {"low": action.low.ravel().tolist(), "high": action.high.ravel().tolist()},
-            "obs": {group: {"shape": [size], "dtype": "float32", "parts": {}}},
+            "obs": {group: self.obs_spec[group].describe()},
             "rig": {},
             "control_dt": self.control_dt,
         }

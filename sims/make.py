@@ -9,7 +9,7 @@ from typing import get_args
 
 from ..errors import HandsightError
 from .env_config import EngineName, EnvConfig, RemoteConfig
-from .memory import check_warp, check_worlds
+from .memory import check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .scene import Scene
 from .tasks.grasp import GraspTask
@@ -34,25 +34,23 @@ def make(
     """
     if num_envs < 1:
         raise HandsightError(f"num_envs must be at least 1, not {num_envs}")
+    if config.engine == "mujoco" and device != "cpu":
+        raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
+    check_worlds(config, observe, num_envs, device)
     groups = [group for group in IMAGE_GROUPS if group in observe]
     scene = Scene(config.scene)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
 
-            if device != "cpu":
-                raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
-            check_worlds(config, observe, num_envs, device)
             engine = MujocoEngine(scene, num_envs, groups, config.threads)
         case "mujoco_warp":
             from .engines.mujoco_gpu import WarpEngine
 
-            check_warp(scene.build(), config.scene, num_envs, groups, config.warp, device)
             engine = WarpEngine(scene, num_envs, groups, config.warp, device)
         case "isaacgym":
             from .isaacgym.engine import IsaacEngine  # as is scipy
 
-            check_worlds(config, observe, num_envs, device)
             engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
@@ -102,7 +100,7 @@ def make_remote(
         HandsightError: as `make`; no Ray, or no such placement.
     """
     from .remote.placement import parse_placement
-    from .remote.remote_vec_env import RemoteVecEnv, local_threads
+    from .remote.remote_vec_env import local_threads
 
     slots = parse_placement(placement)
     if len(slots) < ranks:

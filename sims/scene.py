@@ -16,6 +16,8 @@ from .robots.robot import RENDERED, SOFT, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
+SOLID = {"contype": 2, "conaffinity": 3, "condim": 4, "friction": [0.8, 0.02, 0.0005], **SOFT}
+"""Contacts of what stands still, with hand and object."""
 TABLE_TEXTURES = 6
 """Patterns of the table top, one drawn for each environment."""
 
@@ -32,8 +34,6 @@ class SceneIds:
     object_geoms: tuple[int, ...]
     """Consecutive geoms of the object, in the order of its slots."""
     table_geom: int
-    object_qpos: int
-    """Where the object's place, then its quaternion, begin in qpos."""
     object_qvel: int
     """Where the object's linear, then its angular velocity begin in qvel."""
     touch: tuple[int, ...]
@@ -83,7 +83,7 @@ class Scene:
 
     def ids(self, model: mujoco.MjModel) -> SceneIds:
         """Look every name up once."""
-        robot, free = self.robot, model.joint("object").id
+        robot = self.robot
         return SceneIds(
             palm=model.body(robot.palm).id,
             object=model.body("object").id,
@@ -91,8 +91,7 @@ class Scene:
             tip_sites=tuple(model.site(digit.tip).id for digit in robot.digits),
             object_geoms=tuple(model.geom(slot.name).id for slot in self.objects.slots),
             table_geom=model.geom("table").id,
-            object_qpos=int(model.jnt_qposadr[free]),
-            object_qvel=int(model.jnt_dofadr[free]),
+            object_qvel=int(model.joint("object").dofadr[0]),
             touch=tuple(
                 int(model.sensor(f"touch_{name}").adr[0]) for name in (*(digit.name for digit in robot.digits), "palm")
             ),
@@ -102,11 +101,6 @@ class Scene:
             cameras=(model.camera("left").id, model.camera("right").id),
             table_materials=tuple(model.material(f"table_{i}").id for i in range(TABLE_TEXTURES)),
         )
-
-
-def build_model(config: SceneConfig) -> mujoco.MjModel:
-    """The compiled scene of a configuration: see `Scene.build`."""
-    return Scene(config).build()
 
 
 def _set_options(spec: mujoco.MjSpec, config: SceneConfig) -> None:
@@ -127,8 +121,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
     for i in range(TABLE_TEXTURES):
         _add_table_material(spec, i)
     spec.worldbody.add_geom(
-        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[2, 2, 0.1], group=4,
-        contype=2, conaffinity=3, condim=4, friction=[0.8, 0.02, 0.0005], **SOFT,
+        name="floor", type=mujoco.mjtGeom.mjGEOM_PLANE, size=[2, 2, 0.1], group=4, **SOLID,
     )  # fmt: skip
     spec.worldbody.add_geom(
         name="table", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*TABLE_HALF, 0.02], pos=[*TABLE_CENTRE, -0.02],
@@ -139,8 +132,7 @@ def _add_table(spec: mujoco.MjSpec) -> None:
 def _add_wall(spec: mujoco.MjSpec, wall: WallConfig) -> None:
     spec.worldbody.add_geom(
         name="wall", type=mujoco.mjtGeom.mjGEOM_BOX, size=[*wall.half_size, wall.height / 2],
-        pos=[*wall.centre, wall.height / 2], rgba=[*wall.rgb, 1], group=RENDERED,
-        contype=2, conaffinity=3, condim=4, friction=[0.8, 0.02, 0.0005], **SOFT,
+        pos=[*wall.centre, wall.height / 2], rgba=[*wall.rgb, 1], group=RENDERED, **SOLID,
     )  # fmt: skip
 
 

@@ -22,6 +22,11 @@ class ArraySpec:
     parts: Mapping[str, int] = field(default_factory=dict)
     """Named consecutive pieces of a flat vector and their widths, e.g. {"joint_position": 23, "palm_position": 3}."""
 
+    def describe(self) -> dict[str, Any]:
+        """What a signature says of the group, JSON-able."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        return {"shape": list(self.shape), "dtype": dtype, "parts": dict(self.parts)}
+
     def part(self, name: str) -> slice:
         """Where the named piece lies in the vector.
 

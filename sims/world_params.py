@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,3 +50,7 @@ class WorldParams:
     """(N, 2, 3) m in the mount's frame, of each eye beside the pair's."""
     eye_turn: Tensor
     """(N, 2, 3) rad, small rotation vector of each eye in its own frame, after the pair's."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> WorldParams:
+        """The same, every tensor changed."""
+        return WorldParams(**{name: change(value) for name, value in vars(self).items()})

@@ -23,7 +23,7 @@ from ...sims.checker import random_actions
 from ...sims.engines.engine import Engine
 from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import SceneConfig
-from ...sims.scene import build_model
+from ...sims.scene import Scene
 from ...sims.tasks.grasp import GraspTask
 from ..runs.progress import stage
 from ..runs.provenance import provenance
@@ -193,7 +193,7 @@ def _opengl_in_a_process(scene: SceneConfig, cameras: tuple[str, ...], depth: bo
 
 
 def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, steps: int = 100) -> float:
-    model = build_model(scene)
+    model = Scene(scene).build()
     data = mujoco.MjData(model)
     with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
         if depth:

@@ -63,7 +63,8 @@ class ContactBuffers:
         wp.launch(_keep_peaks, d.nworld, inputs=[d.nefc, d.overflow, d.nacon, d.ncollision], outputs=self._arrays)
 
     def peaks(self) -> dict[str, Tensor]:
-        """Most that was needed so far, on the host: rows (N,) of each world; contacts and candidate pairs () in all."""
+        """Most that was needed so far, on the host: rows (N,) of each world; contacts and candidate pairs () in all.
+        Waits for the device."""
         rows, _, pool = self._peaks.cpu().split([self._data.nworld, self._data.nworld, 2])
         return {"rows": rows, "contacts": pool[0], "pairs": pool[1]}
 

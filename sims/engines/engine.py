@@ -15,6 +15,10 @@ from torch import Tensor
 from ..scene import Scene, SceneIds
 from ..world_params import WorldParams
 
+STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")
+"""All that a physics step depends on, besides the model."""
+READ = ("xpos", "xmat", "site_xpos", "xanchor", "xaxis", "sensordata")
+"""What the task is told of, besides the state."""
 TOO_FAST = 200.0
 """Any generalised velocity above this (m/s or rad/s) counts as divergence."""
 
@@ -86,6 +90,7 @@ class Engine(ABC):
     device: torch.device
     model: mujoco.MjModel
     """The scene as MuJoCo compiled it."""
+    _overview: Any = None
 
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
         """What of drawn parameters the worlds can have: all of it, unless an engine's worlds are built once for all.
@@ -145,9 +150,17 @@ class Engine(ABC):
             pixels of the object in the left eye; and object_mask (N, H, W) bool, which these are, if the engine tells.
         """
 
+    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+        """(height, width, 3) uint8: one world from the outside, the upper arm included, by our own ray tracer."""
+        from .ray_cameras import OverviewCamera  # it takes a second to import
+
+        if self._overview is None or self._overview.shape != (height, width):
+            self._overview = OverviewCamera(self.model, height, width)
+        return self._overview.render(self.shown(world))
+
     @abstractmethod
-    def render_overview(self, world: int, height: int, width: int) -> np.ndarray:
-        """(height, width, 3) uint8: one world from the outside."""
+    def shown(self, world: int) -> dict[str, np.ndarray]:
+        """What `OverviewCamera` must know of one world: MuJoCo's poses and looks of it, by name."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..scene import Scene
 from ..world_params import WorldParams
-from .engine import TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, OverviewCamera, RayCameras
+from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
+from .ray_cameras import POSES, RayCameras
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
 EXPANDED = (*PHYSICS, "geom_aabb")
@@ -33,23 +33,15 @@ class MujocoEngine(Engine):
         self.scene, self.model, self._config = scene, scene.build(), scene.config
         self._ids = scene.ids(self.model)
         self._drawn = WorldFields(self.model, scene, self.device)
-        mujoco.set_mju_user_warning(_ignore)
+        mujoco.set_mju_user_warning(lambda message: None)  # unstable worlds are found, counted and reset by the task
         threads = threads or len(os.sched_getaffinity(0))
         self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
         self._fields = {name: self._batch.expand(name) for name in EXPANDED}
-        self._bind()
-        self._looks = _initial_looks(self.model, num_worlds)
+        self._data = {name: self._batch.bind(name) for name in sorted({*STATE, *READ, *POSES})}
+        self._looks = {name: np.repeat(getattr(self.model, name)[None], num_worlds, 0) for name in LOOKS}
         self._cameras = None
         if groups:
             self._cameras = RayCameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
-        self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
-
-    def _bind(self) -> None:
-        names = {
-            "qpos", "qvel", "ctrl", "time", "qacc_warmstart", "xpos", "xmat", "site_xpos", "xanchor", "xaxis",
-            "sensordata", *POSES,
-        }  # fmt: skip
-        self._data = {name: self._batch.bind(name) for name in sorted(names)}
 
     def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         d, ids = self._data, np.flatnonzero(active.numpy())
@@ -70,15 +62,13 @@ class MujocoEngine(Engine):
         self._write_params(ids, params)
         self._batch.set_const(ids)
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
-        d, i = self._data, self._ids
-        d["qpos"][ids, : i.robot_dofs] = joint_pos.numpy()[ids]
-        d["qpos"][ids, i.object_qpos : i.object_qpos + 3] = object_pos.numpy()[ids]
-        d["qpos"][ids, i.object_qpos + 3 : i.object_qpos + 7] = object_quat.numpy()[ids]
-        d["ctrl"][ids] = self.scene.robot.ctrl(joint_pos).numpy()[ids]
+        self._data["qpos"][ids] = torch.cat([joint_pos, object_pos, object_quat], 1).numpy()[ids]
+        self._data["ctrl"][ids] = self.scene.robot.ctrl(joint_pos).numpy()[ids]
         self._batch.forward(ids)
 
     def _write_params(self, ids: np.ndarray, params: WorldParams) -> None:
-        rows = WorldParams(**{name: value[torch.from_numpy(ids)] for name, value in vars(params).items()})
+        which = torch.from_numpy(ids)
+        rows = params.each(lambda value: value[which])
         for name, place, values in self._drawn.of(rows):
             for store in (self._fields, self._looks):
                 if name in store:
@@ -90,11 +80,14 @@ class MujocoEngine(Engine):
 
     def _show(self, ids: np.ndarray) -> None:
         if self._cameras:
-            looks = {name: values[ids] for name, values in self._looks.items() if name != "light_dir"}
-            self._cameras.set_looks(ids, looks)
+            self._cameras.set_looks(ids, {name: values[ids] for name, values in self._looks.items()})
+
+    def _poses(self) -> dict[str, np.ndarray]:
+        """The lamp shines as drawn: its direction is a look that physics does not know."""
+        return {name: self._data[name] for name in POSES} | {"light_xdir": self._looks["light_dir"]}
 
     def read(self) -> BodyState:
-        return body_state(lambda name, at: _float(self._data[name][:, at]), self._ids)
+        return body_state(lambda name, at: torch.from_numpy(self._data[name][:, at].astype(np.float32)), self._ids)
 
     def physics_state(self) -> Tensor:
         d = self._data
@@ -103,20 +96,13 @@ class MujocoEngine(Engine):
     def render(self, groups: Collection[str]) -> dict[str, Tensor]:
         if self._cameras is None:
             raise RuntimeError(f"this engine was made without cameras; asked to render {sorted(groups)}")
-        poses = {name: self._data[name] for name in POSES if name != "light_xdir"}
-        return self._cameras.render({**poses, "light_xdir": self._looks["light_dir"]}, groups)
+        return self._cameras.render(self._poses(), groups)
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: one world from the outside, the upper arm included."""
-        if self._overview is None or self._overview[0] != (height, width):
-            self._overview = (height, width), OverviewCamera(self.model, height, width)
-        poses = {name: self._data[name][world] for name in POSES if name != "light_xdir"}
-        looks = {name: values[world] for name, values in self._looks.items() if name != "light_dir"}
-        poses["light_xdir"] = self._looks["light_dir"][world]
-        return self._overview[1].render(poses, looks)
+    def shown(self, world: int) -> dict[str, np.ndarray]:
+        return {name: values[world] for name, values in {**self._poses(), **self._looks}.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        state = {name: self._data[name].copy() for name in ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")}
+        state = {name: self._data[name].copy() for name in STATE}
         fields = {name: values.copy() for name, values in self._fields.items()}
         return {"state": state, "fields": fields, "looks": {name: v.copy() for name, v in self._looks.items()}}
 
@@ -136,15 +122,3 @@ class MujocoEngine(Engine):
     def close(self) -> None:
         if self._cameras:
             self._cameras.close()
-
-
-def _ignore(message: str) -> None:
-    """MuJoCo's warnings about unstable worlds: the worlds are found, counted and reset by the task."""
-
-
-def _float(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def _initial_looks(model: mujoco.MjModel, n: int) -> dict[str, np.ndarray]:
-    return {name: np.repeat(getattr(model, name)[None], n, 0) for name in LOOKS}

@@ -19,14 +19,9 @@ from ..env_config import WarpConfig
 from ..scene import Scene
 from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
-from .engine import TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, OverviewCamera, RenderedImages, camera_context
+from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
+from .ray_cameras import POSES, RenderedImages, camera_context
 from .world_fields import EXPANDED, LOOKS, WorldFields
-
-STATE = ("qpos", "qvel", "ctrl", "time", "qacc_warmstart")
-"""All that a physics step depends on, besides the model."""
-READ = ("xpos", "xmat", "site_xpos", "xanchor", "xaxis", "sensordata")
-"""What the task is told of, besides the state."""
 
 
 class WarpEngine(Engine):
@@ -41,11 +36,7 @@ class WarpEngine(Engine):
         warp: WarpConfig | None = None,
         device: str = "cpu",
     ) -> None:
-        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives.
-
-        Raises:
-            HandsightError: the device, its memory or the model will not do; nothing has been allocated.
-        """
+        """groups: image groups to render, any of "depth", "stereo"; device: where everything lives."""
         self.scene, self.model, self._config = scene, scene.build(), scene.config
         self._warp = warp or WarpConfig()
         self.num_worlds, self.device = num_worlds, torch.device(device)
@@ -55,7 +46,6 @@ class WarpEngine(Engine):
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._put(groups)
         self._record()
-        self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
         self._stale = True
 
     def _put(self, groups: Collection[str]) -> None:
@@ -67,8 +57,8 @@ class WarpEngine(Engine):
             self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
             self._m.opt.deterministic = self._warp.deterministic
         self._d = mjw.make_data(self.model, nworld=n, nconmax=self._warp.nconmax, njmax=self._warp.njmax)
-        self._buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
-        self._context = camera_context(self.model, self._config.rig, n, "stereo" in groups) if groups else None
+        self.buffers = ContactBuffers(self._d, self._warp.nconmax, self._warp.njmax)
+        self._context = camera_context(self.model, self._config.rig, "stereo" in groups, n) if groups else None
         if self._context:
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
         self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
@@ -84,12 +74,12 @@ class WarpEngine(Engine):
         self._draw = record(self._launch_render) if self._context else None
         for name, values in begin.items():  # recording moved the worlds
             self._data[name].copy_(values)
-        self._buffers.forget()
+        self.buffers.forget()
 
     def _launch_substeps(self) -> None:
         for _ in range(self._config.substeps):
             mjw.step(self._m, self._d)
-            self._buffers.keep_peaks()
+            self.buffers.keep_peaks()
 
     def _launch_derive(self) -> None:
         """Poses and touch of the present state: what of `mjw.forward` an observation needs."""
@@ -107,7 +97,7 @@ class WarpEngine(Engine):
         self._data["ctrl"].copy_(ctrl)
         self._substeps()
         self._stale = True
-        self._buffers.check()
+        self.buffers.check()
         sane = (self._data["qvel"].abs() < TOO_FAST).all(1) & self._data["qpos"].isfinite().all(1)
         return active & ~sane
 
@@ -154,10 +144,6 @@ class WarpEngine(Engine):
         column = lambda at: self._index[at] if isinstance(at, tuple) else at  # noqa: E731
         return body_state(lambda name, at: self._data[name][:, column(at)], self._ids)
 
-    def peaks(self) -> dict[str, Tensor]:
-        """Most room that was needed so far: see `ContactBuffers.peaks`. Waits for the device."""
-        return self._buffers.peaks()
-
     def physics_state(self) -> Tensor:
         d = self._data
         return torch.cat([d["time"][:, None], d["qpos"], d["qvel"]], 1).double()
@@ -169,18 +155,14 @@ class WarpEngine(Engine):
         self._draw()
         return self._images.read(groups)
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: one world from the outside, the upper arm included."""
+    def shown(self, world: int) -> dict[str, np.ndarray]:
         self._refresh()
-        if self._overview is None or self._overview[0] != (height, width):
-            self._overview = (height, width), OverviewCamera(self.model, height, width)
-        row = lambda array: wp.to_torch(array)[world].cpu().numpy()  # noqa: E731
-        poses = {name: row(getattr(self._d, name)) for name in POSES}
-        looks = {name: self._fields[name][world].cpu().numpy() for name in LOOKS if name != "light_dir"}
-        return self._overview[1].render(poses, looks)
+        poses = {name: wp.to_torch(getattr(self._d, name)) for name in POSES}
+        looks = {name: self._fields[name] for name in LOOKS}
+        return {name: values[world].cpu().numpy() for name, values in {**poses, **looks}.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        self._buffers.check(wait=True)
+        self.buffers.check(wait=True)
         return {
             "state": {name: self._data[name].clone() for name in STATE},
             "fields": {name: values.clone() for name, values in self._fields.items()},

@@ -6,9 +6,9 @@ shards are rendered by a pool of threads (the kernels release Python's lock).
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import mujoco
@@ -22,23 +22,38 @@ from ..cameras import EYES
 from ..env_config import CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
+from .world_fields import LOOKS
 
 wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
-LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse")
-"""Model fields that differ between worlds."""
+"""What moves from step to step, of `mujoco.MjData`."""
 SKY = (0.55, 0.62, 0.7, 1.0)
+Fields = Mapping[str, np.ndarray]
+"""By name, in MuJoCo's layout: arrays of `POSES` or of `LOOKS` whose first axis are the worlds."""
 
 
-@dataclass
 class _Shard:
-    """A consecutive piece of the worlds with its render context."""
+    """A consecutive piece of the worlds with its render context, on Warp's CPU back end."""
 
-    worlds: slice
-    model: mjw.Model
-    data: mjw.Data
-    context: mjw.RenderContext
-    images: RenderedImages
+    def __init__(self, model: mujoco.MjModel, worlds: slice, make_context: Callable[[int], mjw.RenderContext]) -> None:
+        """make_context: from the number of worlds."""
+        self.worlds, count = worlds, worlds.stop - worlds.start
+        with wp.ScopedDevice("cpu"):
+            self._model = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
+            self._data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
+            self.context = make_context(count)
+
+    def write(self, fields: Fields, rows: np.ndarray | slice = slice(None)) -> None:
+        """Set what those `rows` of this shard look like or where they stand."""
+        for name, values in fields.items():
+            array = getattr(self._data if name in POSES else self._model, name).numpy()
+            array[rows] = values.reshape(-1, *array.shape[1:])
+
+    def draw(self) -> None:
+        """Render into the context."""
+        with wp.ScopedDevice("cpu"):
+            mjw.refit_bvh(self._model, self._data, self.context)
+            mjw.render(self._model, self._data, self.context)
 
 
 class RayCameras:
@@ -54,40 +69,22 @@ class RayCameras:
         threads: int,
     ) -> None:
         """groups: those that will be asked for, "depth" and / or "stereo"; threads: at most one shard each."""
-        self._rig, self._ids, self._num_worlds = rig, ids, num_worlds
-        self._groups, self._stereo = groups, "stereo" in groups
-        wp.init()
+        self._rig, self._num_worlds = rig, num_worlds
         edges = np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int)
-        self._shards = [self._shard(model, slice(int(a), int(b))) for a, b in pairwise(edges)]
-        self._compile()
+        context = partial(camera_context, model, rig, "stereo" in groups)
+        self._shards = [_Shard(model, slice(int(a), int(b)), context) for a, b in pairwise(edges)]
+        self._images = [RenderedImages(shard.context, rig, ids, groups) for shard in self._shards]
+        self._shards[0].draw()  # so that the threads find the kernels compiled
         self._pool = ThreadPoolExecutor(len(self._shards), thread_name_prefix="handsight-render")
 
-    def _shard(self, model: mujoco.MjModel, worlds: slice) -> _Shard:
-        count, rig = worlds.stop - worlds.start, self._rig
-        with wp.ScopedDevice("cpu"):
-            looks = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
-            data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
-            context = camera_context(model, rig, count, self._stereo)
-        return _Shard(worlds, looks, data, context, RenderedImages(context, rig, self._ids, self._groups))
-
-    def _compile(self) -> None:
-        """Render once with one shard, so that the threads find the kernels compiled."""
-        shard = self._shards[0]
-        with wp.ScopedDevice("cpu"):
-            mjw.refit_bvh(shard.model, shard.data, shard.context)
-            mjw.render(shard.model, shard.data, shard.context)
-
-    def set_looks(self, ids: np.ndarray, looks: dict[str, np.ndarray]) -> None:
-        """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""
+    def set_looks(self, ids: np.ndarray, looks: Fields) -> None:
+        """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...)."""
         for shard in self._shards:
             here = (ids >= shard.worlds.start) & (ids < shard.worlds.stop)
-            if not here.any():
-                continue
-            for name, values in looks.items():
-                array = getattr(shard.model, name).numpy()
-                array[ids[here] - shard.worlds.start] = values[here].reshape(-1, *array.shape[1:])
+            if here.any():
+                shard.write({name: values[here] for name, values in looks.items()}, ids[here] - shard.worlds.start)
 
-    def render(self, poses: dict[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
+    def render(self, poses: Fields, groups: Collection[str]) -> dict[str, Tensor]:
         """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
         height, width, n = self._rig.height, self._rig.width, self._num_worlds
         images = {
@@ -98,25 +95,22 @@ class RayCameras:
             images["depth"] = torch.empty(n, 1, height, width)
         if "stereo" in groups:
             images["stereo"] = torch.empty(n, 2, 3, height, width, dtype=torch.uint8)
-        list(self._pool.map(lambda shard: self._render_shard(shard, poses, images), self._shards))
-        return images
 
-    def _render_shard(self, shard: _Shard, poses: dict[str, np.ndarray], images: dict[str, Tensor]) -> None:
-        for name, values in poses.items():
-            array = getattr(shard.data, name).numpy()
-            array[:] = values[shard.worlds].reshape(array.shape)
-        with wp.ScopedDevice("cpu"):
-            mjw.refit_bvh(shard.model, shard.data, shard.context)
-            mjw.render(shard.model, shard.data, shard.context)
-        for name, rendered in shard.images.read(images).items():
-            images[name][shard.worlds] = rendered
+        def draw(shard: _Shard, rendered: RenderedImages) -> None:
+            shard.write({name: values[shard.worlds] for name, values in poses.items()})
+            shard.draw()
+            for name, values in rendered.read(groups).items():
+                images[name][shard.worlds] = values
+
+        list(self._pool.map(draw, self._shards, self._images))
+        return images
 
     def close(self) -> None:
         """Stop the threads that render."""
         self._pool.shutdown(wait=True)
 
 
-def camera_context(model: mujoco.MjModel, rig: CameraRig, num_worlds: int, stereo: bool) -> mjw.RenderContext:
+def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> mjw.RenderContext:
     """What renders the left eye's depth and segmentation, and the pair in colour if `stereo`, on Warp's current
     device."""
     context = mjw.create_render_context(
@@ -171,25 +165,16 @@ class OverviewCamera:
     """The scene's `overview` camera: one world from the outside, with shadows. No OpenGL needed."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
-        wp.init()
-        self._shape = (height, width)
-        with wp.ScopedDevice("cpu"):
-            self._model = mjw.put_model(model)
-            self._data = mjw.make_data(model, nworld=1, nconmax=1, njmax=1)
-            self._context = mjw.create_render_context(
-                model, nworld=1, cam_res=(width, height), cam_active=["overview"], render_rgb=True, render_depth=False,
-                render_seg=False, enabled_geom_groups=[RENDERED, HIDDEN_FROM_WRIST], use_shadows=True,
-                background_color=SKY, samples_per_pixel=2,
-            )  # fmt: skip
+        self.shape = (height, width)
+        self._world = _Shard(model, slice(0, 1), lambda count: mjw.create_render_context(
+            model, nworld=count, cam_res=(width, height), cam_active=["overview"], render_rgb=True, render_depth=False,
+            render_seg=False, enabled_geom_groups=[RENDERED, HIDDEN_FROM_WRIST], use_shadows=True,
+            background_color=SKY, samples_per_pixel=2,
+        ))  # fmt: skip
 
-    def render(self, poses: dict[str, np.ndarray], looks: dict[str, np.ndarray]) -> np.ndarray:
-        """(H, W, 3) uint8. poses and looks: rows of one world, as in `POSES` and `LOOKS`."""
-        for owner, values in ((self._data, poses), (self._model, looks)):
-            for name, value in values.items():
-                array = getattr(owner, name).numpy()
-                array[:] = value.reshape(array.shape)
-        with wp.ScopedDevice("cpu"):
-            mjw.refit_bvh(self._model, self._data, self._context)
-            mjw.render(self._model, self._data, self._context)
-        packed = self._context.rgb_data.numpy().view(np.uint8).reshape(*self._shape, 4)
+    def render(self, world: Fields) -> np.ndarray:
+        """(H, W, 3) uint8. world: all of `POSES` and `LOOKS`, of one world."""
+        self._world.write(world)
+        self._world.draw()
+        packed = self._world.context.rgb_data.numpy().view(np.uint8).reshape(*self.shape, 4)
         return packed[..., [2, 1, 0]].copy()

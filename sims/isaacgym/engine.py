@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,8 @@ from ..env_config import IsaacConfig
 from ..rotation import quat_to_matrix, rotate, rotate_back
 from ..scene import Scene
 from ..world_params import WorldParams
-from .model import build_spec, hand_links, links, shared_arrays
-from .process import WorkerFailed, WorkerMissing, WorkerProcess
+from .model import build_spec, links, shared_arrays
+from .process import WorkerError, WorkerProcess
 
 WORKER = Path(__file__).with_name("worker.py")
 TOUCH_FORCE = 0.01
@@ -52,7 +52,7 @@ class IsaacEngine(Engine):
             HandsightError: the scene has a wall, or the robot's actuators do not move one joint each.
         """
         config, robot = scene.config, scene.robot
-        if tuple((joint,) for joint in robot.joints) != tuple(actuator.joints for actuator in robot.actuators):
+        if robot.is_coupled:
             raise HandsightError(
                 f"engine 'isaacgym' drives every joint by itself: expected an actuator for each of the joints of "
                 f"{robot.name}, found {len(robot.actuators)} actuators for {len(robot.joints)} joints"
@@ -65,8 +65,8 @@ class IsaacEngine(Engine):
         self.num_worlds, self.device = num_worlds, torch.device(device)
         self.scene, self.model, self._config, self._isaac = scene, scene.build(), config, isaac
         self._groups = tuple(groups)
-        self._links, self._hand = links(robot, self.model), hand_links(robot, self.model)
-        self._palm = self._links.index(robot.palm)
+        self._links = links(robot, self.model)
+        self._hand = self._links[len(robot.arm) :]
         site = lambda name: self._tensor(self.model.site(name).pos)  # noqa: E731
         owner = lambda name: self.model.body(int(self.model.site(name).bodyid[0])).name  # noqa: E731
         self._grasp = site(robot.grasp_site)
@@ -79,7 +79,7 @@ class IsaacEngine(Engine):
         self._params: WorldParams | None = None
         self._shown: dict[str, Tensor] = {}
         self._images: dict[str, Tensor] = {}
-        self._overview: Engine | None = None
+        self._twin: Engine | None = None
         self._start()
 
     @property
@@ -88,20 +88,16 @@ class IsaacEngine(Engine):
         assert self._params is not None, "the worlds are built at the first reset"
         return self._params
 
-    @property
-    def worker(self) -> WorkerProcess:
-        """The process behind this engine."""
-        return self._worker
-
     def _start(self) -> None:
         python = self._isaac.python or os.environ.get("HANDSIGHT_ISAAC_PYTHON")
         if not python:
-            raise WorkerMissing(
+            raise WorkerError(
                 "engine 'isaacgym' needs the Python 3.8 that has isaacgym, and none is named: expected --isaac-python "
                 "PATH or HANDSIGHT_ISAAC_PYTHON; docs/isaac.md says how to make one"
             )
         arrays = shared_arrays(self.num_worlds, self.scene, self.model, self._groups)
-        self._worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
+        self.worker = WorkerProcess(python, WORKER, arrays, self._isaac.timeout)
+        """The process behind this engine."""
         shape = (self.num_worlds,)
         self._pending = torch.zeros(shape, dtype=torch.bool)
         self._bad = torch.zeros(shape, dtype=torch.bool, device=self.device)
@@ -110,14 +106,14 @@ class IsaacEngine(Engine):
     def _build(self, params: WorldParams) -> None:
         """Make the simulation for these parameters; one worker builds once."""
         if self._params is not None:
-            self._worker.close()
+            self.worker.close()
             self._start()
-        self._params = _each(params, Tensor.clone)
+        self._params = params.each(Tensor.clone)
         spec = build_spec(self.scene, self.model, params, self._groups)
         devices = {"compute_device": self._isaac.compute_device, "graphics_device": self._isaac.graphics_device}
         if self._groups:
-            self._worker.arrays["textures"][:] = table_textures(self.model)
-        built = self._worker.call("build", timeout=10 * self._isaac.timeout, **spec, **devices)
+            self.worker.arrays["textures"][:] = table_textures(self.model)
+        built = self.worker.call("build", timeout=10 * self._isaac.timeout, **spec, **devices)
         if self._groups:
             self._check_projection(built["projection"])
 
@@ -127,15 +123,15 @@ class IsaacEngine(Engine):
         expected = [2 * rig.focal_pixels / rig.width, 2 * rig.focal_pixels / rig.height]
         if any(abs(a / b - 1) > FOCAL_TOLERANCE for a, b in zip(found, expected, strict=True)):
             self.close()
-            raise WorkerFailed(f"Isaac Gym's cameras have focal lengths {found} half images, expected {expected}")
+            raise WorkerError(f"Isaac Gym's cameras have focal lengths {found} half images, expected {expected}")
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
     def admit(self, params: WorldParams, rows: Tensor) -> WorldParams:
-        return params if self._params is None else _each(self._params, lambda value: value[rows])
+        return params if self._params is None else self._params.each(lambda value: value[rows])
 
     def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
-        targets = self._worker.arrays["targets"]
+        targets = self.worker.arrays["targets"]
         np.copyto(targets, ctrl.cpu().numpy(), where=active.cpu().numpy()[:, None])
         self._advance(self._config.substeps - 1, ())
         self._owed = True
@@ -148,7 +144,7 @@ class IsaacEngine(Engine):
         if self._params is None:
             self._build(params)
         rows = mask.cpu()
-        arrays, index = self._worker.arrays, rows.numpy()
+        arrays, index = self.worker.arrays, rows.numpy()
         joints = joint_pos.cpu().numpy()[index]
         arrays["targets"][index] = self.scene.robot.ctrl(joint_pos).cpu().numpy()[index]
         arrays["reset_joints"][index] = np.stack([joints, np.zeros_like(joints)], -1)
@@ -171,23 +167,21 @@ class IsaacEngine(Engine):
         if self._shown:  # a world that has just diverged shows its last sane state until it is reset, a step later
             now = {name: torch.where(_like(sane, value), value, self._shown[name]) for name, value in now.items()}
         self._shown = now
-        self._images = {name: self._tensor(self._worker.arrays[name], None) for name in self._image_names()}
+        names = [*self._groups, "object_pixels"] if self._groups else []
+        self._images = {name: self._tensor(self.worker.arrays[name], None) for name in names}
 
     def _advance(self, substeps: int, render: Collection[str]) -> None:
-        self._worker.arrays["reset"][:] = self._pending.numpy()
-        self._worker.call("advance", substeps=substeps, reset=bool(self._pending.any()), render=list(render))
+        self.worker.arrays["reset"][:] = self._pending.numpy()
+        self.worker.call("advance", substeps=substeps, reset=bool(self._pending.any()), render=list(render))
         self._pending = torch.zeros_like(self._pending)
 
     def _read_arrays(self) -> dict[str, Tensor]:
-        return {name: self._tensor(self._worker.arrays[name]) for name in ("joints", "links", "object", "force")}
+        return {name: self._tensor(self.worker.arrays[name]) for name in ("joints", "links", "object", "force")}
 
     def _sane(self, state: Mapping[str, Tensor]) -> Tensor:
         speeds = torch.cat([state["joints"][..., 1], state["object"][:, 7:]], 1)
         finite = torch.stack([value.flatten(1).isfinite().all(1) for value in state.values()]).all(0)
         return finite & (speeds.abs() < TOO_FAST).all(1)
-
-    def _image_names(self) -> list[str]:
-        return [*self._groups, "object_pixels"] if self._groups else []
 
     def _tensor(self, array: np.ndarray, dtype: torch.dtype | None = torch.float32) -> Tensor:
         """Out of shared memory: one copy."""
@@ -200,16 +194,16 @@ class IsaacEngine(Engine):
         state = self._shown
         poses, thing, arm = state["links"], state["object"], len(self.scene.robot.arm)
         place, turn = poses[..., :3], quat_to_matrix(poses[..., 3:])
-        palm_rot, object_rot = turn[:, self._palm], quat_to_matrix(thing[:, 3:7])
+        palm_rot, object_rot = turn[:, -1], quat_to_matrix(thing[:, 3:7])
         tips = [place[:, link] + rotate(turn[:, link], site) for link, site in self._tips]
         return BodyState(
             joint_pos=state["joints"][..., 0],
             joint_vel=state["joints"][..., 1],
             joint_anchor=place[:, :arm],
             joint_axis=turn[:, :arm, :, 2],
-            palm_pos=place[:, self._palm],
+            palm_pos=place[:, -1],
             palm_rot=palm_rot,
-            grasp_pos=place[:, self._palm] + rotate(palm_rot, self._grasp),
+            grasp_pos=place[:, -1] + rotate(palm_rot, self._grasp),
             tip_pos=torch.stack(tips, 1),
             object_pos=thing[:, :3],
             object_rot=object_rot,
@@ -221,7 +215,7 @@ class IsaacEngine(Engine):
     def _touch(self, place: Tensor, turn: Tensor, force: Tensor) -> Tensor:
         """(N, D + 1) bool. Isaac Gym's GPU pipeline gives the net contact force of a link, not its partner: as the hand
         does not collide with itself, that is the object or the table, and links on the table are not counted."""
-        feels = force[:, [self._links.index(name) for name in self._hand]] > TOUCH_FORCE
+        feels = force[:, -len(self._hand) :] > TOUCH_FORCE
         low = torch.full_like(force[:, : len(self._hand)], math.inf)
         for column, (link, ends, radius) in enumerate(self._capsules):
             for end in ends:
@@ -256,18 +250,16 @@ class IsaacEngine(Engine):
         images = {name: self._images[name] for name in groups}
         return images | {"object_pixels": self._images["object_pixels"].long()}
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
-        """(height, width, 3) uint8: the state that Isaac Gym reports, drawn from outside by our own ray tracer."""
+    def shown(self, world: int) -> dict[str, np.ndarray]:
+        """The state that Isaac Gym reports, as MuJoCo would hold it."""
         from ..engines.mujoco_cpu import MujocoEngine  # it takes a second to import
 
-        self._overview = self._overview or MujocoEngine(self.scene, 1, ())
+        self._twin = self._twin or MujocoEngine(self.scene, 1, ())
         body, one = self.read(), slice(world, world + 1)
-        params = _each(self.params, lambda value: value[one].cpu())
-        pose = self._shown["object"][one].cpu()
-        self._overview.reset(
-            torch.ones(1, dtype=torch.bool), body.joint_pos[one].cpu(), pose[:, :3], pose[:, 3:7], params
-        )
-        return self._overview.render_overview(0, height, width)
+        pose, params = self._shown["object"][one].cpu(), self.params.each(lambda value: value[one].cpu())
+        everywhere = torch.ones(1, dtype=torch.bool)
+        self._twin.reset(everywhere, body.joint_pos[one].cpu(), pose[:, :3], pose[:, 3:7], params)
+        return self._twin.shown(0)
 
     # -- saving ----------------------------------------------------------------------------------------------------
 
@@ -279,7 +271,7 @@ class IsaacEngine(Engine):
         params = {name: value.clone() for name, value in vars(self.params).items()}
         tensors = {"shown": self._shown, "images": self._images}
         saved = {group: {name: value.clone() for name, value in part.items()} for group, part in tensors.items()}
-        return saved | {"params": params, "targets": self._worker.arrays["targets"].copy(), "bad": self._bad.clone()}
+        return saved | {"params": params, "targets": self.worker.arrays["targets"].copy(), "bad": self._bad.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         params = WorldParams(**state["params"])
@@ -287,7 +279,7 @@ class IsaacEngine(Engine):
             self._build(params)
         self._shown = {name: value.clone() for name, value in state["shown"].items()}
         self._images = {name: value.clone() for name, value in state["images"].items()}
-        arrays = self._worker.arrays
+        arrays = self.worker.arrays
         arrays["targets"][:] = state["targets"]
         arrays["reset_joints"][:] = self._shown["joints"].cpu()
         arrays["reset_object"][:] = self._shown["object"].cpu()
@@ -296,9 +288,9 @@ class IsaacEngine(Engine):
         self._owed = False
 
     def close(self) -> None:
-        self._worker.close()
-        if self._overview:
-            self._overview.close()
+        self.worker.close()
+        if self._twin:
+            self._twin.close()
 
 
 def _is_below(model: mujoco.MjModel, body: str, root: str) -> bool:
@@ -314,10 +306,6 @@ def table_textures(model: mujoco.MjModel) -> np.ndarray:
     count, height, width = model.ntex, int(model.tex_height[0]), int(model.tex_width[0])
     rgb = model.tex_data.reshape(count, height, width, 3)
     return np.concatenate([rgb, np.full((count, height, width, 1), 255, np.uint8)], -1)
-
-
-def _each(params: WorldParams, change: Callable[[Tensor], Tensor]) -> WorldParams:
-    return WorldParams(**{name: change(value) for name, value in vars(params).items()})
 
 
 def _like(mask: Tensor, value: Tensor) -> Tensor:

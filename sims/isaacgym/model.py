@@ -24,15 +24,10 @@ ISAAC_CAMERA = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, 1.0], [-1.0, 0.0, 0.0]])
 """Axes of Isaac Gym's camera (x forward, y left, z up) as columns in MuJoCo's (x right, y up, z back)."""
 
 
-def hand_links(robot: Robot, model: mujoco.MjModel) -> tuple[str, ...]:
-    """Links of the hand's joints, then the palm."""
-    return (*(model.body(int(model.joint(name).bodyid[0])).name for name in robot.hand), robot.palm)
-
-
 def links(robot: Robot, model: mujoco.MjModel) -> tuple[str, ...]:
-    """Links that the worker reports, in this order; the others do not move or are not asked for."""
-    arm = (model.body(int(model.joint(name).bodyid[0])).name for name in robot.arm)
-    return (*arm, *hand_links(robot, model))
+    """Links that the worker reports: those of the arm's joints, of the hand's, and the palm; the others do not move or
+    are not asked for."""
+    return (*(model.body(int(model.joint(name).bodyid[0])).name for name in robot.joints), robot.palm)
 
 
 def shared_arrays(
@@ -75,7 +70,7 @@ def build_spec(scene: Scene, model: mujoco.MjModel, params: WorldParams, groups:
         "objects": [object_urdf(scene.objects, float(shape[0]), *shape[1:]) for shape in shapes],
         "table": {"size": (2 * top.size).tolist(), "position": [*TABLE_CENTRE, float(top.pos[2])]},
         "drives": _drives(robot, model, p),
-        "friction": _friction(hand_links(robot, model), model, p),
+        "friction": _friction(links(robot, model)[len(robot.arm) :], model, p),
         "render": list(groups),
         "rig": _rig(config.rig),
         "cameras": _camera_poses(scene.ids(model).cameras, model, p) if groups else [[]] * len(p["mass"]),
@@ -101,11 +96,8 @@ def _drives(robot: Robot, model: mujoco.MjModel, p: dict[str, np.ndarray]) -> di
 def _friction(hand: Iterable[str], model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
     """Sliding friction of every link's shape, of the table and of each object. PhysX takes the mean of two, MuJoCo the
     larger one."""
-    robot = {}
-    for name in hand:
-        body = model.body(name)
-        if body.geomnum[0]:
-            robot[name] = float(model.geom_friction[int(body.geomadr[0]), 0])
+    shaped = (body for body in map(model.body, hand) if body.geomnum[0])
+    robot = {body.name: float(model.geom_friction[int(body.geomadr[0]), 0]) for body in shaped}
     return {"robot": robot, "table": float(model.geom("floor").friction[0]), "objects": p["friction"].tolist()}
 
 
@@ -187,12 +179,12 @@ def object_urdf(
 def _add_link(
     robot: Element, name: str, mass: float, com: np.ndarray, quat: Iterable[float], inertia: np.ndarray
 ) -> Element:
-    link = SubElement(robot, "link", name=name)
-    inertial = SubElement(link, "inertial")
+    link = _add(robot, "link", name=name)
+    inertial = _add(link, "inertial")
     _add_origin(inertial, com, quat)
-    SubElement(inertial, "mass", value=_numbers([mass]))
-    moments = dict(zip(("ixx", "iyy", "izz"), (_numbers([value]) for value in inertia), strict=True))
-    SubElement(inertial, "inertia", moments | {"ixy": "0", "ixz": "0", "iyz": "0"})
+    _add(inertial, "mass", value=mass)
+    x, y, z = inertia
+    _add(inertial, "inertia", ixx=x, iyy=y, izz=z, ixy=0, ixz=0, iyz=0)
     return link
 
 
@@ -202,47 +194,50 @@ def _add_shape(
 ) -> None:  # fmt: skip
     """What is seen, and the same again for what collides; a capsule is seen with its two round ends."""
     kind, size = shape
-    radius, length = _numbers(size[:1]), _numbers([2 * size[1]])
-    body: tuple[str, dict[str, str]] = ("cylinder", {"radius": radius, "length": length})
+    body: tuple[str, dict[str, Any]] = ("cylinder", {"radius": size[0], "length": 2 * size[1]})
     if kind == BOX:
-        body = ("box", {"size": _numbers(2 * size)})
+        body = ("box", {"size": 2 * size})
     parts = [("visual", place, body)] + [("collision", place, body)] * collides
     if kind == CAPSULE:
         axis = Rotation.from_quat(np.array(quat), scalar_first=True).apply([0.0, 0.0, size[1]])
-        parts += [("visual", place + end, ("sphere", {"radius": radius})) for end in (axis, -axis)]
-    for role, where, (tag, attributes) in parts:
-        element = SubElement(link, role)
+        parts += [("visual", place + end, ("sphere", {"radius": size[0]})) for end in (axis, -axis)]
+    for role, where, (tag, measures) in parts:
+        element = _add(link, role)
         _add_origin(element, where, quat)
-        SubElement(SubElement(element, "geometry"), tag, attributes)
+        _add(_add(element, "geometry"), tag, **measures)
         if role == "visual":
             name = "_".join(f"{round(255 * part):02x}" for part in rgba)
-            SubElement(SubElement(element, "material", name=name), "color", rgba=_numbers(rgba))
+            _add(_add(element, "material", name=name), "color", rgba=rgba)
 
 
 def _add_joint(root: Element, model: mujoco.MjModel, body: int, robot: Robot) -> None:
     moves = model.body_jntnum[body] == 1
     name = model.body(body).name
-    joint = SubElement(root, "joint", name=name, type="revolute" if moves else "fixed")
+    joint = _add(root, "joint", name=name, type="revolute" if moves else "fixed")
     _add_origin(joint, model.body_pos[body], model.body_quat[body])
-    SubElement(joint, "parent", link=model.body(model.body_parentid[body]).name)
-    SubElement(joint, "child", link=name)
+    _add(joint, "parent", link=model.body(model.body_parentid[body]).name)
+    _add(joint, "child", link=name)
     if moves:
         index = int(model.body_jntadr[body])
         low, high = model.jnt_range[index]
-        SubElement(joint, "axis", xyz=_numbers(model.jnt_axis[index]))
-        limits = {"lower": low, "upper": high, "effort": robot.torque_limit[index]}
-        limits["velocity"] = robot.velocity_limit[index]
-        SubElement(joint, "limit", {key: _numbers([value]) for key, value in limits.items()})
+        _add(joint, "axis", xyz=model.jnt_axis[index])
+        effort, velocity = robot.torque_limit[index], robot.velocity_limit[index]
+        _add(joint, "limit", lower=low, upper=high, effort=effort, velocity=velocity)
 
 
 def _add_origin(element: Element, place: Iterable[float], quat: Iterable[float]) -> None:
     """URDF turns by fixed-axis roll, pitch and yaw. quat: w x y z."""
     turn = Rotation.from_quat(np.array(quat), scalar_first=True).as_euler("xyz", suppress_warnings=True)
-    SubElement(element, "origin", xyz=_numbers(place), rpy=_numbers(turn))
+    _add(element, "origin", xyz=place, rpy=turn)
 
 
-def _numbers(values: Iterable[float]) -> str:
-    return " ".join(f"{float(value):.9g}" for value in values)
+def _add(parent: Element, tag: str, **attributes: Any) -> Element:
+    """Attributes are words, numbers, or several numbers."""
+    words = {
+        name: value if isinstance(value, str) else " ".join(f"{number:.9g}" for number in np.ravel(value))
+        for name, value in attributes.items()
+    }
+    return SubElement(parent, tag, words)
 
 
 def _text(robot: Element) -> str:

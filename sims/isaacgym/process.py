@@ -10,12 +10,10 @@ import json
 import math
 import mmap
 import os
-import select
 import signal
 import socket
 import subprocess
 import threading
-import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -34,27 +32,8 @@ LAST_WORDS = 20
 
 
 class WorkerError(HandsightError):
-    """The worker of a simulator with its own interpreter failed."""
-
-
-class WorkerMissing(WorkerError):
-    """Its interpreter, or what must be installed there, is not to be found."""
-
-
-class WorkerVersion(WorkerError):
-    """It speaks another version of the protocol."""
-
-
-class WorkerDied(WorkerError):
-    """Its process is gone."""
-
-
-class WorkerHung(WorkerError):
-    """It does not answer in time."""
-
-
-class WorkerFailed(WorkerError):
-    """It answered a command with an error of its own."""
+    """The worker of a simulator with its own interpreter is missing, of another version, dead, silent, or says that it
+    failed."""
 
 
 ArrayLayout = Mapping[str, tuple[tuple[int, ...], str]]
@@ -74,16 +53,15 @@ class WorkerProcess:
             timeout: longest wait for a short command's answer, s.
 
         Raises:
-            WorkerMissing: no such interpreter, or it cannot import the simulator.
-            WorkerVersion: it speaks another version.
-            WorkerDied, WorkerHung: it did not come up.
+            WorkerError: no such interpreter, it cannot import the simulator, it speaks another version of the protocol,
+                or it did not come up.
         """
         self.where, self.timeout = f"{python} {program.name}", timeout
         self.hello: dict[str, Any] = {}
         """What the worker said about itself: its versions and its GPU."""
         self.last_seconds = 0.0
         """What the last command took inside the worker, s."""
-        self._count, self._unread = 0, b""
+        self._count = 0
         self._output: deque[str] = deque(maxlen=LAST_WORDS)
         layout, size = _layout(arrays)
         memory = os.memfd_create("handsight-worker")
@@ -91,6 +69,7 @@ class WorkerProcess:
         self._memory = mmap.mmap(memory, size)
         self.arrays = {name: _view(self._memory, *place) for name, place in layout.items()}
         self._socket, theirs = socket.socketpair()
+        self._lines = self._socket.makefile("rb")
         start = {"parent": os.getpid(), "control": theirs.fileno(), "memory": memory}
         # The kernel kills the worker with the thread that started it, so that thread must live as long as we do.
         self._starter = ThreadPoolExecutor(1, thread_name_prefix="handsight-worker")
@@ -99,7 +78,7 @@ class WorkerProcess:
         except OSError as error:
             self._starter.shutdown()
             self._socket.close()
-            raise WorkerMissing(
+            raise WorkerError(
                 f"cannot start the worker: {python!r} is no interpreter that runs here ({error.strerror}); expected "
                 "the Python 3.8 that has isaacgym: --isaac-python PATH or HANDSIGHT_ISAAC_PYTHON"
             ) from error
@@ -119,18 +98,16 @@ class WorkerProcess:
         """Send a command and return its answer. A failure ends the worker.
 
         Raises:
-            WorkerDied, WorkerHung, WorkerFailed: with the last lines of its output.
+            WorkerError: it is gone, silent, or answers with an error of its own; with the last lines of its output.
         """
         self._count += 1
         message = json.dumps({"id": self._count, "command": command, **arguments}) + "\n"
-        deadline = time.monotonic() + (timeout or self.timeout)
         try:
-            self._send(message.encode(), command, deadline)
-            reply = self._receive(command, deadline)
+            reply = self._exchange(message.encode(), command, timeout or self.timeout)
             if reply.get("id") != self._count:
-                raise WorkerVersion(self._tell(f"expected answer {self._count} to {command!r}, found {reply}"))
+                raise WorkerError(self._tell(f"expected answer {self._count} to {command!r}, found {reply}"))
             if "error" in reply:
-                raise WorkerFailed(
+                raise WorkerError(
                     f"{self.where}: {command!r} failed: {reply['error']}\n{reply.get('trace', '')}".rstrip()
                 )
         except BaseException:  # an interrupted command, too, leaves an answer behind that nobody waits for
@@ -144,6 +121,7 @@ class WorkerProcess:
         self._end(grace=5.0)
 
     def _end(self, grace: float = 0.0) -> None:
+        self._lines.close()
         self._socket.close()
         try:
             self._process.wait(0.0 if self._is_stopped() else grace)
@@ -154,9 +132,9 @@ class WorkerProcess:
 
     def _come_up(self, layout: Mapping[str, Any], size: int) -> None:
         try:
-            first = self._receive("start", time.monotonic() + self.timeout)
+            first = self._exchange(b"", "start", self.timeout)
             if first.get("protocol") != PROTOCOL:
-                raise WorkerVersion(
+                raise WorkerError(
                     f"{self.where} speaks protocol {first.get('protocol')}, expected {PROTOCOL}: the worker's file "
                     "belongs to another version of Handsight"
                 )
@@ -164,48 +142,33 @@ class WorkerProcess:
         except WorkerError as error:
             self._end()
             if "ModuleNotFoundError" in str(error) or "ImportError" in str(error):
-                raise WorkerMissing(
+                raise WorkerError(
                     f"{error}\n{self.where.split()[0]} runs, but cannot import what the worker needs: expected NumPy, "
                     "PyTorch and Isaac Gym Preview 4 (pip install -e isaacgym/python); docs/isaac.md names versions"
                 ) from error
             raise
 
-    def _send(self, message: bytes, command: str, deadline: float) -> None:
-        self._socket.setblocking(False)
-        while message:
-            _, writable, _ = select.select([], [self._socket], [], 0.2)
-            if writable:
-                try:
-                    message = message[self._socket.send(message) :]
-                except OSError as error:
-                    raise WorkerDied(
-                        self._tell(f"the worker is gone{self._ending()}; it was asked to {command!r}")
-                    ) from error
-            elif time.monotonic() > deadline:
-                raise WorkerHung(self._tell(f"the worker does not read{self._state()}; it was asked to {command!r}"))
-
-    def _receive(self, command: str, deadline: float) -> dict[str, Any]:
-        """The next line, as soon as it is whole."""
-        while b"\n" not in self._unread:
-            readable, _, _ = select.select([self._socket], [], [], min(0.2, max(0.0, deadline - time.monotonic())))
-            piece = None
-            if readable:
-                try:
-                    piece = self._socket.recv(1 << 16)
-                except ConnectionError:
-                    piece = b""
-            if piece == b"" or (piece is None and self._process.poll() is not None):
-                raise WorkerDied(self._tell(f"the worker is gone{self._ending()}; it was asked to {command!r}"))
-            if piece is None and time.monotonic() > deadline:
-                raise WorkerHung(
-                    self._tell(f"the worker did not answer {command!r} in {self.timeout:g} s or more{self._state()}")
-                )
-            self._unread += piece or b""
-        line, _, self._unread = self._unread.partition(b"\n")
+    def _exchange(self, message: bytes, command: str, timeout: float) -> dict[str, Any]:
+        """Send a line and wait for the worker's next one, each `timeout` s at most."""
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.sendall(message)
+            line = self._lines.readline()
+        except TimeoutError as error:
+            state = "stopped (SIGSTOP or a debugger)" if self._is_stopped() else "running"
+            raise WorkerError(
+                self._tell(f"the worker did not answer {command!r} in {timeout:g} s or more: its process is {state}")
+            ) from error
+        except OSError:
+            line = b""
+        if not line.endswith(b"\n"):
+            raise WorkerError(self._tell(f"the worker is gone{self._ending()}; it was asked to {command!r}"))
         try:
             return json.loads(line)
         except ValueError as error:
-            raise WorkerVersion(self._tell(f"expected a line of JSON from the worker, found {line[:80]!r}")) from error
+            raise WorkerError(
+                self._tell(f"expected a line of JSON from the worker, found {line.rstrip()[:80]!r}")
+            ) from error
 
     def _listen(self) -> None:
         """Keep the end of what the worker prints; runs in a thread until the worker is gone."""
@@ -226,14 +189,9 @@ class WorkerProcess:
             return ", though its process lives"
         return f", ended by {signal.Signals(-code).name}" if code < 0 else f", ended with exit code {code}"
 
-    def _state(self) -> str:
-        return ": its process is stopped (SIGSTOP or a debugger)" if self._is_stopped() else ": its process is running"
-
     def _is_stopped(self) -> bool:
-        found = None
-        if self._process.poll() is None:
-            found = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
-        return found is not None
+        alive = self._process.poll() is None
+        return alive and os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _start(python: str, program: Path, start: dict[str, Any]) -> subprocess.Popen[bytes]:

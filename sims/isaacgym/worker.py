@@ -368,6 +368,7 @@ def answer(worker, line):
 def main(argument):
     start = json.loads(argument)
     die_with(start["parent"])
+    os.set_inheritable(start["control"], False)  # what outlived us would hold the socket open
     control = socket.socket(fileno=start["control"]).makefile("rw", encoding="utf-8", newline="\n")
     worker = Worker(start["memory"])
 

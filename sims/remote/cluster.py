@@ -92,10 +92,11 @@ def _start_own() -> None:
     from ray._private import worker as internals
 
     atexit.register(stop_ray)
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     context: Any = ray.init(
         address="local",
         include_dashboard=False,
-        object_store_memory=min(STORE_BYTES, _memory() // 4),
+        object_store_memory=min(STORE_BYTES, memory // 4),
         log_to_driver=False,
         logging_level=QUIET,
         _temp_dir=str(_folder / "ray"),  # below the private folder: Ray opens its own one to everybody
@@ -142,7 +143,3 @@ def _sweep() -> None:
         owner = folder.name.removeprefix(FOLDER).partition("-")[0]
         if not (owner.isdecimal() and is_alive(int(owner))):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ from ..vec_env import Step, VecEnv
 from . import spares
 from .cluster import start_ray
 from .placement import Slot, parse_placement, split_worlds
-from .recycle import Recycler
 from .simulator import FLAGS, Maker, Packet
 from .worker import Worker
 
@@ -78,6 +77,8 @@ class RemoteVecEnv(VecEnv):
         slots = parse_placement(placement) if isinstance(placement, str) else list(placement)
         shares = split_worlds(num_envs, len(slots))
         self.config = config or RemoteConfig()
+        if self.config.double_buffer and len(slots) < 2:
+            raise HandsightError("double_buffer: expected at least two simulators, found one")
         start_ray(self.config.address)
         self.num_envs, self.device = num_envs, torch.device(device)
         self._seed, self._mix, self._staggered = 0, None, False
@@ -89,32 +90,20 @@ class RemoteVecEnv(VecEnv):
         except BaseException as error:
             self.close()
             raise _own(error) from error
-        first = descriptions[0]
-        self.action_dim, self.control_dt, self.episode_steps = first.action_dim, first.control_dt, first.episode_steps
-        self.reset_kinds, self.kinds = first.reset_kinds, first.kinds
-        self.obs_spec, self.signature = first.obs_spec, first.signature
-        half = (len(slots) + 1) // 2
-        self._crews = [self.workers[:half], self.workers[half:]] if self._halved() else [self.workers]
-        spans = [slice(crew[0].worlds.start, crew[-1].worlds.stop) for crew in self._crews]
-        self.parts = tuple(spans) if len(spans) > 1 else ()
-        self._spans = spans
-        host = torch.device("cpu") if not self.config.direct else self.device
-        self._memory = [
-            {name: Recycler((span.stop - span.start, *spec.shape), spec.dtype, host, self.device)
-             for name, spec in self.obs_spec.items()}
-            for span in spans
-        ]  # fmt: skip
-        self._seen: list[dict[str, Tensor]] = [{} for _ in spans]
+        for name, value in descriptions[0].facts.items():
+            setattr(self, name, value)
+        half = (len(slots) + 1) // 2 if self.config.double_buffer else len(slots)
+        self._crews = [crew for crew in (self.workers[:half], self.workers[half:]) if crew]
+        """Simulators that step together: all of them, or two halves."""
+        self._spans = tuple(slice(crew[0].worlds.start, crew[-1].worlds.stop) for crew in self._crews)
+        self.parts = self._spans if len(self._spans) > 1 else ()
+        self._host = self.device if self.config.direct else torch.device("cpu")
+        self._seen: list[dict[str, Tensor]] = [{} for _ in self._crews]
         """The latest observations, on the host; a lost simulator's rows go on showing its last one."""
         self._log: dict[str, np.dtype] = {}
         spares.prepare(self.config.spares, maker, self.config.transport)
-        self._sent_at = [0.0 for _ in spans]
+        self._sent_at = [0.0 for _ in self._crews]
         self.traffic = Traffic()
-
-    def _halved(self) -> bool:
-        if self.config.double_buffer and len(self.workers) < 2:
-            raise HandsightError("double_buffer: expected at least two simulators, found one")
-        return self.config.double_buffer
 
     # -- the contract --------------------------------------------------------------------------------------------
 
@@ -126,27 +115,24 @@ class RemoteVecEnv(VecEnv):
     def step(self, action: Tensor) -> Step:
         if action.shape != (self.num_envs, self.action_dim):
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self.num_envs, self.action_dim)}")
-        steps = []
         for part, span in enumerate(self._spans):
             self.send(action[span], part)
-        for part in range(len(self._spans)):
-            steps.append(self.receive(part))
+        steps = [self.receive(part) for part in range(len(self._crews))]
         return steps[0] if len(steps) == 1 else join(steps)
 
     def send(self, action: Tensor, part: int = 0) -> None:
-        rows, start = action.detach().cpu().numpy(), self._spans[part].start
+        actions = action.detach().cpu().numpy()
         self._sent_at[part] = time.perf_counter()
-        for worker in self._crews[part]:
+        for worker, rows in self._rows(part):
             if not worker.lost:
                 try:
-                    worker.ask_step(rows[worker.worlds.start - start : worker.worlds.stop - start])
+                    worker.ask_step(actions[rows])
                 except Exception as error:  # Ray Direct Transport speaks with a simulator before it asks
                     self._lose(worker, error)
 
     def receive(self, part: int = 0) -> Step:
         self._wait(part)
-        packets = {worker.worlds.start: self._collect(worker) for worker in self._crews[part]}
-        step = self._gather(part, packets)
+        step = self._gather(part, [self._collect(worker) for worker in self._crews[part]])
         self.traffic.steps += part == len(self._crews) - 1
         return step
 
@@ -217,29 +203,26 @@ class RemoteVecEnv(VecEnv):
     def _ask_all(self, ask: Callable[[Worker], Any], waiting: bool = False) -> list[Any]:
         """One answer of each simulator. One that fails is replaced; its answer is None, or with `waiting` that of its
         successor's beginning."""
-        import ray
-
         for worker in self.workers:
             if waiting or not worker.lost:
-                worker.asked_at, worker.pending = time.monotonic(), ask(worker)
-        answers: list[Any] = []
-        for worker in self.workers:
-            answer = None
-            while answer is None and (waiting or not worker.lost):
-                try:
-                    answer = ray.get(worker.pending, timeout=self.config.build_timeout if waiting else worker.patience)
-                    if worker.lost:
-                        self._welcome(worker)
-                except Exception as error:
-                    answer, own = None, _own(error)
-                    if isinstance(own, HandsightError):  # what the user got wrong is no failure of a simulator
-                        raise own from error
-                    self._lose(worker, error)
-                else:
-                    if answer is None:
-                        break
-            answers.append(answer)
-        return answers
+                worker.ask(ask(worker))
+        return [self._answer(worker, waiting) for worker in self.workers]
+
+    def _answer(self, worker: Worker, waiting: bool) -> Any:
+        import ray
+
+        while waiting or not worker.lost:
+            try:
+                answer = ray.get(worker.pending, timeout=self.config.build_timeout if waiting else worker.patience)
+                if worker.lost:
+                    self._welcome(worker)
+                return answer
+            except Exception as error:
+                own = _own(error)
+                if isinstance(own, HandsightError):  # what the user got wrong is no failure of a simulator
+                    raise own from error
+                self._lose(worker, error)
+        return None
 
     def _lose(self, worker: Worker, error: Exception) -> None:
         self.traffic.replaced += 1
@@ -284,17 +267,21 @@ class RemoteVecEnv(VecEnv):
 
     # -- gathering -----------------------------------------------------------------------------------------------
 
-    def _gather(self, part: int, packets: Mapping[int, Packet | None]) -> Step:
+    def _rows(self, part: int) -> Iterator[tuple[Worker, slice]]:
+        """Simulators that step together, and their rows in the batch of that part."""
+        start = self._spans[part].start
+        for worker in self._crews[part]:
+            yield worker, slice(worker.worlds.start - start, worker.worlds.stop - start)
+
+    def _gather(self, part: int, packets: Sequence[Packet | None]) -> Step:
         start, span = time.perf_counter(), self._spans[part]
-        stepped = [packet for packet in packets.values() if packet is not None and packet.flags]
+        stepped = [packet for packet in packets if packet is not None and packet.flags]
         self._log |= {name: values.dtype for packet in stepped[:1] for name, values in packet.log.items()}
         obs = self._gather_obs(part, packets)
         n = span.stop - span.start
         flags = {name: np.zeros(n, bool) for name in FLAGS[1:]} | {"reward": np.zeros(n, np.float32)}
         log = {name: np.zeros(n, dtype) for name, dtype in self._log.items()} | {"lost": np.zeros(n, bool)}
-        for worker in self._crews[part]:
-            rows = slice(worker.worlds.start - span.start, worker.worlds.stop - span.start)
-            packet = packets[worker.worlds.start]
+        for (worker, rows), packet in zip(self._rows(part), packets, strict=True):
             if packet is None or not packet.flags:  # missing, or a successor's first observation
                 flags["first"][rows] = log["lost"][rows] = True
                 self.traffic.lost_rows += worker.num_envs
@@ -310,33 +297,33 @@ class RemoteVecEnv(VecEnv):
         self.traffic.simulate += max((packet.seconds for packet in stepped), default=0.0)
         return Step(obs, log=logged, **tensors)
 
-    def _gather_obs(self, part: int, packets: Mapping[int, Packet | None]) -> TensorDict:
+    def _gather_obs(self, part: int, packets: Sequence[Packet | None]) -> TensorDict:
         """Copy each simulator's rows into the batch: on the host, and from there to the learner's device if that is
         another; or at once, where Ray carried them from device to device."""
         span, before, batch = self._spans[part], self._seen[part], {}
-        for name, memory in self._memory[part].items():
-            batch[name] = memory.take()
-            for worker in self._crews[part]:
-                rows = slice(worker.worlds.start - span.start, worker.worlds.stop - span.start)
-                packet = packets[worker.worlds.start]
+        n, pinned = span.stop - span.start, self.device.type == "cuda" and self._host.type == "cpu"
+        for name, spec in self.obs_spec.items():
+            whole = torch.empty(n, *spec.shape, dtype=spec.dtype, device=self._host, pin_memory=pinned)
+            batch[name] = whole
+            for (_, rows), packet in zip(self._rows(part), packets, strict=True):
                 if packet is None:
-                    batch[name][rows] = before[name][rows] if before else 0
+                    whole[rows] = before[name][rows] if before else 0
                     continue
                 self.traffic.bytes += packet.obs[name].nbytes
                 if isinstance(packet.obs[name], Tensor):
-                    batch[name][rows] = packet.obs[name]
+                    whole[rows] = packet.obs[name]
                 else:
-                    batch[name].numpy()[rows] = packet.obs[name]  # read-only shared memory, of which torch would warn
+                    whole.numpy()[rows] = packet.obs[name]  # read-only shared memory, of which torch would warn
         self._seen[part] = batch
-        return TensorDict(batch, batch_size=[span.stop - span.start]).to(self.device)
+        return TensorDict(batch, batch_size=[n]).to(self.device)
 
     def _open(self, packets: Sequence[Packet]) -> TensorDict:
         """The observation of all environments after a reset."""
-        by_start = {worker.worlds.start: packet for worker, packet in zip(self.workers, packets, strict=True)}
         for worker, packet in zip(self.workers, packets, strict=True):
             worker.take(packet)
-        parts = [self._gather_obs(part, by_start) for part in range(len(self._crews))]
-        self.traffic = replace(self.traffic, bytes=0)
+        first = len(self._crews[0])
+        parts = [self._gather_obs(part, some) for part, some in enumerate((packets[:first], packets[first:])) if some]
+        self.traffic.bytes = 0
         return parts[0] if len(parts) == 1 else TensorDict.cat(parts)  # pyright: ignore[reportReturnType]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tensordict import TensorDict
 from torch import Tensor
 
-from ..vec_env import ArraySpec, Step, VecEnv
+from ..vec_env import Step, VecEnv
 
 Maker = Callable[..., VecEnv]
 """maker(num_envs=, world_offset=, device=) makes the environments; it is sent to the simulator's process."""
@@ -25,17 +25,16 @@ PR_SET_PDEATHSIG = 1
 FLAGS = ("reward", "terminated", "truncated", "first", "valid")
 
 
+FACTS = ("action_dim", "control_dt", "episode_steps", "reset_kinds", "kinds", "obs_spec", "signature")
+"""Attributes of a `VecEnv` that are the same for all of its parts."""
+
+
 class Description(NamedTuple):
     """What the learner must know of a simulator."""
 
     pid: int
-    action_dim: int
-    control_dt: float
-    episode_steps: int
-    reset_kinds: tuple[str, ...]
-    kinds: tuple[str, ...]
-    obs_spec: dict[str, ArraySpec]
-    signature: dict[str, Any]
+    facts: dict[str, Any]
+    """The attributes `FACTS` of its environments."""
 
 
 class Packet(NamedTuple):
@@ -73,11 +72,7 @@ class Simulator:
         except Exception as error:
             self._broken = error  # whatever is asked of it next fails for the same reason
             raise
-        kinds = tuple(getattr(env, "kinds", ()))
-        return Description(
-            os.getpid(), env.action_dim, env.control_dt, env.episode_steps, tuple(env.reset_kinds), kinds,
-            dict(env.obs_spec), env.signature,
-        )  # fmt: skip
+        return Description(os.getpid(), {name: getattr(env, name, ()) for name in FACTS})
 
     def warm_up(self, maker: Maker) -> None:
         """Import all that environments need, by making one."""
@@ -98,20 +93,18 @@ class Simulator:
         obs = self.env.reset(seed)
         if stagger:
             self.env.stagger()
-        return self._packet(obs, None, start)
+        return self._packet(obs, start)
 
-    def step(self, action: NDArray[np.float32]) -> Packet:
-        """One control step. action (n, A)."""
+    def step(self, action: NDArray[np.float32], direct: bool = False) -> Packet:
+        """One control step.
+
+        Args:
+            action: (n, A).
+            direct: leave the observations as tensors where they are.
+        """
         start = time.perf_counter()
         step = self.env.step(torch.from_numpy(action.copy()).to(self.env.device))
-        return self._packet(step.obs, step, start)
-
-    def step_direct(self, action: NDArray[np.float32]) -> Packet:
-        """The same, with the observations left as tensors where they are."""
-        start = time.perf_counter()
-        step = self.env.step(torch.from_numpy(action.copy()).to(self.env.device))
-        obs = {key: step.obs[key].contiguous() for key in self.env.obs_spec}
-        return self._packet({}, step, start)._replace(obs=obs)
+        return self._packet(step.obs, start, step, direct)
 
     def call(self, method: str, *arguments: Any) -> Any:
         """A method of `VecEnv` that takes and gives what is no tensor."""
@@ -123,13 +116,14 @@ class Simulator:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> Packet:
         """What `VecEnv.load_state_dict` does, here."""
-        return self._packet(self.env.load_state_dict(state), None, time.perf_counter())
+        start = time.perf_counter()
+        return self._packet(self.env.load_state_dict(state), start)
 
-    def _packet(self, obs: Mapping[str, Tensor] | TensorDict, step: Step | None, start: float) -> Packet:
-        groups = _arrays({key: obs[key] for key in self.env.obs_spec if key in obs.keys()})  # noqa: SIM118
+    def _packet(self, obs: TensorDict, start: float, step: Step | None = None, direct: bool = False) -> Packet:
+        groups = {key: obs[key] for key in self.env.obs_spec}
+        groups = {key: value.contiguous() for key, value in groups.items()} if direct else _arrays(groups)
         flags = {} if step is None else _arrays({name: getattr(step, name) for name in FLAGS})
-        log = {} if step is None else _arrays(step.log)
-        return Packet(groups, flags, log, time.perf_counter() - start)
+        return Packet(groups, flags, {} if step is None else _arrays(step.log), time.perf_counter() - start)
 
 
 def _end_with_parent() -> None:

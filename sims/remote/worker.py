@@ -37,7 +37,6 @@ class Worker:
         """s: of what this incarnation has done; None before its first observation."""
         self.description: Description | None = None
         self.pending: Any = None
-        """Reference to the answer that is awaited: of a step, or of a successor's beginning."""
         self.lost_at: float | None = None
         """When the simulator failed whose successor is on its way; None if one is at work."""
         self.asked_at = 0.0
@@ -77,13 +76,17 @@ class Worker:
         assert self.description is not None
         return self.description
 
+    def ask(self, answer: Any) -> None:
+        """Await this, a reference to what the simulator will answer."""
+        self.asked_at, self.pending = time.monotonic(), answer
+
     def ask_step(self, action: NDArray) -> None:
         """Send actions (n, A)."""
-        self.asked_at = time.monotonic()
+        step = self.actor.step
         if self.config.direct:
-            self.pending = self.actor.step_direct.options(tensor_transport=self._transport).remote(action)
+            self.ask(step.options(tensor_transport=self._transport).remote(action, direct=True))
         else:
-            self.pending = self.actor.step.remote(action)
+            self.ask(step.remote(action))
 
     def take(self, packet: Packet) -> None:
         """Note that it has answered with this."""
@@ -108,8 +111,7 @@ class Worker:
             ) from error
         self._launch()
         spares.prepare(self.config.spares, self.maker, self.config.transport)
-        self.asked_at = time.monotonic()
-        self.pending = self.actor.begin.remote(self.seed(seed), mix, stagger)
+        self.ask(self.actor.begin.remote(self.seed(seed), mix, stagger))
 
     def seed(self, seed: int) -> int:
         """The run's seed, changed for successors."""

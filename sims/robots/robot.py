@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import mujoco
@@ -125,8 +125,15 @@ class Robot:
         available = ", ".join(space.name for space in self.action_spaces)
         raise HandsightError(f"unknown action space {name!r}; available: {available}")
 
+    @cached_property
+    def is_coupled(self) -> bool:
+        """Whether there is anything but one actuator for each joint, in the same order."""
+        return tuple((joint,) for joint in self.joints) != tuple(actuator.joints for actuator in self.actuators)
+
     def ctrl(self, joints: Tensor) -> Tensor:
         """(N, U) targets of the actuators for joint targets (N, J), rad or m."""
+        if not self.is_coupled:
+            return joints
         first, *others = _moved(self, joints.device)
         target = joints[:, first]
         for index, moves in others:  # a hand whose tendons couple joints

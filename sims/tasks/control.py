@@ -35,9 +35,9 @@ class Controller:
         self._open, self._home = tensor(robot.open_hand), tensor(robot.home)
         self._low, self._high = tensor(model.jnt_range[joints]).unbind(1)
         slides = model.jnt_type[self._arm] == mujoco.mjtJoint.mjJNT_SLIDE
-        self._slides = torch.tensor(slides, device=device)[:, None]
+        self._slides = torch.tensor(slides, device=device)[:, None] if slides.any() else None
         self._max_move = tensor(robot.velocity_limit) * control_dt
-        self._box = tensor(robot.workspace)
+        self._box, self._damping = tensor(robot.workspace), DAMPING * torch.eye(len(AXES), device=device)
         num_envs = len(targets)
         self.palm_target = torch.zeros(num_envs, 3, device=device)
         """(N, 3) m, world frame: where the palm is to go."""
@@ -85,7 +85,7 @@ class Controller:
         jacobian = palm_jacobian(state, self._slides)
         home = NULL_GAIN * (self._home - state.joint_pos[:, self._arm])
         gram = (jacobian[:, :, None, :] * jacobian[:, None, :, :]).sum(-1)
-        gram = gram + DAMPING * torch.eye(len(AXES), device=gram.device)
+        gram = gram + self._damping
         residual = error - (jacobian * home[:, None]).sum(-1)
         weights = torch.linalg.solve_ex(gram, residual[..., None])[0][..., 0]
         return home + (jacobian * weights[..., None]).sum(1)
@@ -107,12 +107,13 @@ class Controller:
             setattr(self, name, value.to(getattr(self, name).device, copy=True))
 
 
-def palm_jacobian(state: BodyState, slides: Tensor) -> Tensor:
+def palm_jacobian(state: BodyState, slides: Tensor | None) -> Tensor:
     """(N, 6, A): palm velocity (linear m/s, angular rad/s, world frame) by arm joint velocity (rad/s, m/s). slides
-    (A, 1) bool: joints that slide along their axis instead of turning about it."""
-    turning = torch.linalg.cross(state.joint_axis, state.palm_pos[:, None] - state.joint_anchor)
-    linear = torch.where(slides, state.joint_axis, turning)
-    angular = torch.where(slides, 0.0, state.joint_axis)
+    (A, 1) bool: joints that slide along their axis instead of turning about it; None: all of them turn."""
+    angular = state.joint_axis
+    linear = torch.linalg.cross(angular, state.palm_pos[:, None] - state.joint_anchor)
+    if slides is not None:
+        linear, angular = torch.where(slides, angular, linear), torch.where(slides, 0.0, angular)
     return torch.cat([linear, angular], -1).transpose(1, 2)
 
 

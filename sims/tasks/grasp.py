@@ -34,6 +34,8 @@ class GraspTask(Task):
         self._rewards, self._closing = config.rewards, self._controller.space.closing
         self._bank = PostureBank(engine.scene.robot, engine.model, self.device)
         self._centre = torch.tensor(CENTRE, device=self.device)
+        self._judged: tuple[BodyState, GraspSituation] | None = None
+        """Reward and outcome of a step look at the same."""
 
     def begin(self, draws: Draws, kind: Tensor, params: WorldParams) -> tuple[Tensor, Tensor, Tensor]:
         return self._bank.draw(draws, kind, params.size[:, 2])
@@ -54,12 +56,17 @@ class GraspTask(Task):
         }  # fmt: skip
 
     def _situation(self, body: BodyState) -> GraspSituation:
-        return GraspSituation(
-            tip_distance=(body.tip_pos - body.object_pos[:, None]).norm(dim=-1).mean(1),
-            grasp_distance=(body.grasp_pos - body.object_pos).norm(dim=-1),
-            palm_height=body.palm_pos[:, 2],
-            lift=body.object_pos[:, 2] - self._params.size[:, 2],
-            closure=self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),
-            held=is_held(body.touch),
-            action=self._action,
-        )
+        if self._judged is None or self._judged[0] is not body:
+            self._judged = (
+                body,
+                GraspSituation(
+                    tip_distance=(body.tip_pos - body.object_pos[:, None]).norm(dim=-1).mean(1),
+                    grasp_distance=(body.grasp_pos - body.object_pos).norm(dim=-1),
+                    palm_height=body.palm_pos[:, 2],
+                    lift=body.object_pos[:, 2] - self._params.size[:, 2],
+                    closure=self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),
+                    held=is_held(body.touch),
+                    action=self._action,
+                ),
+            )
+        return self._judged[1]

@@ -121,20 +121,12 @@ class Task(VecEnv):
         self._object_mask: Tensor | None = None
 
     def _sign(self) -> dict[str, Any]:
-        obs = {
-            group: {
-                "shape": list(spec.shape),
-                "dtype": str(spec.dtype).removeprefix("torch."),
-                "parts": dict(spec.parts),
-            }
-            for group, spec in self.obs_spec.items()
-        }
         scene = self.engine.scene
         things = {"robot": scene.robot, "objects": scene.objects}
         return {
             **{what: {"name": thing.name, "digest": _digest(thing.facts())} for what, thing in things.items()},
-            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt, "obs": obs,
-            "rig": self._rig.describe(),
+            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt,
+            "obs": {group: spec.describe() for group, spec in self.obs_spec.items()}, "rig": self._rig.describe(),
         }  # fmt: skip
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
@@ -176,9 +168,9 @@ class Task(VecEnv):
         truncated = (self._time >= self.episode_steps) & ~terminated & ~first
         self._ended = terminated | truncated
         obs = self._observe(body)
-        log = self.measure() | {f"reward/{name}": term * ~first for name, term in terms.items()}
-        log |= {"diverged": diverged}
-        return Step(obs, reward * ~first, terminated, truncated, first, ~first, log)
+        valid = ~first
+        log = self.measure() | {f"reward/{name}": term * valid for name, term in terms.items()}
+        return Step(obs, reward * valid, terminated, truncated, first, valid, log | {"diverged": diverged})
 
     def _begin(self, mask: Tensor) -> None:
         """Open a new episode in the masked environments."""
@@ -227,8 +219,7 @@ class Task(VecEnv):
         r, obs = self._config.randomization, {}
         draws = Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
         if "depth" in images:
-            depth = images["depth"]
-            noise = None
+            depth, noise = images["depth"], None
             if r.depth_noise > 0:
                 grain = draws.gaussian("depth_noise", depth[0].numel()).reshape(depth.shape)
                 noise = grain * (r.depth_noise * depth**2)
@@ -278,7 +269,7 @@ class Task(VecEnv):
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
         for name, value in state["task"].items():
             setattr(self, name, self._own(value) if isinstance(value, Tensor) else value)
-        self._params = WorldParams(**{name: self._own(value) for name, value in state["params"].items()})
+        self._params = WorldParams(**state["params"]).each(self._own)
         self._controller.load_state_dict(state["controller"])
         self.engine.load_state_dict(state["engine"])
         return self._observe(self.engine.read())

@@ -48,8 +48,7 @@ class CoinEnv(VecEnv):
     def __init__(self, observe: Collection[str], num_envs: int, shown: bool = False) -> None:
         self.num_envs, self.shown = num_envs, shown
         self.obs_spec = {name: spec for name, spec in SPECS.items() if name in observe}
-        obs = {k: {"shape": list(s.shape), "dtype": str(s.dtype).removeprefix("torch."), "parts": dict(s.parts)}
-               for k, s in self.obs_spec.items()}  # fmt: skip
+        obs = {name: spec.describe() for name, spec in self.obs_spec.items()}
         self.signature: dict[str, Any] = {"task": "coin", "action_space": "coin2", "obs": obs, "rig": {},
                                           "control_dt": self.control_dt}  # fmt: skip
 

@@ -59,8 +59,7 @@ class ToyEnv(VecEnv):
         self.num_envs, self.world_offset = num_envs, world_offset
         self.diverge, self.end_on_success = set(diverge), end_on_success
         self.obs_spec = {name: SPECS[name] for name in SPECS if name in observe}
-        obs = {k: {"shape": list(s.shape), "dtype": str(s.dtype).removeprefix("torch."), "parts": dict(s.parts)}
-               for k, s in self.obs_spec.items()}  # fmt: skip
+        obs = {name: spec.describe() for name, spec in self.obs_spec.items()}
         self.signature: dict[str, Any] = {"task": "toy", "action_space": "toy3", "obs": obs, "rig": {"pixels": PIXELS},
                                           "control_dt": self.control_dt}  # fmt: skip
         self.mix: dict[str, float] = {"near": 0.5, "wide": 0.5}

@@ -8,12 +8,12 @@ import pytest
 
 from handsight.sims.env_config import CameraRig, SceneConfig
 from handsight.sims.robots.kuka_allegro import ARM_JOINTS, DIGITS, HAND_JOINTS, TORQUE_LIMIT
-from handsight.sims.scene import Scene, build_model
+from handsight.sims.scene import Scene
 
 
 @pytest.fixture(scope="module")
 def model():
-    return build_model(SceneConfig())
+    return Scene(SceneConfig()).build()
 
 
 def pose(model, joints):
@@ -76,4 +76,4 @@ def test_rig_refuses_what_it_cannot_be():
     with pytest.raises(Exception, match=r"fov_y must lie within 1\.\.150 degrees, not 200"):
         CameraRig(fov_y=200)
     with pytest.raises(Exception, match="no such body; available: world, palm"):
-        build_model(SceneConfig(rig=CameraRig(mount="elbow")))
+        Scene(SceneConfig(rig=CameraRig(mount="elbow"))).build()

@@ -13,7 +13,7 @@ from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
 from handsight.sims.env_config import WallConfig
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO, OPEN_HAND
-from handsight.sims.scene import build_model
+from handsight.sims.scene import Scene
 from handsight.sims.scenes import SCENES, scene, with_scene
 from handsight.sims.tasks.resets import CENTRE, RESETS, PostureBank
 
@@ -60,7 +60,7 @@ def test_scene_keeps_the_contract(name):
 @pytest.mark.parametrize("name", ["open", "occluded"])
 def test_fixed_pair_stays_where_it_is_and_looks_at_the_table(name):
     """Pinhole by hand: the middle of the image is 0.8 m away, 25 degrees below the horizontal."""
-    model, rig = build_model(SCENES[name].scene), SCENES[name].scene.rig
+    model, rig = Scene(SCENES[name].scene).build(), SCENES[name].scene.rig
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
     left, right = (data.camera(eye) for eye in ("left", "right"))
@@ -134,7 +134,7 @@ def test_disparity_tells_near_from_far_on_the_table():
 
 def test_no_posture_of_the_bank_touches_the_wall():
     """At reset, with the hand open; the next test moves it."""
-    model = build_model(SCENES["occluded"].scene)
+    model = Scene(SCENES["occluded"].scene).build()
     bank, data = PostureBank(KUKA_ALLEGRO, model, torch.device("cpu")), mujoco.MjData(model)
     hand = [geom for geom in range(model.ngeom) if model.geom_contype[geom] == 1]
     wall = model.geom("wall").id
@@ -180,7 +180,7 @@ def _hand_on_wall(engine):
 
 
 def test_the_wall_stops_hand_and_object():
-    model = build_model(SCENES["occluded"].scene)
+    model = Scene(SCENES["occluded"].scene).build()
     wall, palm = model.geom("wall"), model.geom("palm")
     thing = model.geom("object_box_a")
     for other in (palm, thing):

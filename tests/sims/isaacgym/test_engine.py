@@ -18,7 +18,7 @@ from handsight.sims.isaacgym import worker as isaac_worker
 from handsight.sims.isaacgym.model import links, robot_urdf
 from handsight.sims.isaacgym.process import PROTOCOL
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
-from handsight.sims.scene import build_model
+from handsight.sims.scene import Scene
 
 SIMS = Path(isaac_worker.__file__).parent
 FOR_PYTHON38 = [SIMS / "worker.py", *(Path(geometry.__file__).with_name(name) for name in ("gymapi.py", "geometry.py"))]
@@ -44,7 +44,7 @@ def test_engine_keeps_the_contract_under_either_interpreter(isaac_python):
 
 def test_the_fake_moves_the_robot_where_mujoco_has_it():
     """Two readers of the same joint angles: MuJoCo's model, and the URDF written from it, read by other code."""
-    model = build_model(SceneConfig())
+    model = Scene(SceneConfig()).build()
     asset = geometry.read_urdf(robot_urdf(model, KUKA_ALLEGRO), from_text=True)
     rng, data = np.random.default_rng(0), mujoco.MjData(model)
     for _ in range(5):
@@ -58,7 +58,7 @@ def test_the_fake_moves_the_robot_where_mujoco_has_it():
 
 
 def test_joints_and_links_cross_under_their_names_though_the_importer_orders_them_otherwise():
-    model = build_model(SceneConfig())
+    model = Scene(SceneConfig()).build()
     asset = geometry.read_urdf(robot_urdf(model, KUKA_ALLEGRO), from_text=True)
     assert sorted(asset.dof_names) == sorted(KUKA_ALLEGRO.joints) and asset.dof_names != list(KUKA_ALLEGRO.joints)
     assert set(links(KUKA_ALLEGRO, model)) < set(asset.links)
@@ -71,7 +71,7 @@ def test_joints_and_links_cross_under_their_names_though_the_importer_orders_the
 
 
 def test_urdf_has_masses_limits_and_straight_lengths_of_the_model():
-    model = build_model(SceneConfig())
+    model = Scene(SceneConfig()).build()
     text = robot_urdf(model, KUKA_ALLEGRO)
     assert text.count("<collision>") == sum(
         bool(model.geom_contype[g]) for g in range(model.ngeom) if 0 < model.geom_bodyid[g] < model.body("object").id
