@@ -23,7 +23,8 @@ ROOMS = {
     "evaluation.evaluate": ("evaluate",),
     "evaluation.evaluation": ("Evaluation",),
     "evaluation.disagreement": ("disagreement",),
-    "report.curves": ("STYLE", "curves_figure"),
+    "report.style": ("STYLE",),
+    "report.curves": ("curves_figure",),
     "report.figures": (
         "decomposition_figure", "learning_figure", "matrix_figure", "success_figure", "verdict_figure",
         "visibility_figure",

@@ -318,3 +318,8 @@ def sums_of(both: Disagreement) -> NDArray[np.float64]:
 def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResult], NDArray]) -> Seeded:
     """Mean over episodes of each episode's mean of a column (E, T+1)."""
     return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]))
+
+
+def over_seeds(figure: Seeded) -> Interval:
+    """The interval over training seeds; over resets where there is a single one."""
+    return figure.seeds if len(figure.each) > 1 else figure.both

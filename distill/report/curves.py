@@ -1,4 +1,4 @@
-"""Curves over training and over episodes, and the look that all our figures share."""
+"""Curves over training and over episodes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.prop_cycle": cycler(color=["#b5490f", "#0a5a94", "#e69f00", "#56b4e9", "#009e73", "#cc79a7"]),
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.major.pad": 5,
-    "ytick.major.pad": 5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "handsight",
-}
-WIDTH = 9.6
-"""Width of a wide figure, inches."""
+from .style import WIDTH
 
 
 def curves_figure(trainings: Mapping[str, Sequence[Mapping[str, float]]], metrics: Mapping[str, str]) -> Figure:

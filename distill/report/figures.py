@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
@@ -17,30 +15,12 @@ from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
-from .curves import STYLE, WIDTH, band, curve_of
+from .curves import band, curve_of
 from .findings import Verdict
-from .policy_kind import CONTROL, LEFT, STEREO, STUDENTS, TEACHERS, PolicyKind, taught
+from .policy_kind import STUDENTS, TEACHERS, PolicyKind
 from .results import PolicyResult
+from .style import WIDTH, colour
 
-STATE, WARM, SCRATCH = TEACHERS
-COLOURS = {
-    STATE: "#b5490f",
-    taught(STATE, STEREO): "#e69f00",
-    taught(STATE, LEFT): "#f0c869",
-    taught(STATE, CONTROL): "#8a6d3b",
-    taught(STATE, "depth"): "#d55e00",
-    WARM: "#0a5a94",
-    taught(WARM, STEREO): "#56b4e9",
-    taught(WARM, LEFT): "#a6d8f5",
-    taught(WARM, CONTROL): "#4b6b86",
-    SCRATCH: "#00694d",
-    taught(SCRATCH, STEREO): "#00a37a",
-    taught(SCRATCH, LEFT): "#8fd3bd",
-    taught(SCRATCH, CONTROL): "#4d7a6c",
-}
-"""By policy kind, after Okabe and Ito: brown are state teachers and their students, blue depth teachers with a warm
-start and theirs, green those from scratch; never red against green; teachers are darker."""
-OTHER_COLOURS = ("#cc79a7", "#777777", "#7f3c8d", "#b3a100")
 CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
 INK, SOFT = "#1d1d1f", "#5d6066"
@@ -70,23 +50,6 @@ LOST = (
 """Panels of the decomposition: title, unit, colour and metric of the parts, metric of the whole."""
 STEPS = {name: name for name in (ALL, *PHASES)} | {view: f"object {view}" for view in (IN_VIEW, OUT_OF_VIEW)}
 """What a choice of steps is called below a figure."""
-
-
-def colour(comparison: Comparison, kind: PolicyKind) -> str:
-    """The same colour for a policy kind in every figure."""
-    others = [other for other in comparison.kinds if other not in COLOURS]
-    return COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
-
-
-def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:
-    """What `draw` draws, in the report's style, as a file's content. kind: "svg" or "png".
-
-    Nothing of matplotlib's global state is left changed.
-    """
-    stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        draw().savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    return stream.getvalue()
 
 
 def success_figure(comparison: Comparison) -> Figure:

@@ -13,11 +13,11 @@ from ...files import explained, inside, read_json, write, write_json
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
 from .comparison import Comparison
-from .figures import colour, drawn
 from .film import Film, contact_sheet, file_name, make_film, write_video
 from .gallery import film_moments, moments_figure
 from .results import PolicyResult
 from .study_results import Study
+from .style import colour, drawn
 
 FILE = "illustrations.json"
 FILMED = 4
