@@ -14,7 +14,7 @@ from typing import Any
 from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
-from ...sims.machine import without_machine
+from ...sims.machine import machine, without_machine
 from ..evaluation.ablation import AblatedPolicy, kinds_of
 from ..evaluation.disagreement import Disagreement, disagreement
 from ..evaluation.evaluate import HELD_OUT_SEED, evaluate
@@ -42,7 +42,7 @@ class TrialConfig:
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
     ablations: bool = False
     """Also try each policy that sees images with them shuffled, frozen and black."""
-    device: str = "cpu"
+    device: str = machine("cpu")
     """Where the policies and the environment run."""
 
     @property
