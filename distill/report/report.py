@@ -22,8 +22,7 @@ from . import figures, page
 from .comparison import Comparison
 from .film import DEPTH_RANGE
 from .findings import CLAIM, facts, headline, study_limits, verdicts
-from .gallery import told_apart
-from .illustrate import Illustrations, Picture
+from .illustrate import Illustrations, Picture, told_apart
 from .page import DASH, Cell, Row, Table, data_uri
 from .page_tables import gap_table, kind_table, matrix_table, policy_table, precise, run_table
 from .policy_kind import STEREO
