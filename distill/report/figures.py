@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -51,12 +52,7 @@ LOST = (
     }, "unexplained_action_variance"),
 )  # fmt: skip
 """Panels of the decomposition: title, unit, colour and metric of the parts, metric of the whole."""
-STEPS = {
-    ALL: ALL,
-    IN_VIEW: f"object {IN_VIEW}",
-    OUT_OF_VIEW: f"object {OUT_OF_VIEW}",
-    **{name: name for name in PHASES},
-}
+STEPS = {ALL: ALL, IN_VIEW: "object in view", OUT_OF_VIEW: "object out of view", **{name: name for name in PHASES}}
 """What a choice of steps is called below a figure."""
 
 
@@ -307,9 +303,7 @@ def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
     figure, (axes,) = panels(0.9 + 0.52 * len(verdicts))
     for row, verdict in enumerate(verdicts):
         shade = INK if verdict.word in ("Supported", "Contradicted") else SOFT
-        low, high, mean = (
-            100 * bound for bound in (verdict.interval.low, verdict.interval.high, verdict.interval.value)
-        )
+        mean, low, high = (100 * bound for bound in astuple(verdict.interval))
         if np.isfinite([low, high]).all():
             axes.plot([low, high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt")
         axes.plot(mean, row, "D", color=shade, markersize=6.5)

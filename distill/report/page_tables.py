@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..evaluation.statistics import Interval
-from .comparison import Comparison, over_seeds
+from .comparison import ALL, Comparison, in_stratum, over_seeds
 from .page import DASH, Cell, Row, Table, number, render, share
 from .results import PolicyResult
 from .style import colour
@@ -56,21 +56,44 @@ def _cells(columns: Columns, figure: Callable[[str], Interval | None]) -> list[C
 
 def policy_table(comparison: Comparison) -> Table:
     """How well each policy does, and how much it sees."""
-    rows = []
-    for policy in comparison.policies:
-        cells = _cells(POLICY_COLUMNS, partial(comparison.figure, policy.name))
-        rows.append(Row(policy.name, [*cells, Cell(policy.summary["aborted"])], colour(comparison, policy.kind)))
+    rows = [
+        _row(comparison, policy, POLICY_COLUMNS, after=(Cell(policy.summary["aborted"]),))
+        for policy in comparison.policies
+    ]
     return Table(("policy", *POLICY_COLUMNS, "lost"), rows)
 
 
 def gap_table(comparison: Comparison) -> Table:
     """What each student lost against its teacher."""
-    rows = []
-    for policy in comparison.policies:
-        if policy.teacher:
-            cells = _cells(GAP_COLUMNS, partial(comparison.figure, policy.name))
-            rows.append(Row(policy.name, [Cell(policy.teacher, text=True), *cells], colour(comparison, policy.kind)))
+    rows = [
+        _row(comparison, policy, GAP_COLUMNS, before=(Cell(policy.teacher, text=True),))
+        for policy in comparison.policies
+        if policy.teacher
+    ]
     return Table(("student", "teacher", *GAP_COLUMNS), rows)
+
+
+def ablation_table(comparison: Comparison) -> Table:
+    """What became of the policies with their images tampered with."""
+    rows = [
+        _row(comparison, policy, ABLATION_COLUMNS, before=(Cell(how, text=True),), stratum=how)
+        for policy in comparison.policies
+        for how in policy.ablations
+    ]
+    return Table(("policy", "images", *ABLATION_COLUMNS), rows)
+
+
+def _row(
+    comparison: Comparison,
+    policy: PolicyResult,
+    columns: Columns,
+    before: Sequence[Cell] = (),
+    after: Sequence[Cell] = (),
+    stratum: str = ALL,
+) -> Row:
+    """A row of a policy's figures, between other cells."""
+    cells = _cells(columns, lambda metric: comparison.figure(policy.name, in_stratum(metric, stratum)))
+    return Row(policy.name, [*before, *cells, *after], colour(comparison, policy.kind))
 
 
 def kind_table(comparison: Comparison) -> Table:
@@ -104,16 +127,6 @@ def loss_table(comparison: Comparison) -> Table:
         cells = [Cell(len(loss.pairs)), precise(loss.figure.both), precise(loss.figure.seeds)]
         rows.append(Row(loss.against.label, cells))
     return Table(("against", "seeds", "bootstrap over seeds and resets", "Student's t over seeds"), rows)
-
-
-def ablation_table(comparison: Comparison) -> Table:
-    """What became of the policies with their images tampered with."""
-    rows = []
-    for policy in comparison.policies:
-        for how in policy.ablations:
-            cells = _cells(ABLATION_COLUMNS, lambda metric: comparison.figure(policy.name, f"{metric}, {how}"))  # noqa: B023
-            rows.append(Row(policy.name, [Cell(how, text=True), *cells]))
-    return Table(("policy", "images", *ABLATION_COLUMNS), rows)
 
 
 def run_table(comparison: Comparison) -> Table:

@@ -84,24 +84,16 @@ class PolicyResult:
         return self.evaluation.summary()
 
 
+@dataclass(frozen=True)
 class Trials:
     """Tries policies in one environment; what was tried before is read from where it was kept."""
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        env_config: sims.EnvConfig,
-        out: Path,
-        advance: Callable[[int], None] = lambda episodes: None,
-    ) -> None:
-        """
-        Args:
-            config: how policies are tried.
-            env_config: where.
-            out: folder for what is found out about a policy that lies in no run folder.
-            advance: called with the number of episodes finished.
-        """
-        self.config, self.env_config, self.out, self.advance = config, env_config, out, advance
+    config: TrialConfig
+    env_config: sims.EnvConfig
+    out: Path
+    """Folder for what is found out about a policy that lies in no run folder."""
+    advance: Callable[[int], None] = lambda episodes: None
+    """Is called with the number of episodes finished."""
 
     def result(self, candidate: Candidate, teacher: Candidate | None) -> PolicyResult:
         """Evaluate one policy, its disagreement with its teacher (if that is compared), and its ablations.

@@ -177,29 +177,21 @@ def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
 
     rows: as in metrics.csv; the thirds are of the last row's "iteration" or, in its absence, of "step".
     """
-    axis = "iteration" if any("iteration" in row for row in rows) else "step"
-    rows = _with_axis(rows, axis)
-    points = np.array([(row[axis], row[metric]) for row in rows if metric in row], dtype=np.float64)
+    axis, last, filled = "iteration" if any("iteration" in row for row in rows) else "step", 0.0, []
+    for row in rows:
+        last = row.get(axis, last)  # a validation belongs to the iteration before it
+        filled += [(last, row[metric])] if metric in row else []
+    points = np.array(filled, dtype=np.float64)
     if not len(points):
         return None
-    end = rows[-1][axis]
-    late = points[points[:, 0] > end * 2 / 3]
+    late = points[points[:, 0] > last * 2 / 3]
     if len(late) < 3 or len(np.unique(late[:, 0])) < 3:
         return None
     line: Any = stats.linregress(late[:, 0], late[:, 1])
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(late) - 2)) * line.stderr
-    third = end / 3
+    third = last / 3
     gain = Interval(*(float(slope * third) for slope in (line.slope, line.slope - half, line.slope + half)))
     return Flatness(metric, round(third), gain, float(late[:, 1].mean()))
-
-
-def _with_axis(rows: Sequence[dict[str, float]], axis: str) -> list[dict[str, float]]:
-    """Rows of a validation belong to the iteration before them."""
-    filled, last = [], 0.0
-    for row in rows:
-        last = row.get(axis, last)
-        filled.append({**row, axis: last})
-    return filled
 
 
 def _cell(row: dict[str, Any]) -> TrainingResult:
