@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .evaluation.disagreement import disagreement
     from .evaluation.evaluate import evaluate
     from .evaluation.evaluation import Evaluation
-    from .report.curves import STYLE, curves_figure
+    from .report.curves import curves_figure
     from .report.figures import (
         decomposition_figure,
         learning_figure,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .report.findings import CLAIM, study_limits, verdicts
     from .report.report import main_policies
     from .report.study_results import Study
+    from .report.style import STYLE
     from .runs.policy_io import LoadedPolicy, load_policy
     from .runs.run import Run
     from .training.student_config import DaggerConfig, OfflineConfig, StudentRunConfig

@@ -14,6 +14,7 @@ from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED
+from ..evaluation.trial import TrialConfig
 from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
@@ -80,32 +81,19 @@ class EvaluateArgs:
 
 
 @dataclass(frozen=True)
-class CompareArgs:
+class CompareArgs(TrialConfig):
     """Evaluate policies on the same held-out resets, and write a report."""
 
     policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
     study: Path | None = None
     """TOML file of a study, which is run instead: `handsight study` has its options."""
-    episodes: int = 512
-    """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
-    ablations: bool = False
-    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
-    times the time."""
     videos: bool = True
     """Film the first resets with every policy."""
     report: bool = True
     """Draw the figures and write report.html."""
     out: Path | None = None
     """Folder for comparison.{json,csv,md}, report.html and videos/; runs/comparison/<date> if not given."""
-    device: str = "cpu"
-    """Where the policies and the environment run."""
 
 
 @dataclass(frozen=True)

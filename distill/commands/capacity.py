@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import explained, read_json, write_json
-from ..report.curves import WIDTH
+from ..report.style import WIDTH
 from ..runs.progress import stage
 from ..runs.provenance import provenance
 from ..training.memory import row_bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from pathlib import Path
 
 from rich.console import Console
@@ -14,7 +13,7 @@ from ..report.candidates import comparability, gather
 from ..report.comparison import Comparison
 from ..report.illustrate import illustrate
 from ..report.report import write_page
-from ..report.results import TrialConfig, try_all
+from ..report.results import try_all
 from ..report.study_results import Study
 from ..runs.provenance import provenance
 from .arguments import CompareArgs, StudyArgs
@@ -43,8 +42,7 @@ def compare(args: CompareArgs) -> Comparison:
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
     notes += comparability(candidates)
-    trial = TrialConfig(**{one.name: getattr(args, one.name) for one in fields(TrialConfig) if hasattr(args, one.name)})
-    policies = try_all(candidates, trial, out)
+    policies = try_all(candidates, args, out)
     settings = {**policies[0].evaluation.settings, "provenance": provenance()}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
     settings["rig"] = candidates[0].loaded.signature.get("rig", {})

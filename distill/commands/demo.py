@@ -12,7 +12,7 @@ from ...errors import HandsightError
 from ...files import inside, read_json, write_json
 from ..runs.policy_io import BEST
 from ..runs.run import CONFIG, Run
-from ..study.runner import PROGRAM, Progress, Runner
+from ..study.runner import PROGRAM, Progress, Runner, Work
 from . import presets
 from .arguments import DemoConfig
 
@@ -56,11 +56,11 @@ def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
     return run, run.resume(DemoConfig, config)
 
 
-class Stages:
+class Stages(Work[str]):
     """What a demo does, stage by stage, for the runner; each is written down when it ends, so that none is repeated."""
 
     def __init__(self, folder: Path, config: DemoConfig) -> None:
-        self.folder, self.config, self.jobs, self.tasks = folder, config, 1, TASKS
+        self.folder, self.config, self.tasks = folder, config, TASKS
         self._file = folder / STAGES
         self.done: dict[str, dict[str, Any]] = read_json(self._file) if self._file.is_file() else {}
         for stage in self.done.values():
@@ -69,13 +69,6 @@ class Stages:
     def is_done(self, task: str) -> bool:
         """Whether it was written down as done."""
         return task in self.done
-
-    def is_busy(self, task: str) -> bool:
-        """Whether somebody else is at it: nobody is."""
-        return False
-
-    def log(self, task: str) -> None:
-        """Where its command writes: to the terminal."""
 
     def command(self, task: str) -> list[str]:
         """The words of the command that does a stage, or what is left of it."""

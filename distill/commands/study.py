@@ -46,8 +46,7 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
             progress = runner.run()
     elif not spec.out.is_dir():
         raise HandsightError(f"study {args.file}: expected its folder {spec.out}, found none: nothing was trained yet")
-    found = collect(work, {} if progress is None else failures(progress))
-    found.save(spec.out / RESULTS)
+    found = collect(work, {} if progress is None else failures(progress)).save(spec.out / RESULTS)
     if args.report and any(one.teacher for comparison in found.comparisons.values() for one in comparison.policies):
         illustrate_study(found, spec.out / RESULTS, spec.out)
         write_study_report(found, spec.out / RESULTS)

@@ -56,6 +56,10 @@ class Disagreement:
         """The student's, likewise: how unsure it is of what its teacher would do."""
         return mean_sigma(self.student_std, self.chosen(where))
 
+    def first(self, episodes: int) -> Disagreement:
+        """The decisions in the first episodes."""
+        return Disagreement(*(getattr(self, f.name)[:, :episodes] for f in fields(self)))
+
     def save(self, path: Path) -> None:
         """Write all arrays, compressed, as one npz file."""
         write_arrays(path, {f.name: getattr(self, f.name) for f in fields(self)})

@@ -3,8 +3,8 @@ several of them can be compared at all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,8 @@ class Origin:
 
     @property
     def seconds(self) -> float | None:
-        """Wall time of the training: `seconds` if it was logged (cumulative), else the sum over all `seconds/...`."""
-        cumulative = [row["seconds"] for row in self.metrics if "seconds" in row]
-        parts = [value for row in self.metrics for name, value in row.items() if name.startswith("seconds/")]
-        return cumulative[-1] if cumulative else sum(parts) if parts else None
+        """Wall time of the training, see `spent`."""
+        return spent(self.metrics)
 
 
 @dataclass(frozen=True)
@@ -98,11 +96,30 @@ def _candidate(loaded: LoadedPolicy, tree: dict[str, Any]) -> Candidate:
 
 def from_here(tree: Any) -> Any:
     """The tree with paths below the working directory made relative to it: a report is read on other machines."""
-    if isinstance(tree, dict):
-        return {key: from_here(value) for key, value in tree.items()}
-    if isinstance(tree, list):
-        return [from_here(value) for value in tree]
-    return tree.removeprefix(f"{Path.cwd()}/") if isinstance(tree, str) else tree
+    return each_text(tree, lambda text: text.removeprefix(f"{Path.cwd()}/"))
+
+
+def each_text(tree: Any, change: Callable[[str], str]) -> Any:
+    """The tree of dicts, lists and frozen dataclasses with each text and path in it changed; arrays stay as they
+    are."""
+    match tree:
+        case str() | Path():
+            return change(str(tree))
+        case Mapping():
+            return {key: each_text(value, change) for key, value in tree.items()}
+        case list() | tuple():
+            return type(tree)(each_text(value, change) for value in tree)
+    if is_dataclass(tree) and not isinstance(tree, type):
+        return replace(tree, **{one.name: each_text(getattr(tree, one.name), change) for one in fields(tree)})
+    return tree
+
+
+def spent(rows: Sequence[Mapping[str, float]]) -> float | None:
+    """Seconds of collecting and learning: `seconds` if it was logged (cumulative), else the sum over all
+    `seconds/...`; None if nothing was. rows: as in metrics.csv."""
+    cumulative = [row["seconds"] for row in rows if "seconds" in row]
+    parts = [value for row in rows for name, value in row.items() if name.startswith("seconds/")]
+    return cumulative[-1] if cumulative else sum(parts) if parts else None
 
 
 def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Candidate], list[str]]:

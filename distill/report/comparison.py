@@ -140,12 +140,12 @@ class Comparison:
 
     @cached_property
     def over_seeds(self) -> dict[PolicyKind, dict[str, Seeded]]:
-        """Figures of each kind over all its training seeds and resets together (`pooled`)."""
-        return {kind: self.pooled(kind) for kind in self.kinds}
+        """Figures of each kind over all its training seeds and resets together, those that can be known: success,
+        success_gap, retention, unexplained, observability_gap (over the seeds that have a control student; 0 for the
+        control itself), steps_in_view, pixel_share."""
+        return {kind: self._pooled(kind) for kind in self.kinds}
 
-    def pooled(self, kind: PolicyKind) -> dict[str, Seeded]:
-        """Figures of a kind, those that can be known: success, success_gap, retention, unexplained, observability_gap
-        (over the seeds that have a control student; 0 for the control itself), steps_in_view, pixel_share."""
+    def _pooled(self, kind: PolicyKind) -> dict[str, Seeded]:
         members, pairs = self.of_kind(kind), self.pairs(kind)
         found = {"success": mean_of(np.stack([one.evaluation.success_at_end.astype(float) for one in members]))}
         evaluations = [(t.evaluation, s.evaluation) for t, s in pairs]
@@ -194,11 +194,9 @@ class Comparison:
         known = {(s.kind, s.origin.seed): (t, s) for kind in self.kinds for t, s in self.pairs(kind)}
         both = []
         for (kind, seed), pair in known.items():
-            if not kind.matched or kind.student != STEREO:
-                continue
             state_is_stronger = kind.teacher == rivals[0].teacher
             other = known.get((rivals[state_is_stronger], seed))
-            if other is not None:
+            if kind.matched and kind.student == STEREO and other is not None:
                 both.append((pair, other) if state_is_stronger else (other, pair))
         return _extra_loss(rivals[1], both, chosen) if both else None
 
@@ -318,3 +316,8 @@ def sums_of(both: Disagreement) -> NDArray[np.float64]:
 def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResult], NDArray]) -> Seeded:
     """Mean over episodes of each episode's mean of a column (E, T+1)."""
     return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]))
+
+
+def over_seeds(figure: Seeded) -> Interval:
+    """The interval over training seeds; over resets where there is a single one."""
+    return figure.seeds if len(figure.each) > 1 else figure.both

@@ -1,4 +1,4 @@
-"""Curves over training and over episodes, and the look that all our figures share."""
+"""Curves over training and over episodes."""
 
 from __future__ import annotations
 
@@ -6,38 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-STYLE: dict[Any, Any] = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 9.5,
-    "axes.titlelocation": "left",
-    "axes.prop_cycle": cycler(color=["#b5490f", "#0a5a94", "#e69f00", "#56b4e9", "#009e73", "#cc79a7"]),
-    "axes.edgecolor": "#888888",
-    "axes.linewidth": 0.7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.7,
-    "xtick.major.pad": 5,
-    "ytick.major.pad": 5,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "lines.linewidth": 1.6,
-    "legend.frameon": False,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "handsight",
-}
-WIDTH = 9.6
-"""Width of a wide figure, inches."""
+from .style import WIDTH
 
 
 def curves_figure(trainings: Mapping[str, Sequence[Mapping[str, float]]], metrics: Mapping[str, str]) -> Figure:
@@ -47,17 +20,29 @@ def curves_figure(trainings: Mapping[str, Sequence[Mapping[str, float]]], metric
         trainings: rows of a metrics.csv (`Run.metrics`) by the name that the legend shows.
         metrics: titles of the panels by name of the metric, e.g. {"success_at_end": "Success at end"}.
     """
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-    for axes, (metric, title) in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics.items(), strict=True):
+    figure, each = panels(3.0, len(metrics))
+    for axes, (metric, title) in zip(each, metrics.items(), strict=True):
         for number, (name, rows) in enumerate(trainings.items()):
             curve = curve_of(rows, metric)
             marker = "o" if curve.shape[1] < 40 else ""
             band(axes, [curve], label=name, color=f"C{number}", marker=marker, markersize=3)
-        axes.set(title=title, xlabel="environment steps (millions)")
-        axes.set_xlim(left=0)
-        if len(axes.get_legend_handles_labels()[1]) > 1:
-            axes.legend(fontsize=8)
+        axes.set_title(title)
+        over_steps(axes)
     return figure
+
+
+def panels(height: float, count: int = 1, sharey: bool = False) -> tuple[Figure, list[Axes]]:
+    """A wide figure with `count` axes side by side. height: inches."""
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    return figure, list(figure.subplots(1, count, sharey=sharey, squeeze=False)[0])
+
+
+def over_steps(axes: Axes, **place: Any) -> None:
+    """Let the curves in the axes go over environment steps; a legend where they have names."""
+    axes.set_xlabel("environment steps (millions)")
+    axes.set_xlim(left=0)
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(fontsize=8, **place)
 
 
 def curve_of(rows: Sequence[Mapping[str, float]], metric: str, smooth: bool = False) -> NDArray[np.float64]:

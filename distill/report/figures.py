@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from functools import partial
+from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
@@ -17,30 +19,12 @@ from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
-from .curves import STYLE, WIDTH, band, curve_of
+from .curves import band, curve_of, over_steps, panels
 from .findings import Verdict
-from .policy_kind import CONTROL, LEFT, STEREO, STUDENTS, TEACHERS, PolicyKind, taught
+from .policy_kind import STUDENTS, TEACHERS, PolicyKind
 from .results import PolicyResult
+from .style import colour
 
-STATE, WARM, SCRATCH = TEACHERS
-COLOURS = {
-    STATE: "#b5490f",
-    taught(STATE, STEREO): "#e69f00",
-    taught(STATE, LEFT): "#f0c869",
-    taught(STATE, CONTROL): "#8a6d3b",
-    taught(STATE, "depth"): "#d55e00",
-    WARM: "#0a5a94",
-    taught(WARM, STEREO): "#56b4e9",
-    taught(WARM, LEFT): "#a6d8f5",
-    taught(WARM, CONTROL): "#4b6b86",
-    SCRATCH: "#00694d",
-    taught(SCRATCH, STEREO): "#00a37a",
-    taught(SCRATCH, LEFT): "#8fd3bd",
-    taught(SCRATCH, CONTROL): "#4d7a6c",
-}
-"""By policy kind, after Okabe and Ito: brown are state teachers and their students, blue depth teachers with a warm
-start and theirs, green those from scratch; never red against green; teachers are darker."""
-OTHER_COLOURS = ("#cc79a7", "#777777", "#7f3c8d", "#b3a100")
 CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
 INK, SOFT = "#1d1d1f", "#5d6066"
@@ -68,25 +52,8 @@ LOST = (
     }, "unexplained_action_variance"),
 )  # fmt: skip
 """Panels of the decomposition: title, unit, colour and metric of the parts, metric of the whole."""
-STEPS = {name: name for name in (ALL, *PHASES)} | {view: f"object {view}" for view in (IN_VIEW, OUT_OF_VIEW)}
+STEPS = {ALL: ALL, IN_VIEW: "object in view", OUT_OF_VIEW: "object out of view", **{name: name for name in PHASES}}
 """What a choice of steps is called below a figure."""
-
-
-def colour(comparison: Comparison, kind: PolicyKind) -> str:
-    """The same colour for a policy kind in every figure."""
-    others = [other for other in comparison.kinds if other not in COLOURS]
-    return COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
-
-
-def drawn(draw: Callable[[], Figure], kind: str = "svg") -> bytes:
-    """What `draw` draws, in the report's style, as a file's content. kind: "svg" or "png".
-
-    Nothing of matplotlib's global state is left changed.
-    """
-    stream = io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        draw().savefig(stream, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
-    return stream.getvalue()
 
 
 def success_figure(comparison: Comparison) -> Figure:
@@ -114,8 +81,7 @@ def ablation_figure(comparison: Comparison) -> Figure:
 
 
 def _success_by(comparison: Comparison, kinds: Sequence[PolicyKind], metrics: Mapping[str, str]) -> Figure:
-    figure = Figure(figsize=(WIDTH, 3.1 if kinds == comparison.kinds else 3.0), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(3.1 if kinds == comparison.kinds else 3.0)
     bars(axes, comparison, kinds, metrics)
     axes.set(ylabel="success at end", ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
     return figure
@@ -134,10 +100,9 @@ def sigma_figure(comparison: Comparison) -> Figure:
 
 def _by_steps(comparison: Comparison, metric: str, label: str, digits: int = 2) -> Figure:
     kinds = [kind for kind in comparison.kinds if comparison.over(kind, metric) is not None]
-    metrics = {STEPS[steps]: in_stratum(metric, steps) for steps in (ALL, IN_VIEW, OUT_OF_VIEW, *PHASES)}
+    metrics = {name: in_stratum(metric, steps) for steps, name in STEPS.items()}
     metrics = {name: one for name, one in metrics.items() if any(comparison.over(kind, one) for kind in kinds)}
-    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(2.8)
     bars(axes, comparison, kinds, metrics, digits)
     axes.set(ylabel=label, ylim=(0, 1.06 * axes.get_ylim()[1]))
     return figure
@@ -152,27 +117,29 @@ def bars(
     width = min(0.8 / max(len(kinds), 1), 0.22)
     for number, kind in enumerate(kinds):
         for place, metric in enumerate(metrics.values()):
-            each = [f for one in comparison.of_kind(kind) if (f := comparison.figure(one.name, metric)) is not None]
+            each = [f.value for one in comparison.of_kind(kind) if (f := comparison.figure(one.name, metric))]
             bar = comparison.over(kind, metric)
-            if bar is None or not all(np.isfinite(figure.value) for figure in each):
+            if bar is None or not np.isfinite(each).all():
                 continue
             x = place + (number - (len(kinds) - 1) / 2) * width
             axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, kind))
-            top = bar.value
+            tops = [bar.value, *each]
             if np.isfinite([bar.low, bar.high]).all() and len(each) != 2:
                 axes.plot([x, x], [bar.low, bar.high], color="#222222", linewidth=1.1)
-                top = max(bar.high, top)
+                tops.append(bar.high)
             if len(each) > 1:
-                axes.plot([x] * len(each), [f.value for f in each], "o", color="white", markeredgecolor="#222222", ms=3)
+                axes.plot([x] * len(each), each, "o", color="white", markeredgecolor="#222222", ms=3)
             if width / len(metrics) >= CROWDED:
-                above = (x, max(top, *(figure.value for figure in each), bar.value))
                 look = {"textcoords": "offset points", "ha": "center", "va": "bottom", "fontsize": 8}
-                axes.annotate(f"{bar.value:.{digits}f}", above, (0, 2), **look)
+                axes.annotate(f"{bar.value:.{digits}f}", (x, max(tops)), (0, 2), **look)
     axes.set_xticks(range(len(metrics)), list(metrics))
     axes.set_xlim(-0.5, len(metrics) - 0.5)
-    names = [kind.label for kind in kinds]
-    handles = [Patch(color=colour(comparison, kind), label=kind.label) for kind in kinds]
-    place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": legend_columns(names)}
+    shades = {kind.label: colour(comparison, kind) for kind in kinds}
+    _legend(axes, shades, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=legend_columns(list(shades)))
+
+
+def _legend(axes: Axes, shades: Mapping[str, str], **place: Any) -> None:
+    handles = [Patch(color=shade, label=name) for name, shade in shades.items()]
     axes.legend(handles=handles, handlelength=1.0, **place)
 
 
@@ -181,22 +148,28 @@ def legend_columns(names: Sequence[str]) -> int:
     return min(len(names), 6 if sum(map(len, names)) < 90 else 4)
 
 
+def _rows(axes: Axes, names: Sequence[str]) -> None:
+    """Let the axes have a named row for each of several things, from above, with a line at zero."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.axvline(0, color=INK, linewidth=0.9)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+
+
 def matrix_figure(comparison: Comparison) -> Figure:
     """The gap matrix as heat maps: success, retention and unexplained action variance of every teacher's students."""
     matrix = comparison.matrix
     teachers = [teacher for teacher in TEACHERS if any(matrix[teacher.row].values())]
     students = [student for student in STUDENTS if any(matrix[teacher.row][student] for teacher in teachers)]
-    figure = Figure(figsize=(WIDTH, 0.85 + 0.72 * len(teachers)), layout="constrained")
-    panels = figure.subplots(1, len(MAPS), sharey=True)
-    for axes, (title, (key, shades)) in zip(panels, MAPS.items(), strict=True):
-        found = {}
-        for y, teacher in enumerate(teachers):
-            for x, student in enumerate(students):
-                kind = matrix[teacher.row][student]
-                found[x, y] = comparison.over_seeds[kind].get(key) if kind else None
+    figure, maps = panels(0.85 + 0.72 * len(teachers), len(MAPS), sharey=True)
+    for axes, (title, (key, shades)) in zip(maps, MAPS.items(), strict=True):
+        places = itertools.product(enumerate(students), enumerate(teachers))
+        kinds = {(x, y): matrix[teacher.row][student] for (x, student), (y, teacher) in places}
+        found = {place: comparison.over_seeds[kind].get(key) if kind else None for place, kind in kinds.items()}
         top = max((f.value for f in found.values() if f), default=1.0) if key == "unexplained" else 1.0
-        for (x, y), of_cell in found.items():
-            _square(axes, x, y, of_cell, shades, top)
+        for (x, y), figure_there in found.items():
+            _square(axes, x, y, figure_there, shades, top)
         axes.set(title=title, xlim=(-0.5, len(students) - 0.5), ylim=(len(teachers) - 0.5, -0.5))
         axes.set_xticks(range(len(students)), students)
         axes.set_yticks(range(len(teachers)), [_teacher_label(comparison, teacher) for teacher in teachers])
@@ -213,22 +186,19 @@ def _teacher_label(comparison: Comparison, teacher: PolicyKind) -> str:
 
 def _square(axes: Axes, x: int, y: int, found: Seeded | None, shades: Colormap, top: float) -> None:
     """One cell: its figure with interval and number of seeds; hatched where nothing was run."""
+    square = partial(Rectangle, (x - 0.48, y - 0.46), 0.96, 0.92)
     if found is None or not np.isfinite(found.value):
-        axes.add_patch(
-            Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor="#fafafa", edgecolor="#dddddd", hatch="////")
-        )
+        axes.add_patch(square(facecolor="#fafafa", edgecolor="#dddddd", hatch="////"))
         return
-    share = found.value / top if top else 0.0
-    axes.add_patch(Rectangle((x - 0.48, y - 0.46), 0.96, 0.92, facecolor=shades(share), edgecolor="none"))
-    red, green, blue = shades(share)[:3]
-    ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else INK
-    axes.text(x, y - 0.12, f"{found.value:.3f}", color=ink, ha="center", va="center", fontsize=10)
-    low, high = found.both.low, found.both.high
+    shade = shades(found.value / top if top else 0.0)
+    axes.add_patch(square(facecolor=shade, edgecolor="none"))
+    ink = "white" if np.dot((0.299, 0.587, 0.114), shade[:3]) < 0.55 else INK
     digits = 2 if top == 1.0 else 3
+    low, high = found.both.low, found.both.high
     bounds = f"{low:.{digits}f}–{high:.{digits}f}" if np.isfinite(low) else ""  # noqa: RUF001
-    axes.text(
-        x, y + 0.2, f"{bounds}\n{seeds_in_words(len(found.each))}", color=ink, ha="center", va="center", fontsize=6.5
-    )
+    below = f"{bounds}\n{seeds_in_words(len(found.each))}"
+    for height, text, size in ((-0.12, f"{found.value:.3f}", 10), (0.2, below, 6.5)):
+        axes.text(x, y + height, text, color=ink, ha="center", va="center", fontsize=size)
 
 
 def decomposition_figure(comparison: Comparison) -> Figure:
@@ -237,91 +207,79 @@ def decomposition_figure(comparison: Comparison) -> Figure:
     kinds = [kind for kind in comparison.kinds if kind.is_student and not kind.control]
     by_cause = any(comparison.over(kind, "observability_gap") for kind in kinds)
     chosen = LOST if by_cause else LOST[:1]
-    figure = Figure(figsize=(WIDTH, 1.15 + 0.42 * len(kinds)), layout="constrained")
-    panels = figure.subplots(1, len(chosen), sharey=True, squeeze=False)[0]
-    for axes, (title, unit, parts, whole) in zip(panels, chosen, strict=True):
-        _stacked(axes, comparison, kinds, parts, whole)
+    figure, ways = panels(1.15 + 0.42 * len(kinds), len(chosen), sharey=True)
+    for axes, (title, unit, parts, whole) in zip(ways, chosen, strict=True):
+        for row, kind in enumerate(kinds):
+            _stacked(axes, row, comparison, kind, parts, whole)
+        _rows(axes, [kind.label for kind in kinds])
+        shades = {name: shade for name, (shade, _) in parts.items()}
+        _legend(axes, shades, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, ncols=2)
         axes.set_title(title, pad=20)
         axes.set_xlabel(unit)
-    panels[0].set_yticks(range(len(kinds)), [kind.label for kind in kinds])
-    panels[0].set_ylim(len(kinds) - 0.4, -0.6)
     return figure
 
 
 def _stacked(
     axes: Axes,
+    row: int,
     comparison: Comparison,
-    kinds: Sequence[PolicyKind],
+    kind: PolicyKind,
     parts: Mapping[str, tuple[str, str]],
     whole: str,
 ) -> None:
-    """Bars of parts (colour and metric, by name) that add up to a whole (a metric), whose interval is drawn but for two
-    seeds; what is below zero grows to the left."""
-    for row, kind in enumerate(kinds):
-        right = left = 0.0
-        for shade, metric in parts.values():
-            figure = comparison.over(kind, metric)
-            if figure is None:
-                continue
-            start = right if figure.value >= 0 else left
-            axes.barh(row, figure.value, 0.56, left=start, color=shade)
-            right, left = (right + figure.value, left) if figure.value >= 0 else (right, left + figure.value)
-        total = comparison.over(kind, whole, among=[metric for _, metric in parts.values()])
-        if total is not None and right > left:
-            if np.isfinite([total.low, total.high]).all() and len(comparison.of_kind(kind)) != 2:
-                axes.plot([total.low, total.high], [row, row], color="#222222", linewidth=1.1)
-            axes.plot(total.value, row, "|", color="#222222", markersize=9)
-    axes.axvline(0, color=INK, linewidth=0.9)
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
-    handles = [Patch(color=shade, label=name) for name, (shade, _) in parts.items()]
-    axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, borderpad=0, ncols=2,
-                handlelength=1.0)  # fmt: skip
+    """A bar of parts (colour and metric, by name) that add up to a whole (a metric), whose interval is drawn but for
+    two seeds; what is below zero grows to the left."""
+    right = left = 0.0
+    for shade, metric in parts.values():
+        part = comparison.over(kind, metric)
+        if part is None:
+            continue
+        axes.barh(row, part.value, 0.56, left=right if part.value >= 0 else left, color=shade)
+        right, left = (right + part.value, left) if part.value >= 0 else (right, left + part.value)
+    total = comparison.over(kind, whole, among=[metric for _, metric in parts.values()])
+    if total is not None and right > left:
+        if np.isfinite([total.low, total.high]).all() and len(comparison.of_kind(kind)) != 2:
+            axes.plot([total.low, total.high], [row, row], color="#222222", linewidth=1.1)
+        axes.plot(total.value, row, "|", color="#222222", markersize=9)
 
 
 def learning_figure(comparison: Comparison) -> Figure:
     """Success of teachers and students, and the students' imitation error, over the environment steps of training:
     the mean over the seeds of a policy kind, in a band from the lowest to the highest."""
-    figure = Figure(figsize=(WIDTH, 3.0), layout="constrained")
-    teachers, students, errors = figure.subplots(1, 3)
+    figure, (teachers, students, errors) = panels(3.0, 3)
     for kind in comparison.kinds:
-        members = comparison.of_kind(kind)
+        logged = [one.origin.metrics for one in comparison.of_kind(kind)]
         axes, look = students if kind.is_student else teachers, {"color": colour(comparison, kind)}
-        pale = any("validation/success_at_end" in metrics for one in members for metrics in one.origin.metrics)
-        success = [curve_of(one.origin.metrics, "success_at_end", smooth=pale) for one in members]
+        pale = any("validation/success_at_end" in row for rows in logged for row in rows)
+        success = [curve_of(rows, "success_at_end", smooth=pale) for rows in logged]
         band(axes, success, label=None if pale else kind.label, alpha=0.35 if pale else 1, **look)
-        validated = [curve_of(one.origin.metrics, "validation/success_at_end") for one in members]
+        validated = [curve_of(rows, "validation/success_at_end") for rows in logged]
         band(axes, validated, label=kind.label, marker="o", markersize=3, **look)
         if kind.is_student:
-            band(errors, [curve_of(one.origin.metrics, "imitation_error") for one in members], **look)
+            band(errors, [curve_of(rows, "imitation_error") for rows in logged], **look)
     teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
     students.set(title="Students: success at end", ylim=(0, 1.02))
     errors.set(title="Students: imitation error", ylim=(0, None))
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr]
     for axes in (teachers, students, errors):
-        axes.set_xlabel("environment steps (millions)")
-        axes.set_xlim(left=0)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(loc="lower right", fontsize=8)
+        over_steps(axes, loc="lower right")
     return figure
 
 
 def visibility_figure(comparison: Comparison) -> Figure:
     """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset: the
     mean over the seeds of a policy kind, in a band from the lowest to the highest."""
-    evaluation = comparison.policies[0].evaluation
-    view = evaluation.in_view_at_reset
+    view = comparison.policies[0].evaluation.in_view_at_reset
     groups = {"All resets": np.ones_like(view), "Object in view at reset": view, "Out of view at reset": ~view}
     groups = {name: rows for name, rows in groups.items() if rows.any()}
-    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
-    panels = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for axes, (name, rows) in zip(panels, groups.items(), strict=True):
+    figure, each = panels(2.9, len(groups), sharey=True)
+    for axes, (name, rows) in zip(each, groups.items(), strict=True):
         for kind in comparison.kinds:
             curves = [_share_in_view(one, rows) for one in comparison.of_kind(kind)]
             band(axes, curves, kind.label, color=colour(comparison, kind), ls="--" if kind.is_student else "-")
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
-    panels[0].set_ylabel("share with the object in view")
-    handles, names = panels[0].get_legend_handles_labels()
+    each[0].set_ylabel("share with the object in view")
+    handles, names = each[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=legend_columns(names))
     return figure
 
@@ -342,26 +300,18 @@ def seeds_in_words(count: int) -> str:
 def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
     """The extra loss of the state teachers' students: a line per scene and kind of depth teacher; every pair of
     students is a point, the bar is the interval over seeds (over resets for one seed)."""
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.52 * len(verdicts)), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = panels(0.9 + 0.52 * len(verdicts))
     for row, verdict in enumerate(verdicts):
-        seeded, shade = verdict.loss.figure, INK if verdict.word in ("Supported", "Contradicted") else SOFT
-        whole = verdict.interval
-        if np.isfinite([whole.low, whole.high]).all():
-            axes.plot(
-                [100 * whole.low, 100 * whole.high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt"
-            )
-        axes.plot(100 * whole.value, row, "D", color=shade, markersize=6.5)
-        if len(seeded.each) > 1:
-            each = [100 * one.value for one in seeded.each]
+        shade = INK if verdict.word in ("Supported", "Contradicted") else SOFT
+        mean, low, high = (100 * bound for bound in astuple(verdict.interval))
+        if np.isfinite([low, high]).all():
+            axes.plot([low, high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt")
+        axes.plot(mean, row, "D", color=shade, markersize=6.5)
+        each = [100 * one.value for one in verdict.loss.figure.each]
+        if len(each) > 1:
             axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
-    axes.axvline(0, color=INK, linewidth=0.9)
-    names = [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts]
-    axes.set_yticks(range(len(verdicts)), names)
+    _rows(axes, [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts])
     axes.tick_params(axis="y", pad=10)
-    axes.set_ylim(len(verdicts) - 0.4, -0.6)
     axes.set_xlabel("extra loss of the state-taught students, points (right of zero: as the claim has it)")
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     return figure

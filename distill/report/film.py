@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ DEPTH_RANGE = (50.0, 600.0)
 CAPTION = 22
 """Height of the line above a row of images, pixels."""
 PANELS = ("overview", "left eye", "right eye", "depth")
+ROW_NAMES = {"overview": "from outside"}
 MASK = "object mask"
 OUTLINE = "#ff2d95"
 """Colour of the object's outline; nothing in the scene has it."""
@@ -210,19 +211,40 @@ def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
 
 def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
     """One episode as a grid: a row per panel (left eye, right eye, depth), a column per moment from reset to end."""
-    last = film.step(len(film.success) - 1, episode)
+    return side_by_side({"": film}, ("black",), episode, moments)
+
+
+def side_by_side(films: Mapping[str, Film], colours: Sequence[str], episode: int = 0, moments: int = 4) -> Figure:
+    """One reset as blocks side by side, one per policy: a row per panel, a column per moment, the same in all.
+
+    Args:
+        films: by name of the policy, which stands above its block with how it ended; a single one needs no name.
+        colours: of the names.
+        episode: of each film.
+        moments: from the reset to the end of the longest episode.
+    """
+    last = max(film.step(len(film.success) - 1, episode) for film in films.values())
     times = np.unique(np.linspace(0, last, moments).round().astype(int))
-    panels = [name for name in PANELS if name in film.images]
-    figure = Figure(figsize=(1.25 * len(times) + 0.7, 1.25 * len(panels) + 0.35), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)  # type: ignore[union-attr]
-    axes = figure.subplots(len(panels), len(times), squeeze=False)
-    for row, name in enumerate(panels):
-        axes[row, 0].set_ylabel(name, fontsize=9)
-        for column, t in enumerate(times):
-            axis = axes[row, column]
-            show(axis, film, name, t, episode)
-            if row == 0:
-                axis.set_title(f"step {t}" + ("  held" if film.success[t, episode] else ""), fontsize=9)
+    panels = [name for name in PANELS if all(name in film.images for film in films.values())]
+    size = 9.6 / (len(films) * len(times) + 0.35)
+    figure = Figure(figsize=(9.6, size * len(panels) + 0.55), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)  # type: ignore[union-attr]
+    ratios = [1.025, *[1.0] * (len(films) - 1)]  # the first one has the names of the rows
+    blocks = figure.subfigures(1, len(films), wspace=0.02, width_ratios=ratios, squeeze=False)[0]
+    for block, (name, film), colour in zip(blocks, films.items(), colours, strict=True):
+        if name:
+            end = film.caption(len(film.success) - 1, episode).split()[-1]
+            block.suptitle(f"{name}: {end}", color=colour, fontsize=10, fontweight="bold", x=0.02, ha="left")
+        grid = block.subplots(len(panels), len(times), squeeze=False)
+        for row, panel in enumerate(panels):
+            for axis, step in zip(grid[row], times, strict=True):
+                t = min(int(step), len(film.success) - 1)
+                show(axis, film, panel, t, episode)
+                if row == 0:
+                    held = "  held" if film.success[t, episode] else ""
+                    axis.set_title(f"step {film.step(t, episode)}{held}", fontsize=8, loc="center")
+            if block is blocks[0]:
+                grid[row, 0].set_ylabel(ROW_NAMES.get(panel, panel), fontsize=8)
     return figure
 
 

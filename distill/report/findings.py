@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-from ..evaluation.statistics import Interval, Seeded
-from .comparison import Comparison, ExtraLoss
+from ..evaluation.statistics import Interval
+from .comparison import Comparison, ExtraLoss, over_seeds
 from .page import MINUS
 from .results import PolicyResult
 from .study_results import Study
@@ -16,6 +16,12 @@ CLAIM = (
     "A student of a teacher that knows the state loses more of its teacher's success than a student of a teacher that "
     "sees only a depth image, because the first teacher acts on what no camera shows."
 )
+DEPTH_TEACHERS = {
+    "matched teachers": "equally good depth teachers",
+    "warm start": "depth teachers that began with a warm start",
+    "from scratch": "depth teachers that learnt from scratch",
+}
+"""What they are called in a sentence, by the kind of the verdict."""
 Word = Literal["Supported", "Contradicted", "No difference shown", "Not decided by one seed"]
 
 
@@ -24,6 +30,7 @@ class Verdict:
     """What one scene says of the claim, for one kind of depth teacher."""
 
     scene: str
+    """Empty for a comparison whose scene has no name."""
     loss: ExtraLoss
     matched: bool = False
     """Whether the teachers of each seed were brought to equal success first."""
@@ -45,49 +52,36 @@ class Verdict:
         return "Contradicted" if all(figure.high < 0 for figure in both) else "No difference shown"
 
     @property
-    def warm(self) -> bool:
-        """Whether the depth teachers imitated a state teacher first."""
-        return self.loss.against.warm_start
-
-    @property
     def kind(self) -> str:
         """What tells it from the other verdicts of its scene, in a few words."""
-        return "matched teachers" if self.matched else "warm start" if self.warm else "from scratch"
-
-    @property
-    def depth_teachers(self) -> str:
-        """What the depth teachers are called in a sentence."""
-        if self.matched:
-            return "equally good depth teachers"
-        return "depth teachers that began with a warm start" if self.warm else "depth teachers that learnt from scratch"
+        return "matched teachers" if self.matched else "warm start" if self.loss.against.warm_start else "from scratch"
 
     @property
     def sentence(self) -> str:
         """The finding with its interval, and over how many seeds."""
         seeds = len(self.loss.pairs)
         over = f"over {seeds} training seeds" if seeds > 1 else "an interval over resets only"
-        lost, more, size = "state", "depth", self.interval
+        lost, more, size = "state teachers", DEPTH_TEACHERS[self.kind], self.interval
         if self.word == "Contradicted":
-            lost, more, size = "depth", "state", Interval(-size.value, -size.high, -size.low)
-        names = {"state": "state teachers", "depth": self.depth_teachers}
+            lost, more, size = more, lost, _negative(size)
+        where = f" in the scene {self.scene}" if self.scene else ""
         told = (
-            f"{self.word} in the scene {self.scene}: students of {names[lost]} lost {points(size)} more of their "
-            f"teachers' success than students of {names[more]} ({over})"
+            f"{self.word}{where}: students of {lost} lost {points(size)} more of their teachers' success than students "
+            f"of {more} ({over})"
         )
         return told + ("; the interval holds zero." if self.word == "No difference shown" else ".")
 
 
 def verdicts(study: Study) -> list[Verdict]:
     """All that there are, the headline first: the scene with most seeds; of equals the study's first."""
-    each = {scene: comparison.extra_losses() for scene, comparison in study.comparisons.items()}
-    known = [scene for scene, losses in each.items() if losses]
-    order = sorted(known, key=lambda scene: -len(each[scene][0].pairs))
-    found = []
-    for scene in order:
-        found += [Verdict(scene, loss) for loss in each[scene]]
-        matched = study.comparisons[scene].matched_loss()
-        found += [Verdict(scene, matched, matched=True)] if matched else []
-    return found
+    each = [found for one in study.comparisons.items() if (found := _of_scene(*one))]
+    return [verdict for found in sorted(each, key=lambda found: -len(found[0].loss.pairs)) for verdict in found]
+
+
+def _of_scene(scene: str, comparison: Comparison) -> list[Verdict]:
+    matched = comparison.matched_loss()
+    found = [Verdict(scene, loss) for loss in comparison.extra_losses()]
+    return found + ([Verdict(scene, matched, matched=True)] if matched else [])
 
 
 def study_headline(study: Study) -> str:
@@ -98,52 +92,18 @@ def study_headline(study: Study) -> str:
     )
 
 
-def over_seeds(figure: Seeded) -> Interval:
-    """The interval over training seeds; over resets where there is a single one."""
-    return figure.seeds if len(figure.each) > 1 else figure.both
-
-
-def study_limits(study: Study) -> list[str]:
-    """What a reader must not conclude: what holds for each comparison, each said once, and what became of the cells."""
-    found = _of_comparisons(study.comparisons)
-    rising = [c for c in study.cells if c.flatness is not None and not c.flatness.flat]
-    if rising:
-        names = ", ".join(sorted({f"{c.cell} ({c.scene})" for c in rising}))
-        found.append(f"Some trainings were still rising in the last third of their budget: {names}.")
-    open_cells = [f"{c.scene}/seed{c.seed}/{c.cell} ({c.state})" for c in study.cells if c.state != "finished"]
-    if open_cells:
-        found.append(f"Not all cells of the matrix are finished: {', '.join(open_cells)}.")
-    return [*dict.fromkeys([*found, *study.notes])]
-
-
-def _of_comparisons(comparisons: Mapping[str, Comparison]) -> list[str]:
-    """What holds for all scenes as it is, the rest with the name of its scene."""
-    each = {scene: limits(comparison) for scene, comparison in comparisons.items()}
-    shared = [
-        sentence for sentence in next(iter(each.values()), []) if all(sentence in found for found in each.values())
-    ]
-    return shared + [f"Scene {scene}: {s}" for scene, found in each.items() for s in found if s not in shared]
-
-
 def headline(comparison: Comparison) -> list[str]:
-    """The findings with their intervals. A difference is only claimed where its interval excludes zero."""
+    """The findings of one comparison with their intervals: what each student lost, and what that says of the claim."""
     sentences = [_of_student(comparison, one) for one in comparison.policies if one.teacher]
-    losses = comparison.extra_losses()
-    if losses:
-        sentences.append(_of_extra_loss(losses[0].figure.both) + _over_seeds(losses[0]))
-    if not sentences:
-        for one in comparison.policies:
-            figure = _percent(Interval(**one.summary["success_at_end"]))
-            sentences.append(f"The {one.name} policy succeeds in {figure} of the resets.")
-    return sentences
+    sentences += [verdict.sentence for verdict in _of_scene("", comparison)]
+    return sentences or [f"The {one.name} policy succeeds in {_reached(one)}." for one in comparison.policies]
 
 
 def _of_student(comparison: Comparison, student: PolicyResult) -> str:
-    reached = _percent(Interval(**student.summary["success_at_end"]))
     known = 100 * comparison.policy(str(student.teacher)).summary["success_at_end"]["value"]
     gap = comparison.figure(student.name, "success_gap")
     assert gap is not None
-    sentence = f"The {student.name} student succeeds in {reached}; its teacher in {known:.1f}\u00a0%: "
+    sentence = f"The {student.name} student succeeds in {_reached(student)}; its teacher in {known:.1f}\u00a0%: "
     if gap.low > 0:
         return sentence + f"it loses {points(gap)}."
     if gap.high < 0:
@@ -151,48 +111,59 @@ def _of_student(comparison: Comparison, student: PolicyResult) -> str:
     return sentence + f"a loss of {points(gap)}, which may be none."
 
 
-def _over_seeds(loss: ExtraLoss) -> str:
-    """What the spread between training seeds says of the extra loss; nothing for a single pair of each kind."""
-    seeds = len(loss.pairs)
-    if seeds < 2:
-        return ""
-    figure = loss.figure.seeds
-    verdict = "excludes" if figure.low > 0 or figure.high < 0 else "holds"
-    return f" Over {seeds} training seeds Student's t gives {points(figure)}, which {verdict} zero."
+def _reached(policy: PolicyResult) -> str:
+    value, low, high = (100 * policy.summary["success_at_end"][key] for key in ("value", "low", "high"))
+    return f"{value:.1f}\u00a0% [{low:.1f}, {high:.1f}] of the resets"
 
 
-def _of_extra_loss(extra: Interval) -> str:
-    if extra.low <= 0 <= extra.high:
-        return (
-            f"The state teacher's student loses {points(extra)} more than the depth teacher's; the interval holds "
-            "zero, so these episodes do not tell the two chains apart."
+def points(figure: Interval) -> str:
+    """A difference of two shares, in percentage points with its interval."""
+    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return text.replace("-", MINUS)
+
+
+def _negative(figure: Interval) -> Interval:
+    return Interval(-figure.value, -figure.high, -figure.low)
+
+
+def study_limits(study: Study) -> list[str]:
+    """What a reader must not conclude: what holds for each comparison, each said once, and what became of the cells."""
+    each = {scene: limits(comparison) for scene, comparison in study.comparisons.items()}
+    shared = [one for one in next(iter(each.values()), []) if all(one in found for found in each.values())]
+    found = shared + [f"Scene {scene}: {one}" for scene, said in each.items() for one in said if one not in shared]
+    rising = {f"{c.cell} ({c.scene})" for c in study.cells if c.flatness is not None and not c.flatness.flat}
+    if rising:
+        found.append(
+            f"Some trainings were still rising in the last third of their budget: {', '.join(sorted(rising))}."
         )
-    who = ("state", "depth") if extra.value > 0 else ("depth", "state")
-    size = extra if extra.value > 0 else _negative(extra)
-    return f"The {who[0]} teacher's student loses {points(size)} more than the {who[1]} teacher's, on the same resets."
+    open_cells = [f"{c.scene}/seed{c.seed}/{c.cell} ({c.state})" for c in study.cells if c.state != "finished"]
+    if open_cells:
+        found.append(f"Not all cells of the matrix are finished: {', '.join(open_cells)}.")
+    return [*dict.fromkeys([*found, *study.notes])]
 
 
 def limits(comparison: Comparison) -> list[str]:
-    """What a reader must not conclude."""
+    """What a reader must not conclude of one comparison."""
     rig = comparison.settings.get("rig") or {}
     kinds = comparison.policies[0].evaluation.object_kinds
-    found = [_of_seeds(comparison)]
-    if rig.get("height"):
-        found.append(
-            f"Images have {rig['height']} x {rig['width']} pixels; larger ones may change who wins and by how much."
-        )
+    pixels = f"Images have {rig.get('height')} x {rig.get('width')} pixels"
     objects = f" ({', '.join(kinds)})" if kinds else ""
-    found.append(f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.")
-    found.append("Everything happened in simulation: nothing here says how a policy does on a robot.")
-    found += _of_teachers(comparison)
-    found += _of_warm_starts([one for one in comparison.policies if one.origin.warm_started_from])
-    if any(one.teacher for one in comparison.policies) and not any(kind.control for kind in comparison.kinds):
-        found.append(
-            "No control student (the same network with its teacher's own observations) was compared: part of the "
-            "unexplained action variance may be optimisation error rather than what cannot be seen."
-        )
-    found.append("Students may still have been improving when their budget ended; see the learning curves.")
-    return found + list(comparison.notes)
+    taught, controlled = any(p.teacher for p in comparison.policies), any(kind.control for kind in comparison.kinds)
+    control = (
+        "No control student (the same network with its teacher's own observations) was compared: part of the "
+        "unexplained action variance may be optimisation error rather than what cannot be seen."
+    )
+    return [
+        _of_seeds(comparison),
+        *[f"{pixels}; larger ones may change who wins and by how much."] * bool(rig.get("height")),
+        f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.",
+        "Everything happened in simulation: nothing here says how a policy does on a robot.",
+        *_of_teachers(comparison),
+        *_of_warm_starts([one for one in comparison.policies if one.origin.warm_started_from]),
+        *[control] * (taught and not controlled),
+        "Students may still have been improving when their budget ended; see the learning curves.",
+        *comparison.notes,
+    ]
 
 
 def _of_seeds(comparison: Comparison) -> str:
@@ -202,8 +173,7 @@ def _of_seeds(comparison: Comparison) -> str:
             "Every policy was trained with one seed. The intervals cover the choice of resets, not the luck of a "
             "training: another seed may give other figures, and differences of a few points may turn round."
         )
-    few, many = min(counts), max(counts)
-    seeds = f"{few}" if few == many else f"{few} to {many}"
+    seeds = " to ".join(str(count) for count in dict.fromkeys((min(counts), max(counts))))
     return f"There are {seeds} training seeds of each kind of policy; t-intervals over so few are wide for a reason."
 
 
@@ -231,15 +201,38 @@ def _of_warm_starts(teachers: list[PolicyResult]) -> list[str]:
     ]
 
 
-def _percent(figure: Interval) -> str:
-    return f"{100 * figure.value:.1f}\u00a0% [{100 * figure.low:.1f}, {100 * figure.high:.1f}] of the resets"
+def facts(study: Study) -> list[str]:
+    """What all of it took, and on which machine."""
+    cost = study.cost
+    steps, seconds = cost["evaluation_steps"], cost["evaluation_seconds"]
+    if study.cells:
+        provenance = study.provenance
+        found = [
+            f"{cost['trainings']} trainings learnt from {cost['training_steps'] / 1e6:.1f} million environment steps "
+            f"in {cost['training_seconds'] / 3600:.1f} hours of single processes; {cost['evaluations']} evaluations "
+            f"took {steps / 1e6:.1f} million steps and {seconds / 3600:.1f} hours. Several ran side by side, so the "
+            "whole took less."
+        ]
+    else:
+        (comparison,) = study.comparisons.values()
+        settings, provenance = comparison.settings, comparison.settings.get("provenance", {})
+        found = [
+            "Learning time: rollouts and gradient steps, without validations and start-up.",
+            f"The evaluation took {steps:,} environment steps in {seconds:.0f} s, rendering included. Resets: seed "
+            f"{settings.get('seed')}, {settings.get('num_envs')} worlds to a round, kind "
+            f"{settings.get('reset_kind') or 'mixed'}.",
+        ]
+    return [*found, *_of_machine(provenance)]
 
 
-def points(figure: Interval) -> str:
-    """A difference of two shares, in percentage points with its interval."""
-    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-    return text.replace("-", MINUS)
-
-
-def _negative(figure: Interval) -> Interval:
-    return Interval(-figure.value, -figure.high, -figure.low)
+def _of_machine(provenance: Mapping[str, Any]) -> list[str]:
+    hardware, versions, found = provenance.get("hardware", {}), provenance.get("versions", {}), []
+    if hardware:
+        accelerators = ", ".join(hardware.get("gpus", [])) or "none"
+        found.append(
+            f"Machine: {hardware.get('cpu')}, {hardware.get('cores')} cores, {hardware.get('memory_gib')} GiB memory; "
+            f"accelerators: {accelerators}."
+        )
+    if versions:
+        found.append("Versions: " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".")
+    return found

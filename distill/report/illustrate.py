@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from ...files import explained, inside, read_json, write, write_json
+from ...policies.policy import Policy
+from ...sims.env_config import EnvConfig
+from ..evaluation.evaluation import Evaluation
+from ..evaluation.observability import check_paired
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
 from .comparison import Comparison
-from .figures import colour, drawn
-from .film import Film, contact_sheet, file_name, make_film, write_video
-from .gallery import film_moments, moments_figure
+from .film import Film, contact_sheet, file_name, make_film, side_by_side, write_video
 from .results import PolicyResult
 from .study_results import Study
+from .style import colour, drawn
 
 FILE = "illustrations.json"
 FILMED = 4
 """Resets in each film."""
 SPEED = 0.5
 """Playing speed of the films."""
+Load = Callable[[PolicyResult], LoadedPolicy | None]
+"""A policy from its checkpoint; None if that is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -80,29 +87,21 @@ def illustrate_study(
 
     def load(policy: PolicyResult) -> LoadedPolicy | None:
         path = runs / policy.origin.checkpoint
-        return (
-            load_policy(path, device=device)
-            if path.is_dir() and path.resolve().is_relative_to(runs.resolve())
-            else None
-        )
+        at_hand = path.is_dir() and path.resolve().is_relative_to(runs.resolve())
+        return load_policy(path, device=device) if at_hand else None
 
     made = {s: illustrate(c, load, folder / s, f"Film {s}", moments, device) for s, c in study.comparisons.items()}
     return {scene: illustrations for scene, illustrations in made.items() if illustrations is not None}
 
 
 def illustrate(
-    comparison: Comparison,
-    load: Callable[[PolicyResult], LoadedPolicy | None],
-    folder: Path,
-    title: str = "Film",
-    moments: int = 0,
-    device: str = "cpu",
+    comparison: Comparison, load: Load, folder: Path, title: str = "Film", moments: int = 0, device: str = "cpu"
 ) -> Illustrations | None:
     """Film the first policy of each kind, and the moments that tell the headline's students apart.
 
     Args:
         comparison: who is filmed.
-        load: a policy from its checkpoint; None if that is not at hand.
+        load: brings the policies.
         folder: where the files go, and the list of them.
         title: of the progress bar.
         moments: resets in the gallery.
@@ -115,27 +114,25 @@ def illustrate(
     at_hand = [(one, loaded) for one in firsts if (loaded := load(one)) is not None]
     if not at_hand:
         return None
-    films, sheets = [], []
+    films, sheets, settings = [], [], comparison.settings
     with stage(title, len(at_hand) + bool(moments), unit="policies") as progress:
-        for policy, loaded in at_hand:
-            film = _film(comparison, loaded, device)
-            file = f"videos/{file_name(policy.kind.label)}.mp4"
-            write_video(folder / file, film, title=policy.name, speed=SPEED, tile=112)
-            films.append(Picture(file, film_caption(policy.name, film)))
-            if policy.kind.is_student:
-                sheets.append(_sheet(policy.name, film, folder))
+        for one, loaded in at_hand:
+            how = (FILMED, settings["seed"], settings.get("reset_kind"), device)
+            film = make_film(loaded.policy, loaded.env_config, *how)
+            file = f"videos/{file_name(one.kind.label)}.mp4"
+            write_video(folder / file, film, title=one.name, speed=SPEED, tile=112)
+            films.append(Picture(file, film_caption(one.name, film)))
+            if one.kind.is_student:
+                outcome = film.caption(len(film.success) - 1, 0).replace("   ", ", ")
+                told = f"{one.name}: both eyes, and what a depth teacher would see. {outcome[0].upper()}{outcome[1:]}."
+                sheet = drawn(partial(contact_sheet, film), "png")
+                sheets.append(_written(folder, f"figures/sees-{file_name(one.name)}.png", sheet, told))
             progress.advance(1)
-        told = _moments(comparison, load, folder, moments, device) if moments else ()
+        told_apart = _moments(comparison, load, folder, moments, device) if moments else ()
         progress.advance(bool(moments))
-    made = Illustrations(told, tuple(films), tuple(sheets))
+    made = Illustrations(told_apart, tuple(films), tuple(sheets))
     made.save(folder)
     return made
-
-
-def _film(comparison: Comparison, loaded: LoadedPolicy, device: str) -> Film:
-    settings = comparison.settings
-    reset_kind = settings.get("reset_kind")
-    return make_film(loaded.policy, loaded.env_config, FILMED, settings["seed"], reset_kind, device)
 
 
 def film_caption(name: str, film: Film) -> str:
@@ -144,25 +141,12 @@ def film_caption(name: str, film: Film) -> str:
     return f"{name}: resets 0 to {count - 1}, {good} of {count} end in success; played at {SPEED:g}x."
 
 
-def _sheet(name: str, film: Film, folder: Path) -> Picture:
-    """The first of the filmed resets as a contact sheet."""
-    outcome = film.caption(len(film.success) - 1, 0).replace("   ", ", ")
-    told = f"{name}: both eyes, and what a depth teacher would see. {outcome[0].upper()}{outcome[1:]}."
-    return _write(folder, f"figures/sees-{file_name(name)}.png", drawn(partial(contact_sheet, film), "png"), told)
-
-
-def _write(folder: Path, file: str, content: bytes, caption: str) -> Picture:
+def _written(folder: Path, file: str, content: bytes, caption: str) -> Picture:
     write(folder / file, content)
     return Picture(file, caption)
 
 
-def _moments(
-    comparison: Comparison,
-    load: Callable[[PolicyResult], LoadedPolicy | None],
-    folder: Path,
-    count: int,
-    device: str,
-) -> tuple[Picture, ...]:
+def _moments(comparison: Comparison, load: Load, folder: Path, count: int, device: str) -> tuple[Picture, ...]:
     """Moments of the headline's first pair of students."""
     losses = comparison.extra_losses()
     policies = [comparison.policy(name) for name in losses[0].pairs[0]] if losses else []
@@ -171,7 +155,55 @@ def _moments(
         return ()
     failing, succeeding = ((p.name, one.policy, p.evaluation) for p, one in zip(policies, loaded, strict=True))
     colours, pictures = [colour(comparison, policy.kind) for policy in policies], []
-    for scenes in film_moments(failing, succeeding, loaded[0].env_config, count, device):
-        content = drawn(partial(moments_figure, scenes.films, colours), "png")
-        pictures.append(_write(folder, f"gallery/reset-{scenes.reset}.png", content, scenes.caption(failing[2])))
+    for reset, films in film_moments(failing, succeeding, loaded[0].env_config, count, device):
+        content = drawn(partial(side_by_side, films, colours), "png")
+        caption = moment_caption(reset, films, policies[0].evaluation)
+        pictures.append(_written(folder, f"gallery/reset-{reset}.png", content, caption))
     return tuple(pictures)
+
+
+def moment_caption(reset: int, films: dict[str, Film], evaluation: Evaluation) -> str:
+    """Which reset was lived through by both students. evaluation: of either."""
+    kind = next(iter(films.values())).kinds[0]
+    view = "in view" if evaluation.in_view_at_reset[reset] else "out of view"
+    return f"Reset {reset}, {kind or 'object'} {view} at the beginning."
+
+
+def told_apart(failing: Evaluation, succeeding: Evaluation) -> NDArray[np.int64]:
+    """Numbers of the resets in which the first fails and the second ends in success, in their order."""
+    check_paired(failing, succeeding)
+    lost = ~failing.success_at_end & ~failing.aborted
+    return np.flatnonzero(lost & succeeding.success_at_end)
+
+
+def film_moments(
+    failing: tuple[str, Policy, Evaluation],
+    succeeding: tuple[str, Policy, Evaluation],
+    env_config: EnvConfig,
+    count: int = 3,
+    device: str = "cpu",
+) -> Iterator[tuple[int, dict[str, Film]]]:
+    """Film the first `count` resets that tell two students apart: rows of their evaluations, and films by name.
+
+    A reset is lived through again in a world of its own. A network rounds otherwise in a smaller batch, and now and
+    then an episode ends otherwise than it was evaluated: such a reset is passed over for the next.
+
+    Args:
+        failing: name, policy and evaluation of the student whose failures are looked for.
+        succeeding: of the other one.
+        env_config: in which both were evaluated.
+        count: resets.
+        device: where policies and environment run.
+    """
+    settings = failing[2].settings
+    for reset in told_apart(failing[2], succeeding[2]).tolist()[: 3 * count]:
+        turn, world = divmod(reset, settings["num_envs"])
+        how = (1, settings["seed"] + turn, settings.get("reset_kind"), device)
+        films = {
+            name: make_film(policy, env_config, *how, world_offset=world) for name, policy, _ in (failing, succeeding)
+        }
+        if [bool(film.success[-1, 0]) for film in films.values()] == [False, True]:
+            yield reset, films
+            count -= 1
+        if not count:
+            return

@@ -1,9 +1,10 @@
-"""What all report pages share: one look, tables whose cells carry intervals, and files that are part of the page."""
+"""What all pages for people share: tables whose cells carry intervals, and the templates that show them."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -14,11 +15,43 @@ from ..evaluation.statistics import Interval
 DASH, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table."""
+
+    value: object
+    bounds: str = ""
+    """95 % interval of the value, shown below or behind it."""
+    text: bool = False
+    """Whether it is set to the left; numbers are set to the right."""
+    code: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table."""
+
+    name: str
+    cells: Sequence[Cell]
+    colour: str | None = None
+    """Shown as a small square before the name, the same as in the figures."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table for the macros of that name."""
+
+    heads: Sequence[str]
+    """The first one stands over the names of the rows."""
+    rows: Sequence[Row]
+
+
 def render(template: str, contents: Mapping[str, Any]) -> str:
     """The page that a template of this folder makes; a name that `contents` lacks is an error."""
     folder = resources.files(__spec__.parent)
     loader = jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    escape = ".html" in template
+    environment = jinja2.Environment(loader=loader, autoescape=escape, undefined=jinja2.StrictUndefined)
     return environment.get_template(template).render(**contents)
 
 
@@ -28,40 +61,15 @@ def data_uri(content: bytes, suffix: str) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def table(heads: Sequence[str], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A table for the macro of that name; its first head stands over the names of the rows."""
-    return {"heads": list(heads), "rows": list(rows)}
-
-
-def row(name: str, cells: Sequence[dict[str, Any]], colour: str | None = None) -> dict[str, Any]:
-    """A row; a colour is shown as a small square before its name, the same as in the figures."""
-    return {"name": name, "colour": colour, "cells": list(cells)}
-
-
-def cell(value: object, bounds: str = "", text: bool = False, code: bool = False) -> dict[str, Any]:
-    """A cell with its interval below; text is set to the left, numbers to the right."""
-    return {"value": str(value), "bounds": bounds, "text": text, "code": code}
-
-
-def share(figure: Interval | None) -> dict[str, Any]:
+def share(figure: Interval | None) -> Cell:
     """A share in per cent with its interval; a dash where nothing was measured."""
     return number(figure, digits=1, scale=100, unit=" %")
 
 
-def number(figure: Interval | None, digits: int = 2, scale: float = 1, unit: str = "") -> dict[str, Any]:
+def number(figure: Interval | None, digits: int = 2, scale: float = 1, unit: str = "") -> Cell:
     """A number with its interval; a dash where nothing was measured."""
     if figure is None or figure.value != figure.value:
-        return cell(DASH)
+        return Cell(DASH)
     value, low, high = (scale * bound for bound in (figure.value, figure.low, figure.high))
     bounds = f"{low:.{digits}f} {DASH} {high:.{digits}f}" if low == low else ""
-    return cell(f"{value:.{digits}f}{unit}".replace("-", MINUS), bounds.replace("-", MINUS))
-
-
-def markdown(content: Mapping[str, Any]) -> list[str]:
-    """A table as lines of Markdown."""
-    lines = ["| " + " | ".join(content["heads"]) + " |", "| --- " * len(content["heads"]) + "|"]
-    for one in content["rows"]:
-        bounds = [f" [{c['bounds'].replace(f' {DASH} ', ', ')}]" if c["bounds"] else "" for c in one["cells"]]
-        cells = [c["value"] + told for c, told in zip(one["cells"], bounds, strict=True)]
-        lines.append("| " + " | ".join([one["name"], *cells]) + " |")
-    return lines
+    return Cell(f"{value:.{digits}f}{unit}".replace("-", MINUS), bounds.replace("-", MINUS))

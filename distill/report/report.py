@@ -8,7 +8,7 @@ writes the report finds them there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,32 +17,19 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...files import write, write_json
-from ..evaluation.statistics import plain
+from ..evaluation.statistics import plain, t_interval
 from . import figures, page
 from .comparison import Comparison
-from .figures import drawn
 from .film import DEPTH_RANGE
-from .findings import CLAIM, headline, limits, study_limits, verdicts
-from .gallery import told_apart
-from .illustrate import Illustrations, Picture
-from .page import data_uri
-from .page_tables import (
-    cell_table,
-    cost_sentence,
-    gap_table,
-    hardware_facts,
-    kind_table,
-    machine_facts,
-    match_table,
-    matrix_table,
-    policy_table,
-    run_table,
-)
+from .findings import CLAIM, facts, headline, study_limits, verdicts
+from .illustrate import Illustrations, Picture, told_apart
+from .page import DASH, Cell, Row, Table, data_uri
+from .page_tables import gap_table, kind_table, matrix_table, policy_table, precise, run_table
 from .policy_kind import STEREO
 from .study_results import Study
+from .style import drawn
 from .tables import figures_dict
 
-TITLE = "What a student loses when its teacher knew what no camera sees"
 ROOM = 6
 """Kinds of policy that a figure with a colour for each can show."""
 ABOUT = {
@@ -59,25 +46,26 @@ def write_study_report(study: Study, folder: Path) -> Path:
 
     What `illustrate` left in that folder becomes part of the page.
     """
-    path, pictures = write_page(study, folder)
+    path, shown = write_page(study, folder)
     write_json(folder / "report.json", plain(study_dict(study)))
-    write(folder / "report.md", study_markdown(study, list(pictures)))
+    write(folder / "report.md", page.render("report.md.j2", shown))
     return path
 
 
-def write_page(study: Study, folder: Path) -> tuple[Path, dict[str, bytes]]:
-    """Write report.html alone, and its figures once more in the folder figures/ beside it; returns both."""
+def write_page(study: Study, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Write report.html alone, and its figures once more in the folder figures/ beside it; returns the page's path and
+    its `contents`."""
     pictures = draw(study)
     for name, content in pictures.items():
-        write(folder / "figures" / name, content)
-    path = folder / "report.html"
-    write(path, page.render("report.html.j2", contents(study, pictures, folder)))
-    return path, pictures
+        write(folder / "figures" / f"{name}.svg", content)
+    path, shown = folder / "report.html", contents(study, pictures, folder)
+    write(path, page.render("report.html.j2", shown))
+    return path, shown
 
 
 def draw(study: Study) -> dict[str, bytes]:
-    """File names and contents of all figures for which there are data."""
-    return {f"{name}.svg": drawn(figure) for name, figure in figures_of_study(study).items()}
+    """SVG of all figures for which there are data, by name."""
+    return {name: drawn(figure) for name, figure in figures_of_study(study).items()}
 
 
 def figures_of_study(study: Study) -> dict[str, Callable[[], Figure]]:
@@ -131,51 +119,36 @@ def main_policies(comparison: Comparison) -> Comparison:
 
 
 def contents(study: Study, pictures: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
-    """Everything that the template shows."""
-    policies = sum(len(comparison.policies) for comparison in study.comparisons.values())
-    near, far = DEPTH_RANGE
-    return {
-        "figures": {Path(name).stem: data_uri(content, Path(name).suffix) for name, content in pictures.items()},
-        "depth_near": f"{near / 1000:g}",
-        "depth_far": f"{far / 1000:g}",
-        **(_of_study(study, policies, folder) if study.cells else _of_comparison(study, policies, folder)),
+    """Everything that the templates show. pictures: `draw`."""
+    found, comparisons = verdicts(study), study.comparisons
+    order = dict.fromkeys([*(verdict.scene for verdict in found), *comparisons])
+    provenance = study.provenance if study.cells else comparisons[""].settings.get("provenance", {})
+    configs = {"The study": study.spec} if study.cells else {}
+    configs |= {
+        f"Configuration: {', '.join(filter(None, [scene, first.name]))}": first.origin.config
+        for scene, comparison in comparisons.items()
+        for first in (comparison.of_kind(kind)[0] for kind in comparison.kinds)
+        if first.origin.config
     }
-
-
-def _of_study(study: Study, policies: int, folder: Path) -> dict[str, Any]:
-    found, started = verdicts(study), study.provenance.get("started", "")
-    order = dict.fromkeys([*(verdict.scene for verdict in found), *study.comparisons])
+    configs |= {} if study.cells else {"Settings of the evaluation": comparisons[""].settings}
     return {
-        "title": TITLE,
-        "eyebrow": f"Handsight · observability-gap study · {policies} policies · {started[:10]}".strip(" ·"),
+        "study": bool(study.cells),
+        "title": "What a student loses when its teacher knew what no camera sees"
+        if study.cells
+        else "What the students lose",
+        "policies": sum(len(comparison.policies) for comparison in comparisons.values()),
+        "started": provenance.get("started", "")[:10],
         "claim": CLAIM,
-        "verdict": {"word": found[0].word, "sentence": found[0].sentence} if found else None,
-        "others": [verdict.sentence for verdict in found[1:]],
-        "scenes": [_scene(scene, study.comparisons[scene], folder / scene) for scene in order],
+        "verdicts": [verdict.sentence for verdict in found],
+        "headline": [] if study.cells else headline(comparisons[""]),
+        "scenes": [_scene(scene, comparisons[scene], folder / scene) for scene in order],
+        "figures": {name: data_uri(content, ".svg") for name, content in pictures.items()},
+        "depth_range": [f"{millimetres / 1000:g}" for millimetres in DEPTH_RANGE],
         "matches": match_table(study),
-        "runs": cell_table(study),
+        "runs": cell_table(study) if study.cells else run_table(comparisons[""]),
         "limits": study_limits(study),
-        "facts": [cost_sentence(study), *hardware_facts(study.provenance)],
-        "configs": [_config("The study", study.spec), *_configs(study)],
-        "footer": "Written by Handsight. All figures stand in report.json and in the folders of the scenes beside it.",
-    }
-
-
-def _of_comparison(study: Study, policies: int, folder: Path) -> dict[str, Any]:
-    (comparison,) = study.comparisons.values()
-    started = comparison.settings.get("provenance", {}).get("started", "")
-    return {
-        "title": "What the students lose",
-        "eyebrow": f"Handsight · comparison of {policies} policies · {started[:10]}".strip(" ·"),
-        "claim": None,
-        "headline": headline(comparison),
-        "scenes": [_scene("", comparison, folder)],
-        "matches": match_table(study),
-        "runs": run_table(comparison),
-        "limits": limits(comparison),
-        "facts": machine_facts(comparison),
-        "configs": [*_configs(study), _config("Settings of the evaluation", comparison.settings)],
-        "footer": "Written by Handsight. The figures stand in comparison.json and comparison.csv beside this file.",
+        "facts": facts(study),
+        "configs": {name: json.dumps(tree, indent=2, default=str) for name, tree in configs.items()},
     }
 
 
@@ -187,7 +160,9 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
         "prefix": _prefix(scene),
         "about": ABOUT.get(scene, ""),
         "episodes": len(comparison.policies[0].evaluation.length),
-        "kinds": kind_table(comparison) if scene or len(comparison.kinds) < len(comparison.policies) else None,
+        "kinds": kind_table(comparison),
+        "seeded": len(comparison.kinds) < len(comparison.policies),
+        "matrix": matrix_table(comparison),
         "policies": policy_table(comparison),
         "gaps": gap_table(comparison),
         "runs": run_table(comparison),
@@ -219,18 +194,40 @@ def _embedded(picture: Picture, folder: Path) -> dict[str, str]:
     return {"caption": picture.caption, "data": data_uri(path.read_bytes(), path.suffix)}
 
 
-def _configs(study: Study) -> list[dict[str, str]]:
-    """The configuration of the first policy of each kind in each scene."""
-    return [
-        _config(f"Configuration: {', '.join(filter(None, [scene, first.name]))}", first.origin.config)
-        for scene, comparison in study.comparisons.items()
-        for first in (comparison.of_kind(kind)[0] for kind in comparison.kinds)
-        if first.origin.config
-    ]
+def match_table(study: Study) -> Table:
+    """How the stronger teacher of a seed was brought down to the weaker one."""
+    rows = [
+        Row(f"{m.scene}, seed {m.seed}", [
+            Cell(m.stronger, text=True),
+            Cell(f"{m.stronger_success:.3f}"),
+            Cell(m.weaker, text=True),
+            Cell(f"{m.weaker_success:.3f}"),
+            Cell(m.chosen.removesuffix(".ckpt"), text=True, code=True),
+            Cell(f"{m.candidates[m.chosen]:.3f}"),
+        ])
+        for m in study.matches
+    ]  # fmt: skip
+    heads = ("scene", "stronger teacher", "at its best", "weaker teacher", "success", "checkpoint taken", "success")
+    return Table(heads, rows)
 
 
-def _config(name: str, tree: Any) -> dict[str, str]:
-    return {"name": name, "text": json.dumps(tree, indent=2, default=str)}
+def cell_table(study: Study) -> Table:
+    """What every kind of training cost, and whether it had come to rest when its budget ended."""
+    kinds, rows = dict.fromkeys((c.scene, c.cell) for c in study.cells), []
+    for scene, kind in kinds:
+        found = [c for c in study.cells if (c.scene, c.cell) == (scene, kind)]
+        done = [c for c in found if c.state == "finished"]
+        flat = [c.flatness for c in done if c.flatness is not None]
+        gains = t_interval([f.gain.value for f in flat]) if len(flat) > 1 else flat[0].gain if flat else None
+        cells = [
+            Cell(f"{len(done)} of {len(found)}"),
+            Cell(f"{sum(c.steps for c in found) / 1e6:.2f} M"),
+            Cell(f"{sum(c.seconds for c in found) / 60:.0f} min"),
+            precise(gains),
+            Cell(f"{sum(f.flat for f in flat)} of {len(flat)}" if flat else DASH),
+        ]
+        rows.append(Row(f"{scene}: {kind}", cells))
+    return Table(("trainings", "finished", "steps", "learning time", "gain in a third more", "flat"), rows)
 
 
 def study_dict(study: Study) -> dict[str, Any]:
@@ -251,25 +248,3 @@ def study_dict(study: Study) -> dict[str, Any]:
         "spec": study.spec,
         "provenance": study.provenance,
     }  # fmt: skip
-
-
-def study_markdown(study: Study, pictures: Sequence[str]) -> str:
-    """The report as Markdown; pictures: names of files in figures/."""
-    found = verdicts(study)
-    lines = [f"# {TITLE}", "", f"**Claim.** {CLAIM}", ""]
-    lines += [f"**Verdict.** {found[0].sentence}", ""] if found else []
-    lines += [f"- {verdict.sentence}" for verdict in found[1:]] + [""] * (len(found) > 1)
-    lines += _pictures(pictures, "verdict")
-    for scene, comparison in study.comparisons.items():
-        tables = [line for table in (kind_table, matrix_table) for line in (*page.markdown(table(comparison)), "")]
-        lines += [f"## {scene}", "", *tables, *_pictures(pictures, f"{scene}-")]
-    if study.matches:
-        lines += ["## Matched teachers", "", *page.markdown(match_table(study)), ""]
-    lines += ["## What this cannot show", "", *(f"- {limit}" for limit in study_limits(study)), ""]
-    lines += ["## What was run", "", cost_sentence(study), "", *page.markdown(cell_table(study)), ""]
-    return "\n".join(lines)
-
-
-def _pictures(names: Sequence[str], start: str) -> list[str]:
-    chosen = [name for name in names if name.startswith(start)]
-    return [line for name in chosen for line in (f"![{name.removesuffix('.svg')}](figures/{name})", "")]

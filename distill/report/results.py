@@ -15,12 +15,12 @@ from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
 from ...sims.machine import without_machine
-from ..evaluation import HELD_OUT_SEED
 from ..evaluation.ablation import AblatedPolicy, kinds_of
 from ..evaluation.disagreement import Disagreement, disagreement
 from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import ARRAYS, Evaluation
 from ..evaluation.statistics import plain
+from ..evaluation.trial import TrialConfig
 from ..runs import checkpoint
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
@@ -29,32 +29,9 @@ from .candidates import Candidate, Origin
 from .policy_kind import PolicyKind
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrialConfig:
-    """How every policy of a comparison is tried."""
-
-    episodes: int = 512
-    """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str | None = "wide"
-    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
-    ablations: bool = False
-    """Also try each policy that sees images with them shuffled between environments, frozen, and black: four to five
-    times the time."""
-    device: str = "cpu"
-    """Where the policies and the environment run."""
-
-    @property
-    def resets(self) -> dict[str, Any]:
-        """What decides which resets are met, as `evaluate` takes it."""
-        return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind")}
-
-    def ablations_of(self, kind: PolicyKind) -> tuple[str, ...]:
-        """The ablations that are tried with policies of this kind."""
-        return kinds_of(kind.sight) if self.ablations else ()
+def ablations_of(kind: PolicyKind, trial: TrialConfig) -> tuple[str, ...]:
+    """The ablations that are tried with policies of this kind."""
+    return kinds_of(kind.sight) if trial.ablations else ()
 
 
 @dataclass(frozen=True)
@@ -86,24 +63,16 @@ class PolicyResult:
         return self.evaluation.summary()
 
 
+@dataclass(frozen=True)
 class Trials:
     """Tries policies in one environment; what was tried before is read from where it was kept."""
 
-    def __init__(
-        self,
-        config: TrialConfig,
-        env_config: sims.EnvConfig,
-        out: Path,
-        advance: Callable[[int], None] = lambda episodes: None,
-    ) -> None:
-        """
-        Args:
-            config: how policies are tried.
-            env_config: where.
-            out: folder for what is found out about a policy that lies in no run folder.
-            advance: called with the number of episodes finished.
-        """
-        self.config, self.env_config, self.out, self.advance = config, env_config, out, advance
+    config: TrialConfig
+    env_config: sims.EnvConfig
+    out: Path
+    """Folder for what is found out about a policy that lies in no run folder."""
+    advance: Callable[[int], None] = lambda episodes: None
+    """Is called with the number of episodes finished."""
 
     def result(self, candidate: Candidate, teacher: Candidate | None) -> PolicyResult:
         """Evaluate one policy, its disagreement with its teacher (if that is compared), and its ablations.
@@ -112,7 +81,7 @@ class Trials:
             a result that is called by its kind, like its teacher; `try_all` tells seeds apart.
         """
         evaluation, both = self.evaluated(candidate, teacher)
-        kinds = self.config.ablations_of(candidate.kind)
+        kinds = ablations_of(candidate.kind, self.config)
         ablated = {kind: self.evaluated(candidate, teacher, ablation=kind) for kind in kinds}
         driver = driver_of(candidate, self.config.device) if teacher else None
         return PolicyResult(
@@ -174,7 +143,7 @@ def try_all(candidates: Sequence[Candidate], config: TrialConfig, out: Path) -> 
     """Try each in the first one's environment; what is not kept in a run folder goes to `out`."""
     names = unique_names([c.kind.label for c in candidates], [c.origin.seed for c in candidates])
     results = []
-    total = sum(1 + len(config.ablations_of(c.kind)) + bool(c.driver) for c in candidates) * config.episodes
+    total = sum(1 + len(ablations_of(c.kind, config)) + bool(c.driver) for c in candidates) * config.episodes
     with stage("Evaluate on the same resets", total, unit="episodes") as progress:
         trials = Trials(config, candidates[0].loaded.env_config, out, progress.advance)
         for candidate, name in zip(candidates, names, strict=True):

@@ -10,18 +10,18 @@ policies/<name>/ablated-<how>/   the same policy with its images changed
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...files import explained, read_arrays, read_json, write_arrays
 from ..evaluation.ablation import kinds_of
 from ..evaluation.disagreement import Disagreement
 from ..evaluation.evaluation import Evaluation
+from ..evaluation.statistics import plain
 from ..runs import metrics as metrics_file
 from . import tables
 from .candidates import Origin
@@ -43,14 +43,21 @@ ROWS = 200
 """Most rows of a curve."""
 
 
-def save_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write the comparison; what lay there is replaced, and policies that have another name by now are removed."""
-    tables.save(comparison, folder)
-    places = [_place(folder, policy.name) for policy in comparison.policies]
-    for policy, place in zip(comparison.policies, places, strict=True):
+def save_comparison(comparison: Comparison, folder: Path) -> Comparison:
+    """Write the comparison; what lay there is replaced, and policies that have another name by now are removed.
+
+    Returns:
+        what `load_comparison` reads, so that what is reported is what is committed.
+    """
+    places = {_place(folder, policy.name): policy for policy in comparison.policies}
+    for place, policy in places.items():
         save_policy(policy, place)
     for stale in set((folder / POLICIES).iterdir()) - set(places):
         shutil.rmtree(stale)
+    policies = tuple(_load_policy(plain(tables.as_row(policy)), place) for place, policy in places.items())
+    stored = replace(comparison, policies=policies)
+    tables.save(stored, folder)
+    return stored
 
 
 def load_comparison(folder: Path) -> Comparison:
@@ -91,40 +98,13 @@ def save_policy(policy: PolicyResult, place: Path) -> None:
         inner = _ablated(place, how)
         inner.mkdir(exist_ok=True)
         evaluation.save_episodes(inner)
-        decisions[inner] = policy.ablated_disagreements.get(how)
+        both = policy.ablated_disagreements.get(how)
+        decisions[inner] = both and both.first(ABLATED_EPISODES)
     for where, both in decisions.items():
         if both is not None:
             where.mkdir(exist_ok=True)
             save_decisions(both, where / DECISIONS)
-    metrics_file.write(place / METRICS, policy.origin.metrics)
-
-
-def as_stored(comparison: Comparison) -> Comparison:
-    """The comparison with curves and decisions as `save_comparison` keeps them, so that what is reported is what is
-    committed."""
-    return replace(comparison, policies=tuple(_stored(policy) for policy in comparison.policies))
-
-
-def _stored(policy: PolicyResult) -> PolicyResult:
-    few = slice(ABLATED_EPISODES)
-    return replace(
-        policy,
-        origin=replace(policy.origin, metrics=thinned(policy.origin.metrics)),
-        disagreement=policy.disagreement and stored_decisions(policy.disagreement),
-        driven=policy.driven and stored_decisions(policy.driven),
-        ablated_disagreements={
-            how: stored_decisions(Disagreement(**{f.name: getattr(both, f.name)[:, few] for f in fields(both)}))
-            for how, both in policy.ablated_disagreements.items()
-        },
-    )
-
-
-def stored_decisions(both: Disagreement) -> Disagreement:
-    """Actions in steps of 1 / LEVELS, and of each standard deviation its mean over the action's dimensions."""
-    means = [(np.rint(actions * LEVELS) / LEVELS).astype(np.float32) for actions in (both.teacher, both.student)]
-    spreads = [std.mean(axis=2).astype(np.float16).astype(np.float32) for std in (both.teacher_std, both.student_std)]
-    whole = [np.repeat(spread[..., None], both.teacher.shape[2], axis=2) for spread in spreads]
-    return Disagreement(means[0], means[1], whole[0], whole[1], both.valid)
+    metrics_file.write(place / METRICS, thinned(policy.origin.metrics))
 
 
 def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[str, float], ...]:
@@ -143,7 +123,8 @@ def thinned(rows: Sequence[dict[str, float]], most: int = ROWS) -> tuple[dict[st
 
 
 def save_decisions(both: Disagreement, path: Path) -> None:
-    """Write decisions as `stored_decisions` has them."""
+    """Write decisions: actions in steps of 1 / LEVELS, and of each standard deviation its mean over the action's
+    dimensions."""
     teacher, student = (np.rint(actions * LEVELS).astype(np.int8) for actions in (both.teacher, both.student))
     # From one step to the next a teacher changes little, and its student differs little from it: small numbers pack.
     change = np.diff(teacher, axis=0, prepend=np.zeros_like(teacher[:1]))
@@ -156,17 +137,13 @@ def load_decisions(path: Path) -> Disagreement:
     """Read decisions that `save_decisions` wrote."""
     found = read_arrays(path)
     with explained(path):
-        return _decoded(found)
-
-
-def _decoded(found: Mapping[str, NDArray[Any]]) -> Disagreement:
-    teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
-    student = (found["student"] + teacher).astype(np.int8)
-    valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
-    spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
-    means = [actions.astype(np.float32) / np.float32(LEVELS) for actions in (teacher, student)]
-    whole = [np.repeat(spread[..., None], teacher.shape[2], axis=2) for spread in spreads]
-    return Disagreement(means[0], means[1], whole[0], whole[1], valid)
+        teacher = np.cumsum(found["teacher"], axis=0, dtype=np.int8)
+        student = (found["student"] + teacher).astype(np.int8)
+        valid = np.unpackbits(found["valid"], axis=1, count=teacher.shape[1]).astype(bool)
+        spreads = [found[name].astype(np.float32) for name in ("teacher_std", "student_std")]
+        means = [actions.astype(np.float32) / np.float32(LEVELS) for actions in (teacher, student)]
+        whole = [np.repeat(spread[..., None], teacher.shape[2], axis=2) for spread in spreads]
+        return Disagreement(means[0], means[1], whole[0], whole[1], valid)
 
 
 def _decisions_in(place: Path) -> Disagreement | None:

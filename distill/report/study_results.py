@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -67,11 +67,6 @@ class Match:
     """The one whose success is nearest to the weaker's; of equals the latest."""
     episodes: int
     resets_seed: int
-
-    @property
-    def difference(self) -> float:
-        """Success of the chosen checkpoint minus the weaker teacher's."""
-        return self.candidates[self.chosen] - self.weaker_success
 
 
 @dataclass(frozen=True)
@@ -137,21 +132,22 @@ class Study:
         found = [c for c in self.cells if (c.scene, c.cell) == (scene, cell) and c.entry]
         return [self.comparisons[scene].policy(c.entry) for c in sorted(found, key=lambda c: c.seed) if c.entry]
 
-    def save(self, folder: Path) -> None:
-        """Write study.json and, in a folder for each scene, its comparison with all arrays."""
-        for scene, comparison in self.comparisons.items():
-            save_comparison(comparison, folder / scene)
+    def save(self, folder: Path) -> Study:
+        """Write study.json and, in a folder for each scene, its comparison with all arrays. Returns as `load`."""
+        comparisons = {scene: save_comparison(one, folder / scene) for scene, one in self.comparisons.items()}
+        stored = replace(self, comparisons=comparisons)
         facts = {
-            "scenes": list(self.comparisons),
+            "scenes": list(comparisons),
             "spec": self.spec,
             "cells": self.cells,
             "matches": self.matches,
-            "extra_loss_at_equal_success": {s: loss_dict(c.matched_loss()) for s, c in self.comparisons.items()},
-            "cost": self.cost,
+            "extra_loss_at_equal_success": {s: loss_dict(c.matched_loss()) for s, c in comparisons.items()},
+            "cost": stored.cost,
             "provenance": self.provenance,
             "notes": self.notes,
         }
         write_json(folder / STUDY, plain(facts))
+        return stored
 
     @staticmethod
     def load(folder: Path) -> Study:
@@ -160,24 +156,20 @@ class Study:
         Raises:
             HandsightError: there is no study there.
         """
-        path = Path(folder) / STUDY
+        path = folder / STUDY
         if not path.is_file():
             raise HandsightError(f"study results {folder}: expected a folder with {STUDY}, found none")
         check_links(folder)
         facts = read_json(path)
         with explained(path):
-            return Study._of(facts, Path(folder))
-
-    @staticmethod
-    def _of(facts: dict[str, Any], folder: Path) -> Study:
-        return Study(
-            comparisons={scene: load_comparison(inside(folder, scene)) for scene in facts["scenes"]},
-            spec=facts["spec"],
-            cells=tuple(_cell(row) for row in facts["cells"]),
-            matches=tuple(TypeAdapter(Match).validate_python(row) for row in facts["matches"]),
-            provenance=facts["provenance"],
-            notes=tuple(facts["notes"]),
-        )
+            return Study(
+                comparisons={scene: load_comparison(inside(folder, scene)) for scene in facts["scenes"]},
+                spec=facts["spec"],
+                cells=tuple(_cell(row) for row in facts["cells"]),
+                matches=tuple(TypeAdapter(Match).validate_python(row) for row in facts["matches"]),
+                provenance=facts["provenance"],
+                notes=tuple(facts["notes"]),
+            )
 
 
 def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
@@ -185,29 +177,21 @@ def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
 
     rows: as in metrics.csv; the thirds are of the last row's "iteration" or, in its absence, of "step".
     """
-    axis = "iteration" if any("iteration" in row for row in rows) else "step"
-    rows = _with_axis(rows, axis)
-    points = np.array([(row[axis], row[metric]) for row in rows if metric in row], dtype=np.float64)
+    axis, last, filled = "iteration" if any("iteration" in row for row in rows) else "step", 0.0, []
+    for row in rows:
+        last = row.get(axis, last)  # a validation belongs to the iteration before it
+        filled += [(last, row[metric])] if metric in row else []
+    points = np.array(filled, dtype=np.float64)
     if not len(points):
         return None
-    end = rows[-1][axis]
-    late = points[points[:, 0] > end * 2 / 3]
+    late = points[points[:, 0] > last * 2 / 3]
     if len(late) < 3 or len(np.unique(late[:, 0])) < 3:
         return None
     line: Any = stats.linregress(late[:, 0], late[:, 1])
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(late) - 2)) * line.stderr
-    third = end / 3
+    third = last / 3
     gain = Interval(*(float(slope * third) for slope in (line.slope, line.slope - half, line.slope + half)))
     return Flatness(metric, round(third), gain, float(late[:, 1].mean()))
-
-
-def _with_axis(rows: Sequence[dict[str, float]], axis: str) -> list[dict[str, float]]:
-    """Rows of a validation belong to the iteration before them."""
-    filled, last = [], 0.0
-    for row in rows:
-        last = row.get(axis, last)
-        filled.append({**row, axis: last})
-    return filled
 
 
 def _cell(row: dict[str, Any]) -> TrainingResult:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from ...errors import HandsightError
-from ..evaluation.evaluation import Evaluation
-from ..report.candidates import refuse_incomparable
+from ..report.candidates import each_text, refuse_incomparable, spent
 from ..report.comparison import Comparison
 from ..report.results import PolicyResult, try_all
-from ..report.store import as_stored
 from ..report.study_results import STUDENT_CURVE, TEACHER_CURVE, Study, TrainingResult, flatness
 from ..runs import stored_config
 from ..runs.provenance import provenance
@@ -47,10 +44,10 @@ def collect(work: Work, failed: Mapping[str, str] | None = None) -> Study:
     commits = {_commit(policy) for comparison in comparisons.values() for policy in comparison.policies} - {None}
     if len(commits) > 1:
         notes.append(f"Cells were trained by {len(commits)} commits: {', '.join(sorted(map(str, commits)))}.")
-    told = stored_config.dump(spec)
     matched = {(one.scene, one.seed): one for one in spec.trainings if one.kind.matched}.values()
     matches = tuple(match for one in matched if (match := _unless_wrong(work.match_of, one, None)))
-    return Study(comparisons, told, tuple(results), matches, portable(provenance(), spec.out), tuple(notes))
+    origin = portable(provenance(), spec.out)
+    return Study(comparisons, stored_config.dump(spec), tuple(results), matches, origin, tuple(notes))
 
 
 def _compare(work: Work, scene: str, ready: list[Training]) -> tuple[Comparison, dict[Training, str]]:
@@ -60,17 +57,17 @@ def _compare(work: Work, scene: str, ready: list[Training]) -> tuple[Comparison,
     digests = dict.fromkeys(one.origin.digest for several in found.values() for one in several)
     candidates = [by_digest[digest] for digest in digests]
     refuse_incomparable(candidates, f"the policies of scene {scene}")
-    policies = try_all(candidates, work.trial, work.out)
+    policies = try_all(candidates, work.spec.evaluation, work.out)
     facts = policies[0].evaluation.settings
     settings = {
         **{key: facts[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
         "scene": scene,
         "rig": candidates[0].loaded.signature.get("rig", {}),
-        "provenance": portable(provenance(), work.out),
+        "provenance": provenance(),
     }
     names = {policy.origin.digest: policy.name for policy in policies}
-    comparison = Comparison(tuple(_portable_policy(policy, work.out) for policy in policies), settings)
-    return as_stored(comparison), {one: names[several[-1].origin.digest] for one, several in found.items()}
+    comparison = portable(Comparison(tuple(policies), settings), work.out)
+    return comparison, {one: names[several[-1].origin.digest] for one, several in found.items()}
 
 
 def _is_ready(work: Work, training: Training) -> bool:
@@ -78,16 +75,12 @@ def _is_ready(work: Work, training: Training) -> bool:
     teachers = [need for need in training.needs if need.sight is None and training.sight and training.settled]
     if not all(_is_ready(work, need) for need in teachers):
         return False
-    return _found(work, training).state == "finished" and _unless_wrong(work.is_evaluated, training, False)
-
-
-def _found(work: Work, training: Training) -> Found:
-    """What lies in a training's folder; nothing, where its teacher is not there yet."""
-    return _unless_wrong(work.found, training, Found("new"))
+    return _unless_wrong(work.found, training, Found()).finished and _unless_wrong(work.is_evaluated, training, False)
 
 
 def _unless_wrong(ask: Callable[[Training], Answer], training: Training, otherwise: Answer) -> Answer:
-    """What is asked of a training, or `otherwise` where what lies on the disk is not what is asked for."""
+    """What is asked of a training, or `otherwise` where what lies on the disk is not what is asked for, or where its
+    teacher is not there yet."""
     try:
         return ask(training)
     except HandsightError:
@@ -95,35 +88,24 @@ def _unless_wrong(ask: Callable[[Training], Answer], training: Training, otherwi
 
 
 def _result(work: Work, training: Training, policy: str | None, error: str | None) -> TrainingResult:
-    found = _found(work, training)
-    state: Literal["finished", "begun", "failed", "waiting"] = "waiting"
-    if error:
-        state = "failed"
-    elif found.run is not None:
-        state = "finished" if found.state == "finished" else "begun"
-    rows = found.run.metrics() if found.run else []
-    meta = found.run.meta if found.run else {}
+    found = _unless_wrong(work.found, training, Found())
+    rows, meta = (found.run.metrics(), found.run.meta) if found.run else ([], {})
     began = (meta.get("resumed") or [meta])[-1]
     settled = work.settled(training) or training
     return TrainingResult(
         scene=training.scene,
         seed=training.seed,
         cell=settled.name,
-        state=state,
+        state="failed" if error else "finished" if found.finished else "begun" if found.run else "waiting",
         entry=policy,
         teacher=settled.teacher,
         iterations=int(max((row["iteration"] for row in rows if "iteration" in row), default=0)),
         steps=int(max((row["step"] for row in rows), default=0)),
-        seconds=spent(rows),
+        seconds=spent(rows) or 0.0,
         cores=began.get("hardware", {}).get("cores"),
         flatness=flatness(rows, STUDENT_CURVE if training.sight else TEACHER_CURVE),
-        error=error and str(portable(error, work.out)),
+        error=error and portable(error, work.out),
     )
-
-
-def spent(rows: list[dict[str, float]]) -> float:
-    """Seconds of collecting and learning."""
-    return sum(value for row in rows for name, value in row.items() if name.startswith("seconds/"))
 
 
 def _commit(policy: PolicyResult) -> str | None:
@@ -131,32 +113,12 @@ def _commit(policy: PolicyResult) -> str | None:
     return git.get("commit", "")[:10] or None
 
 
-def _portable_policy(policy: PolicyResult, out: Path) -> PolicyResult:
-    """The policy without a path of this machine."""
-
-    def told(evaluation: Evaluation) -> Evaluation:
-        return replace(evaluation, settings=portable(evaluation.settings, out))
-
-    metrics, origin = policy.origin.metrics, {k: v for k, v in asdict(policy.origin).items() if k != "metrics"}
-    return replace(
-        policy,
-        origin=type(policy.origin)(**portable(origin, out), metrics=metrics),
-        evaluation=told(policy.evaluation),
-        ablations={how: told(one) for how, one in policy.ablations.items()},
-    )
-
-
 def portable(tree: Any, out: Path) -> Any:
     """The tree with paths told from the study's folder; of other absolute paths only the last part is left."""
-    if isinstance(tree, Mapping):
-        return {key: portable(value, out) for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [portable(value, out) for value in tree]
-    if isinstance(tree, Path):
-        return portable(str(tree), out)
-    if not isinstance(tree, str):
-        return tree
-    text = tree
-    for root in dict.fromkeys((f"{out.resolve()}/", f"{out}/")):
-        text = text.replace(root, "")
-    return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+([\w.@+-]+)", r"\1", text)
+
+    def told(text: str) -> str:
+        for root in (f"{out.resolve()}/", f"{out}/"):
+            text = text.replace(root, "")
+        return re.sub(r"(?<![\w.])/(?:[\w.@+-]+/)+([\w.@+-]+)", r"\1", text)
+
+    return each_text(tree, told)

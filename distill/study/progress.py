@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from statistics import mean
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from ..report.candidates import spent
 from ..runs.progress import clock
 from ..runs.run import CONFIG, Run
-from .collect import spent
 from .runner import Progress, Running
-from .training import Training, folder
+from .training import Training
 from .work import Task, Work
 
 REDRAW, LINE_EVERY = 5.0, 60.0
@@ -44,28 +45,24 @@ class Pace:
 @contextmanager
 def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Progress[Task]], None]]:
     """Show where a study stands, by a table on a terminal and by lines in a log."""
-    console, watch, last = console or Console(stderr=True), Watch(work), -LINE_EVERY
-    if not console.is_terminal:
-        before: tuple[int, int] = (-1, -1)
+    console, watch = console or Console(stderr=True), Watch(work)
+    terminal = console.is_terminal
+    every = REDRAW if terminal else LINE_EVERY
+    last, before = -every, (-1, -1)
+    with Live(console=console, auto_refresh=False) if terminal else nullcontext() as live:
 
-        def line(progress: Progress[Task]) -> None:
+        def show(progress: Progress[Task]) -> None:
             nonlocal last, before
             now = (len(progress.done) + len(progress.failed), len(progress.running))
-            if time.monotonic() - last >= LINE_EVERY or now != before:
-                last, before = time.monotonic(), now
+            if time.monotonic() - last < every and (terminal or now == before):
+                return
+            last, before = time.monotonic(), now
+            if live:
+                live.update(watch.table(progress), refresh=True)
+            else:
                 console.print("; ".join(watch.lines(progress)), markup=False, highlight=False, soft_wrap=True)
 
-        yield line
-        return
-    with Live(console=console, auto_refresh=False) as live:
-
-        def draw(progress: Progress[Task]) -> None:
-            nonlocal last
-            if time.monotonic() - last >= REDRAW:
-                last = time.monotonic()
-                live.update(watch.table(progress), refresh=True)
-
-        yield draw
+        yield show
 
 
 class Watch:
@@ -76,18 +73,16 @@ class Watch:
         self._spent: dict[Training, float] = {}
 
     def lines(self, progress: Progress[Task]) -> list[str]:
-        """The state of the whole, then a line for each piece under way."""
-        return [self.summary(progress), *(self.line(running) for running in progress.running)]
-
-    def summary(self, progress: Progress[Task]) -> str:
-        """How many pieces are done, and the time left."""
+        """How many pieces are done and the time left, then a line for each piece under way."""
         trained = [sum(task.verb == "train" for task in tasks) for tasks in (progress.done, progress.tasks)]
         parts = [f"{trained[0]} of {trained[1]} cells trained", f"{len(progress.done)} of {len(progress.tasks)} jobs"]
         parts += [f"{len(progress.failed)} failed"] if progress.failed else []
         seconds, unknown = self.left(progress)
         if unknown:  # nothing of their kind is finished yet
-            return ", ".join([*parts, f"at least {clock(seconds)} left, without {unknown} jobs of unknown length"])
-        return ", ".join([*parts, f"about {clock(seconds)} left"])
+            parts.append(f"at least {clock(seconds)} left, without {unknown} jobs of unknown length")
+        else:
+            parts.append(f"about {clock(seconds)} left")
+        return [", ".join(parts), *map(self.line, progress.running.values())]
 
     def line(self, running: Running[Task]) -> str:
         """One piece of work under way."""
@@ -100,68 +95,55 @@ class Watch:
 
     def table(self, progress: Progress[Task]) -> Group:
         """The same, and every cell's state."""
+        signs: dict[tuple[str, str], list[str]] = {}
+        for cell in self.work.spec.trainings:
+            sign = SIGNS[state_of(Task("train", cell), progress)]
+            signs.setdefault((cell.scene, cell.name), []).append(f"{cell.seed}{sign}")
         cells = Table.grid(padding=(0, 2))
-        for scene in self.work.spec.scenes:
-            members = [cell for cell in self.work.spec.trainings if cell.scene == scene]
-            for name in dict.fromkeys(cell.name for cell in members):
-                signs = [
-                    f"{cell.seed}{SIGNS[state_of(Task('train', cell), progress)]}"
-                    for cell in members
-                    if cell.name == name
-                ]
-                cells.add_row(scene, name, " ".join(signs))
+        for (scene, name), each in signs.items():
+            cells.add_row(scene, name, " ".join(each))
         legend = Text("  ".join(f"{sign} {name}" for name, sign in SIGNS.items()), style="dim")
         return Group(*self.lines(progress), cells, legend)
 
     def pace(self, training: Training) -> Pace | None:
         """How far the newest run of a cell is; None if it has none."""
         settled = self.work.settled(training) or training
-        runs = sorted(folder(self.work.out, settled).glob(f"*/*/{CONFIG}"))
+        runs = sorted((self.work.out / settled.key).glob(f"*/*/{CONFIG}"))
         if not runs:
             return None
         rows = Run.open(runs[-1].parent).metrics()
-        done = [row for row in rows if "iteration" in row]
-        success = [row["success_at_end"] for row in rows if "success_at_end" in row]
-        return Pace(
-            iteration=int(done[-1]["iteration"]) if done else 0,
-            iterations=self.work.spec.config(settled).iterations,
-            success=success[-1] if success else None,
-            seconds=spent(rows),
-        )
+        newest = {name: value for row in rows for name, value in row.items()}
+        iteration, iterations = int(newest.get("iteration", 0)), self.work.spec.config(settled).iterations
+        return Pace(iteration, iterations, newest.get("success_at_end"), spent(rows) or 0.0)
 
     def left(self, progress: Progress[Task]) -> tuple[float, int]:
         """Seconds until all is done, from what finished pieces took, and how many pieces are like none of these."""
-        known = self._known(progress)
-        under_way = {running.task: running for running in progress.running}
-        seconds, unknown = 0.0, 0
+        taken: dict[str, list[float]] = {}
+        for task in progress.done:
+            if seconds := self._took(task, progress):
+                taken.setdefault(kind_of(task), []).append(seconds)
+        total, unknown = 0.0, 0
         for task in progress.tasks:
             if task in progress.done or task in progress.failed or progress.blocked(task):
                 continue
-            pace = self.pace(task.training) if task in under_way and task.verb == "train" else None
-            each = known.get(kind_of(task))
+            running, each = progress.running.get(task), taken.get(kind_of(task))
+            pace = self.pace(task.training) if running and task.verb == "train" else None
             if pace is not None and pace.left is not None:
-                seconds += pace.left
+                total += pace.left
             elif each is not None:
-                seconds += max(0.0, each - (time.monotonic() - under_way[task].began if task in under_way else 0.0))
+                total += max(0.0, mean(each) - (time.monotonic() - running.began if running else 0.0))
             else:
                 unknown += 1
-        return seconds / self.work.spec.jobs, unknown
+        return total / self.work.spec.jobs, unknown
 
-    def _known(self, progress: Progress[Task]) -> Mapping[str, float]:
-        """Mean seconds of the finished pieces of each kind; of trainings that were done before, from their metrics."""
-        taken: dict[str, list[float]] = {}
-        for task, took in progress.done.items():
-            seconds = took
-            if task.verb == "train":
-                seconds = self._spent.get(task.training) or spent(self._rows(task.training))
-                self._spent[task.training] = seconds
-            if seconds is not None:
-                taken.setdefault(kind_of(task), []).append(seconds)
-        return {kind: sum(values) / len(values) for kind, values in taken.items()}
-
-    def _rows(self, training: Training) -> list[dict[str, float]]:
-        run = self.work.found(training).run
-        return run.metrics() if run else []
+    def _took(self, task: Task, progress: Progress[Task]) -> float | None:
+        """Seconds that a finished piece took; of a training, also of one that was done before, from its metrics."""
+        if task.verb != "train":
+            return progress.done[task]
+        if task.training not in self._spent:
+            run = self.work.found(task.training).run
+            self._spent[task.training] = (run and spent(run.metrics())) or 0.0
+        return self._spent[task.training]
 
 
 def kind_of(task: Task) -> str:
@@ -171,10 +153,7 @@ def kind_of(task: Task) -> str:
 
 def state_of(task: Task, progress: Progress[Task]) -> str:
     """State of a task, one of `SIGNS`."""
-    if task in progress.done:
-        return "done"
-    if task in progress.failed:
-        return "failed"
-    if task in progress.elsewhere:
-        return "elsewhere"
-    return "running" if any(running.task == task for running in progress.running) else "waiting"
+    states = {
+        "done": progress.done, "failed": progress.failed, "elsewhere": progress.elsewhere, "running": progress.running,
+    }  # fmt: skip
+    return next((name for name, tasks in states.items() if task in tasks), "waiting")

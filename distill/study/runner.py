@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ...errors import HandsightError
 from ..runs.interrupt import Interrupt
@@ -35,34 +35,29 @@ PR_SET_PDEATHSIG = 1
 """Number of a request in linux/prctl.h."""
 
 
-class Work(Protocol[Task]):
+class Work(Generic[Task]):
     """What is to be done, and by which commands; every question is answered from the disk."""
 
-    @property
-    def jobs(self) -> int:
-        """Tasks side by side."""
-        ...
-
-    @property
-    def tasks(self) -> Mapping[Task, tuple[Task, ...]]:
-        """All tasks with those that each needs, in the order in which they are begun if nothing holds them up."""
-        ...
+    jobs = 1
+    """Tasks side by side."""
+    tasks: Mapping[Task, tuple[Task, ...]]
+    """All tasks with those that each needs, each after these: the order in which they are begun."""
 
     def is_done(self, task: Task) -> bool:
         """Whether the disk holds its outcome."""
-        ...
-
-    def is_busy(self, task: Task) -> bool:
-        """Whether somebody else works on it."""
-        ...
+        raise NotImplementedError
 
     def command(self, task: Task) -> list[str]:
         """The words of the command that does it, or what is left of it."""
-        ...
+        raise NotImplementedError
+
+    def is_busy(self, task: Task) -> bool:
+        """Whether somebody else works on it."""
+        return False
 
     def log(self, task: Task) -> Path | None:
         """The file to which its command writes; None for the terminal."""
-        ...
+        return None
 
 
 @dataclass
@@ -87,9 +82,14 @@ class Progress(Generic[Task]):
     """Seconds that a finished task took in this session; None for one that was done before."""
     failed: dict[Task, str] = field(default_factory=dict)
     """Last lines of what failed tasks wrote."""
-    running: list[Running[Task]] = field(default_factory=list)
+    running: dict[Task, Running[Task]] = field(default_factory=dict)
     elsewhere: set[Task] = field(default_factory=set)
     """Waiting for somebody else's process that works on the same training."""
+
+    def ready(self, task: Task) -> bool:
+        """Whether it could be begun: it is not done, failed or under way, and all that it needs is done."""
+        begun = task in self.done or task in self.failed or task in self.running
+        return not begun and all(need in self.done for need in self.tasks[task])
 
     def blocked(self, task: Task) -> bool:
         """Whether something that it needs has failed."""
@@ -119,9 +119,7 @@ class Runner(Generic[Task]):
         self.work, self.show, self.program, self.pause = work, show, tuple(program), pause
         self.slots = slots(work.jobs)
         self.progress = Progress[Task](work.tasks)
-        self.order: TopologicalSorter[Task] = TopologicalSorter(self.progress.tasks)
-        self.ready: list[Task] = []
-        self._killed: dict[Task, int] = {}
+        self._killed = Counter[Task]()
 
     def run(self) -> Progress[Task]:
         """Do all that can be done; a task that fails holds up only those that need it.
@@ -132,7 +130,6 @@ class Runner(Generic[Task]):
         """
         with Interrupt() as interrupted:
             self._look()
-            self.order.prepare()
             try:
                 while not interrupted.requested and self._step():
                     time.sleep(self.pause)
@@ -142,11 +139,11 @@ class Runner(Generic[Task]):
 
     def _look(self) -> None:
         """See what is done already; refuse before anything is begun if a folder holds what is not asked for."""
-        wrong, progress = [], self.progress
-        for task, needs in progress.tasks.items():
+        wrong = []
+        for task in self.progress.tasks:
             try:
-                if all(need in progress.done for need in needs) and self.work.is_done(task):
-                    progress.done[task] = None
+                if self.progress.ready(task) and self.work.is_done(task):
+                    self.progress.done[task] = None
             except HandsightError as error:
                 wrong.append(str(error))
         if wrong:
@@ -155,47 +152,28 @@ class Runner(Generic[Task]):
     def _step(self) -> bool:
         """Look after what runs, begin what can be begun. Returns whether there is anything left to wait for."""
         progress = self.progress
-        for running in [one for one in progress.running if one.process.poll() is not None]:
+        for running in [one for one in progress.running.values() if one.process.poll() is not None]:
             self._finish(running)
         progress.elsewhere.clear()
-        done = -1
-        while done < len(progress.done):  # again, where something was found done that others wait for
-            self._release()
-            done = len(progress.done)
-            for task in list(self.ready):
-                self._begin(task)
+        for task in filter(progress.ready, progress.tasks):
+            self._begin(task)
         self.show(progress)
         return bool(progress.running or progress.elsewhere)
 
-    def _release(self) -> None:
-        """Tasks of which all needs are done are ready, in the order of all tasks."""
-        done, places = self.progress.done, list(self.progress.tasks)
-        while released := self.order.get_ready():
-            self.order.done(*(task for task in released if task in done))
-            self.ready += [task for task in released if task not in done]
-        self.ready.sort(key=places.index)
-
-    def _done(self, task: Task, seconds: float | None) -> None:
-        self.progress.done[task] = seconds
-        self.order.done(task)
-
     def _begin(self, task: Task) -> None:
         """Start it, if there are cores, it is not done and nobody is at it."""
-        used = {running.cores for running in self.progress.running}
+        used = {running.cores for running in self.progress.running.values()}
         free = [cores for cores in self.slots if cores not in used]
         if not free:
             return
         try:
             if self.work.is_done(task):
-                self.ready.remove(task)
-                self._done(task, None)
+                self.progress.done[task] = None
             elif self.work.is_busy(task):
                 self.progress.elsewhere.add(task)
             else:
-                self.progress.running.append(self._start(task, free[0]))
-                self.ready.remove(task)
+                self.progress.running[task] = self._start(task, free[0])
         except HandsightError as error:
-            self.ready.remove(task)
             self.progress.failed[task] = str(error)
 
     def _start(self, task: Task, cores: tuple[int, ...]) -> Running[Task]:
@@ -217,31 +195,31 @@ class Runner(Generic[Task]):
 
     def _finish(self, running: Running[Task]) -> None:
         """A process has ended: well, by a mistake, or because somebody killed it."""
-        progress, task, code = self.progress, running.task, running.process.returncode
-        progress.running.remove(running)
+        task, code = running.task, running.process.returncode
+        del self.progress.running[task]
         if code == 0:
-            self._done(task, time.monotonic() - running.began)
+            self.progress.done[task] = time.monotonic() - running.began
             return
         killed = code < 0 or code > 128
-        self._killed[task] = self._killed.get(task, 0) + killed
+        self._killed[task] += killed
         if killed and self._killed[task] <= TRIES:
-            self.ready.append(task)
             return
         log = self.work.log(task)
         tail = log.read_bytes()[running.log_start :].decode(errors="replace") if log else ""
         lines = tail.strip().splitlines() or [f"its process ended with code {code} and wrote nothing"]
-        progress.failed[task] = "\n".join(lines[-TRACEBACK_LINES:])
+        self.progress.failed[task] = "\n".join(lines[-TRACEBACK_LINES:])
 
     def _stop(self) -> None:
         """Ask all processes to save and leave, and wait for them."""
-        for running in self.progress.running:
-            running.process.send_signal(signal.SIGTERM)
+        processes = [running.process for running in self.progress.running.values()]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
         end = time.monotonic() + PATIENCE
-        for running in self.progress.running:
+        for process in processes:
             try:
-                running.process.wait(max(0.1, end - time.monotonic()))
+                process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
-                running.process.kill()  # what it saved last is whole
+                process.kill()  # what it saved last is whole
 
 
 def at_home(cores: tuple[int, ...], parent: int) -> Callable[[], None]:

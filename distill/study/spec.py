@@ -15,7 +15,7 @@ from ...files import inside, read_text
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
 from ...sims.scenes import scene
-from ..evaluation import HELD_OUT_SEED
+from ..evaluation.trial import TrialConfig
 from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
@@ -34,22 +34,6 @@ class StudySceneConfig:
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
     env: dict[str, Any] = field(default_factory=dict)
     """Changes to the scene's `EnvConfig`."""
-
-
-@dataclass(frozen=True)
-class StudyEvaluationConfig:
-    """The held-out resets on which every policy is evaluated."""
-
-    episodes: int = 512
-    """Episodes, one for each reset."""
-    seed: int = HELD_OUT_SEED
-    """Seed of the resets."""
-    num_envs: int = 256
-    """Number of environments stepped together."""
-    reset_kind: str = "wide"
-    """Kind of every reset."""
-    ablations: bool = True
-    """Evaluate students with their images changed, too."""
 
 
 @dataclass(frozen=True)
@@ -81,8 +65,8 @@ class StudyConfig:
     """Changes to `TeacherConfig.depth()`, for depth teachers from scratch."""
     student: dict[str, Any] = field(default_factory=dict)
     """Changes to `StudentRunConfig(...)`, for all students."""
-    evaluation: StudyEvaluationConfig = field(default_factory=StudyEvaluationConfig)
-    """How every policy is evaluated."""
+    evaluation: TrialConfig = field(default_factory=lambda: TrialConfig(ablations=True))
+    """How every policy is evaluated; students with their images changed, too."""
     matching: StudyMatchingConfig = field(default_factory=StudyMatchingConfig)
     """How teachers are matched."""
 
@@ -149,7 +133,8 @@ def read_study(path: Path, out: Path | None = None) -> StudyConfig:
         raise StudyError(f"study {path} is not TOML: {error}") from error
     try:
         spec = build(StudyConfig, tree)
-        return replace(spec, out=out or Path(inside(Path(), spec.out, StudyError)))
+        trial = stored_config.unbound(spec.evaluation, f"{path}: evaluation")
+        return replace(spec, out=out or Path(inside(Path(), spec.out, StudyError)), evaluation=trial)
     except HandsightError as error:
         raise StudyError(f"study {path}: {error}") from error
 
@@ -160,7 +145,7 @@ def build(config_class: type[Config], tree: Mapping[str, Any], where: str = "") 
     Raises:
         StudyError: an unknown name, with the nearest known one; or a value of the wrong kind.
     """
-    return _validated(config_class, _known(config_class, tree, where), where)
+    return _validated(config_class, _merged(config_class, None, tree, where), where)
 
 
 def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collection[str] = ()) -> Config:
@@ -172,43 +157,35 @@ def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collect
         where: name of the table, for messages.
         fixed: fields that the study itself sets.
     """
-    known = _known(type(base), changes, where)
-    taken = [name for name in known if name in fixed]
+    taken = [name for key in changes if (name := key.replace("-", "_")) in fixed]
     if taken:
         raise StudyError(f"{where}.{taken[0]} is set by the study itself; it cannot be changed here")
-    return stored_config.unbound(_validated(type(base), _merged(base, known), where), f"study: {where}")
+    values = _merged(type(base), base, changes, where)
+    return stored_config.unbound(_validated(type(base), values, where), f"study: {where}")
 
 
-def _known(config_class: Any, tree: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The tree by the names of fields, unknown ones refused."""
-    hints, result = get_type_hints(config_class), {}
+def _merged(config_class: Any, base: Any, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Values by field: those of `base`, if there is one, with changes; dataclasses are changed in part, all others
+    replaced. Unknown names are refused."""
+    hints = get_type_hints(config_class)
     names = [one.name for one in fields(config_class)]
-    for key, value in tree.items():
+    values = {} if base is None else {name: getattr(base, name) for name in names}
+    for key, value in changes.items():
         name, place = key.replace("-", "_"), f"{where}.{key}".strip(".")
         if name not in names:
             raise StudyError(f"{place}: {unknown('name', key, names)}")
-        inner = _inner(hints[name])
+        inner, before = _inner(hints[name]), values.get(name)
         if inner is not None and isinstance(value, Mapping):
-            value = _known(inner, value, place)
-        elif get_origin(hints[name]) is dict and isinstance(value, Mapping):
-            each = get_args(hints[name])[1]
-            value = {k: _known(each, v, f"{place}.{k}") if is_dataclass(each) else v for k, v in value.items()}
-        result[name] = value
-    return result
+            value = _merged(inner, before, value, place)
+        elif get_origin(hints[name]) is dict and is_dataclass(each := get_args(hints[name])[1]):
+            value = {k: _merged(each, None, one, f"{place}.{k}") for k, one in value.items()}
+        values[name] = value
+    return values
 
 
 def _inner(hint: Any) -> Any:
     """The dataclass that a field holds, if it holds one (or None)."""
     return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind) and get_origin(hint) is not dict), None)
-
-
-def _merged(base: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of the dataclass with changes; those that are dataclasses are changed in part, all others replaced."""
-    values = {one.name: getattr(base, one.name) for one in fields(base)}
-    nested = {
-        k: _merged(values[k], v) for k, v in changes.items() if is_dataclass(values[k]) and isinstance(v, Mapping)
-    }
-    return values | dict(changes) | nested
 
 
 def _validated(config_class: type[Config], values: dict[str, Any], where: str) -> Config:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ...errors import HandsightError, unknown
 from ..report.policy_kind import CONTROL, LEFT, STEREO, TEACHERS, PolicyKind, taught
@@ -133,8 +132,3 @@ def _add(training: Training, found: dict[Training, None]) -> None:
     for needed in training.needs:
         _add(needed, found)
     found[training] = None
-
-
-def folder(out: Path, training: Training) -> Path:
-    """Where the run folders of a training lie."""
-    return out / training.key

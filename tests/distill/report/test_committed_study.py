@@ -11,7 +11,8 @@ import pytest
 from handsight.distill import Study, verdicts
 from handsight.distill.evaluation.statistics import plain
 from handsight.distill.report import tables
-from handsight.distill.report.report import figures_of_study, study_dict, study_markdown
+from handsight.distill.report.page import render
+from handsight.distill.report.report import contents, figures_of_study, study_dict
 
 COMMITTED = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "study"
 
@@ -39,9 +40,9 @@ def differences(one: Any, other: Any, where: str = "") -> list[str]:
 
 
 def test_every_sentence_and_table_is_the_same():
-    names = [f"{name}.svg" for name in figures_of_study(committed())]
-    assert {path.name for path in (COMMITTED / "figures").iterdir()} == set(names)
-    assert study_markdown(committed(), names) == (COMMITTED / "report.md").read_text()
+    names = dict.fromkeys(figures_of_study(committed()), b"")
+    assert {path.stem for path in (COMMITTED / "figures").iterdir()} == set(names)
+    assert render("report.md.j2", contents(committed(), names, COMMITTED)) == (COMMITTED / "report.md").read_text()
 
 
 def test_every_figure_of_the_report_is_the_same():

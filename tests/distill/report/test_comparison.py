@@ -224,5 +224,6 @@ def test_comparison_of_everything_goes_to_json_and_markdown_without_a_gap():
     assert stored["decompositions"][0]["student"] == "state → stereo 0"
     assert stored["extra_loss_of_the_state_chain"][0]["figure"]["both"]["value"] == 0.5
     page = tables.markdown(comparison)
-    assert "| state |" in page and "| depth, warm start |" in page and "| depth → stereo, warm start | 1 |" in page
+    assert "| state → stereo | 1 |" in page and "| depth, warm start → stereo | 1 |" in page
+    assert "| depth → stereo, warm start | 1 |" in page
     assert "observability_gap" in tables.as_csv(comparison).splitlines()[0]

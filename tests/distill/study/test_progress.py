@@ -10,7 +10,7 @@ from handsight.distill.runs.run import Run
 from handsight.distill.study.progress import Pace, Watch, shown
 from handsight.distill.study.runner import Progress, Running
 from handsight.distill.study.spec import StudyConfig, build
-from handsight.distill.study.training import Training, folder
+from handsight.distill.study.training import Training
 from handsight.distill.study.work import Task, Work
 
 TEACHERS = [Training("wrist", seed, "state-teacher") for seed in (0, 1, 2)]
@@ -25,7 +25,7 @@ def work(tmp_path):
 
 def training(work: Work, cell: Training, iterations: int, seconds: float) -> Run:
     """A run that took `seconds` for each iteration so far."""
-    run = Run.create("teacher-state", work.spec.config(cell), folder(work.out, cell))
+    run = Run.create("teacher-state", work.spec.config(cell), work.out / cell.key)
     for i in range(1, iterations + 1):
         run.log({"iteration": i, "seconds/collect": seconds, "success_at_end": 0.1 * i}, step=i)
     run.close()
@@ -37,8 +37,8 @@ def tasks_of(work: Work, count: int = 3) -> list[Task]:
     return list(work.tasks)[: 2 * count]
 
 
-def under_way(task: Task) -> Running:
-    return Running(task, SimpleNamespace(), (0,), 0)  # pyright: ignore[reportArgumentType]
+def under_way(task: Task) -> dict[Task, Running]:
+    return {task: Running(task, SimpleNamespace(), (0,), 0)}  # pyright: ignore[reportArgumentType]
 
 
 def test_pace_is_read_from_the_run(work):
@@ -54,7 +54,7 @@ def test_time_left_is_what_finished_cells_took_shared_by_the_jobs(work, monkeypa
     run = training(work, TEACHERS[0], 10, 30.0)
     monkeypatch.setattr(work, "found", lambda cell: SimpleNamespace(run=run))
     training(work, TEACHERS[1], 5, 20.0)
-    progress = Progress(dict.fromkeys((done, half, not_begun), ()), done={done: None}, running=[under_way(half)])
+    progress = Progress(dict.fromkeys((done, half, not_begun), ()), done={done: None}, running=under_way(half))
     assert Watch(work).left(progress) == ((5 * 20.0 + 300.0) / 2, 0)
     evaluation = Task("evaluate", TEACHERS[0])
     progress = Progress(dict.fromkeys((done, half, evaluation), ()), done={done: None, half: 7.0})
@@ -69,7 +69,7 @@ def test_what_cannot_be_done_any_more_takes_no_time(work):
 def test_log_has_a_line_for_each_piece_under_way(work):
     training(work, TEACHERS[0], 4, 30.0)
     tasks = tasks_of(work)
-    progress = Progress(work.tasks, running=[under_way(tasks[0])], failed={tasks[2]: "Traceback"})
+    progress = Progress(work.tasks, running=under_way(tasks[0]), failed={tasks[2]: "Traceback"})
     text = io.StringIO()
     with shown(work, Console(file=text, width=300)) as show:
         show(progress)
@@ -81,7 +81,7 @@ def test_log_has_a_line_for_each_piece_under_way(work):
 
 def test_terminal_shows_the_state_of_every_cell(work):
     tasks = tasks_of(work)
-    progress = Progress(work.tasks, done={tasks[0]: 1.0}, running=[under_way(tasks[2])], failed={tasks[4]: "Traceback"})
+    progress = Progress(work.tasks, done={tasks[0]: 1.0}, running=under_way(tasks[2]), failed={tasks[4]: "Traceback"})
     text = io.StringIO()
     console = Console(file=text, width=120)
     console.print(Watch(work).table(progress))

@@ -98,7 +98,7 @@ def test_report_is_the_same_from_what_was_stored(whole, folder):
 
 def test_planted_loss_is_found_in_its_direction_and_size(whole):
     verdict = verdicts(whole)[0]
-    assert (verdict.scene, verdict.warm, len(verdict.loss.pairs)) == ("wrist", True, 5)
+    assert (verdict.scene, verdict.kind, len(verdict.loss.pairs)) == ("wrist", "warm start", 5)
     assert verdict.word == "Supported"
     assert verdict.interval.value == pytest.approx(0.13, abs=0.03)  # 0.25 - 0.12 of the resets; teachers are alike
     assert verdict.sentence.startswith("Supported in the scene wrist: students of state teachers lost 1")

@@ -9,7 +9,7 @@ import pytest
 from handsight.distill.evaluation.disagreement import Disagreement
 from handsight.distill.evaluation.statistics import plain
 from handsight.distill.report import tables
-from handsight.distill.report.store import as_stored, load_decisions, save_decisions, thinned
+from handsight.distill.report.store import load_decisions, save_decisions, thinned
 from handsight.distill.report.study_results import Study, flatness
 from handsight.errors import HandsightError
 
@@ -17,9 +17,8 @@ from .. import synthetic
 
 
 @pytest.fixture(scope="module")
-def study():
-    whole = synthetic.study()
-    return replace(whole, comparisons={scene: as_stored(c) for scene, c in whole.comparisons.items()})
+def study(tmp_path_factory):
+    return synthetic.study().save(tmp_path_factory.mktemp("results"))
 
 
 def test_study_is_read_back_as_it_was_saved(study, tmp_path):

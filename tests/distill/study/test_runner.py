@@ -159,7 +159,7 @@ def test_ctrl_c_stops_the_pieces_and_leaves(tmp_path, run):
 
     def press(progress):
         if progress.running and not pids:
-            pids.append(progress.running[0].process.pid)
+            pids.extend(running.process.pid for running in progress.running.values())
             os.kill(os.getpid(), signal.SIGINT)
 
     began = time.monotonic()

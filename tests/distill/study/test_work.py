@@ -9,7 +9,7 @@ import pytest
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run
 from handsight.distill.study.spec import StudyConfig, build
-from handsight.distill.study.training import StudyError, Training, folder
+from handsight.distill.study.training import StudyError, Training
 from handsight.distill.study.work import Task, Work, find
 
 TEACHER, STUDENT = Training("wrist", 0, "state-teacher"), Training("wrist", 0, "state-to-stereo")
@@ -37,7 +37,7 @@ def run_of(
     spec: StudyConfig, cell: Training, teacher: Path | None = None, iteration: int | None = None, **changes
 ) -> Run:
     config = replace(spec.config(cell, teacher), **changes)
-    run = Run.create("a-run", config, folder(spec.out, cell))
+    run = Run.create("a-run", config, spec.out / cell.key)
     if iteration is not None:
         origin = {"teacher": {"path": str(teacher), "sha256": checkpoint.digest(teacher)}} if teacher else {}
         checkpoint.save(run.checkpoints / f"iteration_{iteration:06d}.ckpt", origin)
@@ -45,24 +45,24 @@ def run_of(
 
 
 def test_nothing_is_new(spec):
-    assert find(spec, TEACHER, None).state == "new"
+    assert find(spec, TEACHER, None).run is None
 
 
 def test_run_is_adopted_as_far_as_it_came(spec):
     run_of(spec, TEACHER)  # killed before its first checkpoint: nothing to go on with
-    assert find(spec, TEACHER, None).state == "new"
     begun = run_of(spec, TEACHER, iteration=5)
-    assert find(spec, TEACHER, None).state == "begun"
+    found = find(spec, TEACHER, None)
+    assert not found.finished and found.path == begun.path
     checkpoint.save(begun.checkpoints / "iteration_000006.ckpt", {})
     found = find(spec, TEACHER, None)
-    assert found.state == "finished" and found.path == begun.path
+    assert found.finished and found.path == begun.path
 
 
 def test_damaged_last_checkpoint_is_not_the_end(spec):
     run = run_of(spec, TEACHER, iteration=5)
     checkpoint.save(run.checkpoints / "iteration_000006.ckpt", {"weight": 1})
     (run.checkpoints / "iteration_000006.ckpt" / checkpoint.TREE).write_text("{}")
-    assert find(spec, TEACHER, None).state == "begun"
+    assert find(spec, TEACHER, None).run and not find(spec, TEACHER, None).finished
 
 
 def test_run_with_other_settings_is_refused_and_says_in_what(spec):
@@ -80,7 +80,7 @@ def test_fields_newer_than_the_run_have_their_defaults(spec):
     text = path.read_text().replace('"lag": false,', "")
     assert text != path.read_text()
     path.write_text(text)
-    assert find(spec, TEACHER, None).state == "finished"
+    assert find(spec, TEACHER, None).finished
     path.write_text(text.replace('"seed": 0', '"seed": 0, "colour": "red"'))
     with pytest.raises(StudyError, match="no field colour"):
         find(spec, TEACHER, None)
@@ -90,9 +90,9 @@ def test_teacher_is_known_by_its_bytes_and_not_by_its_path(spec, tmp_path):
     here, there = teacher_at(tmp_path / "a" / "best.ckpt"), tmp_path / "b" / "best.ckpt"
     shutil.copytree(here, there)
     run_of(spec, STUDENT, here, iteration=3)
-    assert find(spec, STUDENT, there).state == "finished"
+    assert find(spec, STUDENT, there).finished
     shutil.rmtree(here)  # the student has written down whose bytes it learnt from
-    assert find(spec, STUDENT, there).state == "finished"
+    assert find(spec, STUDENT, there).finished
     other = teacher_at(tmp_path / "c" / "best.ckpt", weight=2)
     with pytest.raises(StudyError, match=r"teacher: .*c/best.ckpt and .*a/best.ckpt, which is another checkpoint"):
         find(spec, STUDENT, other)
@@ -103,7 +103,7 @@ def test_warm_start_is_known_by_its_bytes_too(spec, tmp_path):
     here, same = teacher_at(tmp_path / "a" / "best.ckpt"), tmp_path / "b" / "best.ckpt"
     shutil.copytree(here, same)
     run_of(spec, cell, iteration=25, warm_start=here)
-    assert find(spec, cell, same).state == "begun"
+    assert find(spec, cell, same).run and not find(spec, cell, same).finished
     with pytest.raises(StudyError, match=r"warm_start: .*another checkpoint"):
         find(spec, cell, teacher_at(tmp_path / "c" / "best.ckpt", weight=2))
 

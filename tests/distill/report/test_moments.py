@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from handsight.distill.evaluation.evaluate import evaluate
-from handsight.distill.report.gallery import film_moments, moments_figure, told_apart
+from handsight.distill.report.film import side_by_side
+from handsight.distill.report.illustrate import film_moments, moment_caption, told_apart
 from handsight.errors import HandsightError
 from handsight.sims.make import EnvConfig
 
@@ -44,29 +45,29 @@ def test_unpaired_evaluations_tell_nothing(students):
 
 def test_moments_are_filmed_in_the_very_world_of_the_evaluation(students):
     wanted = told_apart(students[0][2], students[1][2])[:2].tolist()
-    scenes = film_moments(*students, EnvConfig(), count=2)
-    assert [scene.reset for scene in scenes] == wanted
-    for scene in scenes:
-        first, second = scene.films.values()
+    scenes = dict(film_moments(*students, EnvConfig(), count=2))
+    assert list(scenes) == wanted
+    for reset, films in scenes.items():
+        first, second = films.values()
         np.testing.assert_array_equal(first.images["depth"][0], second.images["depth"][0])
-        turn, world = divmod(scene.reset, 4)
+        turn, world = divmod(reset, 4)
         env = ToyEnv(("stereo",), 4)
         start = env.reset(5 + turn)["stereo"][world, 0].numpy().transpose(1, 2, 0)
         np.testing.assert_array_equal(first.images["left eye"][0, 0], start)
-        view = "in view" if students[0][2].in_view_at_reset[scene.reset] else "out of view"
-        assert f"Reset {scene.reset}" in scene.caption(students[0][2])
-        assert f" {view} at the beginning" in scene.caption(students[0][2])
+        view = "in view" if students[0][2].in_view_at_reset[reset] else "out of view"
+        caption = moment_caption(reset, films, students[0][2])
+        assert f"Reset {reset}" in caption and f" {view} at the beginning" in caption
 
 
 def test_episode_that_ends_otherwise_is_passed_over(students):
     name, _, evaluation = students[0]
-    scenes = film_moments((name, Scripted("stereo"), evaluation), students[1], EnvConfig(), count=1)
+    scenes = list(film_moments((name, Scripted("stereo"), evaluation), students[1], EnvConfig(), count=1))
     assert scenes == []
 
 
 def test_picture_has_a_block_for_each_student_and_says_how_it_ended(students):
-    (scene,) = film_moments(*students, EnvConfig(), count=1)
-    figure = moments_figure(scene.films, ["#000000", "#111111"], moments=3)
+    ((_, films),) = film_moments(*students, EnvConfig(), count=1)
+    figure = side_by_side(films, ["#000000", "#111111"], moments=3)
     titles = [block.get_suptitle() for block in figure.subfigs]
     assert titles == ["state → stereo: failure", "depth → stereo: success"]
     assert len(figure.subfigs[0].axes) == 3 * 3

@@ -1,0 +1,33 @@
+"""`TrialConfig`: how policies are tried; imports no torch, as the command line does without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...sims.machine import machine
+from . import HELD_OUT_SEED
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialConfig:
+    """How every policy of a comparison is tried."""
+
+    episodes: int = 512
+    """Resets to start from, one episode each."""
+    seed: int = HELD_OUT_SEED
+    """Seed of the resets."""
+    num_envs: int = 256
+    """Number of environments stepped together."""
+    reset_kind: str | None = "wide"
+    """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
+    ablations: bool = False
+    """Also try each policy that sees images with them shuffled, frozen and black: four to five times
+    the time."""
+    device: str = machine("cpu")
+    """Where the policies and the environment run."""
+
+    @property
+    def resets(self) -> dict[str, Any]:
+        """What decides which resets are met, as `evaluate` takes it."""
+        return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind")}
