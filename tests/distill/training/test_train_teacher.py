@@ -226,4 +226,4 @@ def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
     assert teacher_training.losses(back) == "a successor took over after 0.8 s"
     assert teacher_training.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
     meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
-    assert teacher_training.losses(meanwhile) == train_teacher.losses({}) == ""
+    assert teacher_training.losses(meanwhile) == teacher_training.losses({}) == ""
