@@ -16,7 +16,7 @@ from torch import Tensor
 from ..scene import Scene
 from ..world_params import WorldParams
 from .engine import TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, OverviewCamera, RayCameras
+from .ray_cameras import POSES, OverviewCamera, batch_cameras
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
 EXPANDED = (*PHYSICS, "geom_aabb")
@@ -41,7 +41,7 @@ class MujocoEngine(Engine):
         self._looks = _initial_looks(self.model, num_worlds)
         self._cameras = None
         if groups:
-            self._cameras = RayCameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
+            self._cameras = batch_cameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
         self._overview: tuple[tuple[int, int], OverviewCamera] | None = None
 
     def _bind(self) -> None:

@@ -6,6 +6,7 @@ shards are rendered by a pool of threads (the kernels release Python's lock).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from torch import Tensor
 from ..cameras import EYES, CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
+from .ray_caster import RayCaster, View, cannot_cast, empty_images
 
 wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
@@ -88,15 +90,7 @@ class RayCameras:
 
     def render(self, poses: dict[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
         """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
-        height, width, n = self._rig.height, self._rig.width, self._num_worlds
-        images = {
-            "object_pixels": torch.empty(n, dtype=torch.int64),
-            "object_mask": torch.empty(n, height, width, dtype=torch.bool),
-        }
-        if "depth" in groups:
-            images["depth"] = torch.empty(n, 1, height, width)
-        if "stereo" in groups:
-            images["stereo"] = torch.empty(n, 2, 3, height, width, dtype=torch.uint8)
+        images = empty_images(self._num_worlds, len(EYES), self._rig.height, self._rig.width, groups)
         list(self._pool.map(lambda shard: self._render_shard(shard, poses, images), self._shards))
         return images
 
@@ -113,6 +107,26 @@ class RayCameras:
     def close(self) -> None:
         """Stop the threads that render."""
         self._pool.shutdown(wait=True)
+
+
+def seen_by(rig: CameraRig, ids: SceneIds) -> View:
+    """What the stereo pair sees of the scene: a pair at the wrist not what is hidden from it."""
+    return View(
+        EYES, rig.height, rig.width, (RENDERED,) if rig.mount == "palm" else (RENDERED, HIDDEN_FROM_WRIST), SKY,
+        object_geoms=(ids.object_geoms[0], ids.object_geoms[-1]),
+    )  # fmt: skip
+
+
+def batch_cameras(
+    model: mujoco.MjModel, ids: SceneIds, rig: CameraRig, num_worlds: int, groups: Collection[str], threads: int
+) -> RayCaster | RayCameras:
+    """The fastest that can show this scene: our own ray caster, or else mujoco_warp's renderer and a word why."""
+    view = seen_by(rig, ids)
+    reason = cannot_cast(model, view)
+    if reason is None:
+        return RayCaster(model, view, num_worlds, threads)
+    warnings.warn(f"{reason}: mujoco_warp renders the cameras, which takes some twenty times as long", stacklevel=2)
+    return RayCameras(model, ids, rig, num_worlds, groups, threads)
 
 
 def camera_context(model: mujoco.MjModel, rig: CameraRig, num_worlds: int, stereo: bool) -> mjw.RenderContext:
