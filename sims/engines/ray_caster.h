@@ -159,13 +159,15 @@ auto find = [&](const Geom& g, float tan_y) {
     const float ex = g.eye[0], ey = g.eye[1], ez = g.eye[2], *size = g.size;
     const Floats none = -1, zero = 0;
     switch (g.type) {
-    case PLANE:  // seen from above only
+    case PLANE: {  // seen from above only
+        const float wide = reach(g, 0), deep = reach(g, 1);
         cast(g, tan_y, [&](Floats x, Floats y, Floats z) {
-            const Floats t = -ez / z, px = size_of(ex + t * x), py = size_of(ey + t * y);
-            const Ints within = ((px <= size[0]) | (size[0] <= 0)) & ((py <= size[1]) | (size[1] <= 0));
-            return (z < 0) & within ? t : none;
+            const Floats t = -ez / z;
+            const Ints within = (z < 0) & (size_of(ex + t * x) <= wide) & (size_of(ey + t * y) <= deep);
+            return within ? t : none;
         });
         break;
+    }
     case SPHERE:
     case ELLIPSOID: {  // a unit sphere in lengths of its half axes
         const float a = 1 / size[0], b = 1 / size[1], c = 1 / size[2];
@@ -322,7 +324,7 @@ auto shade = [&](const Geom& g, float tan_y) {
 auto store = [&](auto* image, int row, int column, auto values) {
     auto* to = image + row * width + column;
     if (column + LANES <= width)
-        *(decltype(values)*)to = values;
+        __builtin_memcpy(to, &values, sizeof values);
     else
         for (int i = 0; column + i < width; i++)
             to[i] = values[i];
