@@ -276,11 +276,23 @@ auto paint = [&](const Geom& g, const Floats* p, const Floats* n, Ints mine, Flo
     const Floats down = on_z ? (n[2] > 0 ? -y : y) : -z;
     Floats u = (right + 1) / 2 * repeat[0] * (uniform ? g.size[0] : 1);
     Floats v = (down + 1) / 2 * repeat[1] * (uniform ? g.size[1] : 1);
-    u = (u - __builtin_elementwise_floor(u)) * wide, v = (v - __builtin_elementwise_floor(v)) * tall;
+    // One texel, or in a film what its four neighbours make; where in 0..1 does a pixel stand between them?
+    const float shift = scene.smooth ? 0.5f : 0;
+    u = (u - __builtin_elementwise_floor(u)) * wide - shift, v = (v - __builtin_elementwise_floor(v)) * tall - shift;
+    const Floats left = __builtin_elementwise_floor(u), top = __builtin_elementwise_floor(v);
+    const Floats across = scene.smooth ? u - left : 0, along = scene.smooth ? v - top : 0;
+    auto within = [](int at, int count) { return at < 0 ? 0 : at < count ? at : count - 1; };
     for (int i = 0; i < LANES; i++) {
-        const int column = u[i] < wide - 1 ? u[i] : wide - 1, row = v[i] < tall - 1 ? v[i] : tall - 1;
-        for (int c = 0; c < 3 && mine[i]; c++)
-            rgb[c][i] *= scene.texels.data[scene.tex_start.data[texture] + 3 * (row * wide + column) + c] / 255.0f;
+        float sum[3] = {0, 0, 0};
+        for (int tap = 0; mine[i] && tap < (scene.smooth ? 4 : 1); tap++) {
+            const int column = within((int)left[i] + tap % 2, wide), row = within((int)top[i] + tap / 2, tall);
+            const float share = (tap % 2 ? across[i] : 1 - across[i]) * (tap / 2 ? along[i] : 1 - along[i]);
+            const unsigned char* texel = scene.texels.data + scene.tex_start.data[texture] + 3 * (row * wide + column);
+            for (int c = 0; c < 3; c++)
+                sum[c] += share * (texel[c] / 255.0f);
+        }
+        for (int c = 0; c < 3; c++)
+            rgb[c][i] *= sum[c];
     }
 };
 

@@ -46,6 +46,7 @@ class CastScene:
     object_first: int
     object_last: int
     background: int
+    smooth: int
     farthest: float
     ambient: wp.vec3
     headlight: wp.vec3
@@ -113,6 +114,8 @@ class View:
     """Colour of a pixel that shows nothing, RGB 0..1."""
     object_geoms: tuple[int, int] = (-1, -1)
     """First and last of the consecutive geoms that make the object's mask."""
+    film: bool = False
+    """For people: textures are smooth, and shadows, highlights and glow belong to the picture if the model has any."""
 
 
 def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) -> str | None:
@@ -129,6 +132,9 @@ def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) 
         return f"geoms of type {', '.join(sorted(kind.name.removeprefix('mjGEOM_').lower() for kind in types))}"
     if (model.light_type != mujoco.mjtLightType.mjLIGHT_DIRECTIONAL).any():
         return "lights that are not directional"
+    effects = (model.light_castshadow, model.light_specular, model.vis.headlight.specular, model.mat_emission)
+    if view.film and any(np.any(values) for values in effects):
+        return "shadows, highlights or glowing materials"
     if len(shown) + len(hulls) > MAX_GEOMS or model.nlight > MAX_LIGHTS:
         return f"more than {MAX_GEOMS} geoms or {MAX_LIGHTS} lights"
     if any(model.cam_sensorsize[model.camera(name).id].any() for name in view.cameras):
@@ -236,6 +242,7 @@ def _scene(model: mujoco.MjModel, view: View, hulls: dict[int, np.ndarray], look
     scene.geoms, scene.lights, scene.cameras = model.ngeom, model.nlight, model.ncam
     scene.object_first, scene.object_last = view.object_geoms
     scene.background = sum(int(channel * 255) << 8 * place for place, channel in enumerate(view.sky[:3]))
+    scene.smooth = view.film
     scene.farthest = model.vis.map.zfar * model.stat.extent
     ambient = head.ambient if head.active else np.full(3, 0.0 if model.nlight else NO_LIGHT)
     scene.ambient = wp.vec3(*(ambient + model.light_ambient[model.light_active.astype(bool)].sum(0)))

@@ -10,6 +10,7 @@ from torch.nn.functional import max_pool2d
 
 from handsight.sims import EnvConfig, make
 from handsight.sims.cameras import CameraRig
+from handsight.sims.engines import ray_cameras
 from handsight.sims.engines.ray_cameras import RayCameras, batch_cameras, seen_by
 from handsight.sims.engines.ray_caster import RayCaster, cannot_cast
 
@@ -153,6 +154,19 @@ def test_real_resets_look_as_mujoco_warp_shows_them():
     for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
         assert anywhere < 3e-4 and off_edges < 2e-5, name
     caster.close()
+    env.close()
+
+
+def test_films_look_as_mujoco_warp_shows_them(monkeypatch):
+    env = make(EnvConfig(), ("state",), 1)
+    env.reset(0)
+    ours = env.engine.render_overview(0)
+    env.engine._overview = None
+    monkeypatch.setattr(ray_cameras, "cannot_cast", lambda model, view: "nothing")
+    theirs = env.engine.render_overview(0)
+    apart = np.abs(ours.astype(int) - theirs).max(-1)
+    assert ours.shape == theirs.shape == (240, 320, 3) and ours.dtype == theirs.dtype
+    assert (apart > 1).mean() < 5e-4 and np.ptp(theirs) > 100
     env.close()
 
 
