@@ -9,7 +9,7 @@ typedef int Ints __attribute__((ext_vector_type(8), aligned(4)));
 typedef unsigned char Bytes __attribute__((ext_vector_type(8), aligned(1)));
 enum { LANES = 8, PLANE = 0, SPHERE = 2, CAPSULE = 3, ELLIPSOID = 4, CYLINDER = 5, BOX = 6, HULL = 7 };
 
-const int world = first + i;
+const long long world = first + index;  // long, so that sizes of all images fit
 
 struct Geom {
     int id, type, material;
@@ -21,9 +21,9 @@ Geom geoms[256];
 
 const int width = scene.width, height = scene.height, stride = (width + LANES - 1) / LANES * LANES;
 float* const across = shot.lengths.data + thread * stride * (height + 1);  // X of each column
-float* const depth = across + stride;                                 // nearest entry so far
+float* const depth = across + stride;                                      // nearest entry so far
 int* const owner = shot.numbers.data + 2 * thread * stride * height;       // geom that it belongs to, or -1
-int* const colour = owner + stride * height;                          // 0xBBGGRR
+int* const colour = owner + stride * height;                               // 0xBBGGRR
 
 auto least = [](Floats a, Floats b) { return a < b ? a : b; };  // b, as in most, where one is not a number
 auto most = [](Floats a, Floats b) { return a > b ? a : b; };
@@ -33,7 +33,7 @@ auto dot = [](const float* a, const float* b) { return a[0] * b[0] + a[1] * b[1]
 
 // The camera and its rays in a geom's frame; false if the geom is invisible.
 auto approach = [&](Geom& g, int camera) {
-    const int row = world * scene.geoms + g.id, view = world * scene.cameras + camera;
+    const long long row = world * scene.geoms + g.id, view = world * scene.cameras + camera;
     g.material = scene.geom_matid.data[row];
     const float* rgba = scene.geom_rgba.data + 4 * row;
     if (g.material >= 0 && rgba[0] == 0.5f && rgba[1] == 0.5f && rgba[2] == 0.5f && rgba[3] == 1)
@@ -85,7 +85,8 @@ auto frame = [&](Geom& g, float tan_x, float tan_y) {
     auto include = [&](Ints which, const Floats* point, Floats ahead) {
         for (int axis = 0; axis < 2; axis++) {
             const Floats at = point[axis] / ahead / (axis == 0 ? tan_x : -tan_y);
-            const float least = __builtin_reduce_min(which ? at : 1e9f), most = __builtin_reduce_max(which ? at : -1e9f);
+            const float least = __builtin_reduce_min(which ? at : 1e9f);
+            const float most = __builtin_reduce_max(which ? at : -1e9f);
             low[axis] = least < low[axis] ? least : low[axis], high[axis] = most > high[axis] ? most : high[axis];
         }
     };
@@ -155,6 +156,23 @@ auto round = [&](Floats ex, Floats ey, Floats ez, Floats x, Floats y, Floats z, 
     return middle;
 };
 
+// The entry into a hull lies where a ray passes the last of the planes inward, if before the first one outward.
+auto find_hull = [&](const Geom& g, float tan_y) {
+    const float* planes = scene.planes.data + 4 * scene.hull_start.data[g.id];
+    const int count = scene.hull_start.data[g.id + 1] - scene.hull_start.data[g.id];
+    cast(g, tan_y, [&](Floats x, Floats y, Floats z) {
+        Floats enter = -1e30f, leave = 1e30f;
+        for (int i = 0; i < count; i++) {
+            const float* n = planes + 4 * i;
+            const Floats outward = n[0] * x + n[1] * y + n[2] * z + 1e-30f;
+            const Floats t = (n[3] - dot(n, g.eye)) / outward;
+            enter = outward < 0 ? most(enter, t) : enter, leave = outward < 0 ? leave : least(leave, t);
+        }
+        return enter <= leave ? enter : Floats(-1);
+    });
+};
+
+// Casts a geom by its type.
 auto find = [&](const Geom& g, float tan_y) {
     const float ex = g.eye[0], ey = g.eye[1], ez = g.eye[2], *size = g.size;
     const Floats none = -1, zero = 0;
@@ -204,20 +222,8 @@ auto find = [&](const Geom& g, float tan_y) {
             return enter <= leave ? enter : none;
         });
         break;
-    case HULL: {  // convex: behind the last of the planes that a ray passes inward, before the first one outward
-        const float* planes = scene.planes.data + 4 * scene.hull_start.data[g.id];
-        const int count = scene.hull_start.data[g.id + 1] - scene.hull_start.data[g.id];
-        cast(g, tan_y, [&](Floats x, Floats y, Floats z) {
-            Floats enter = -1e30f, leave = 1e30f;
-            for (int i = 0; i < count; i++) {
-                const float* n = planes + 4 * i;
-                const Floats outward = n[0] * x + n[1] * y + n[2] * z + 1e-30f;
-                const Floats t = (n[3] - dot(n, g.eye)) / outward;
-                enter = outward < 0 ? most(enter, t) : enter, leave = outward < 0 ? leave : least(leave, t);
-            }
-            return enter <= leave ? enter : none;
-        });
-    }
+    case HULL:
+        find_hull(g, tan_y);
     }
 };
 
@@ -276,7 +282,7 @@ auto paint = [&](const Geom& g, const Floats* p, const Floats* n, Ints mine, Flo
     const Floats down = on_z ? (n[2] > 0 ? -y : y) : -z;
     Floats u = (right + 1) / 2 * repeat[0] * (uniform ? g.size[0] : 1);
     Floats v = (down + 1) / 2 * repeat[1] * (uniform ? g.size[1] : 1);
-    // One texel, or in a film what its four neighbours make; where in 0..1 does a pixel stand between them?
+    // One texel, or in a film the mean of four, weighted by where the point lies among their middles.
     const float shift = scene.smooth ? 0.5f : 0;
     u = (u - __builtin_elementwise_floor(u)) * wide - shift, v = (v - __builtin_elementwise_floor(v)) * tall - shift;
     const Floats left = __builtin_elementwise_floor(u), top = __builtin_elementwise_floor(v);
@@ -300,12 +306,11 @@ auto paint = [&](const Geom& g, const Floats* p, const Floats* n, Ints mine, Flo
 auto shade = [&](const Geom& g, float tan_y) {
     float toward[9][3];  // each light, in the geom's frame; the last one is the camera's own
     const double* turn = shot.geom_xmat.data + 9 * (world * scene.geoms + g.id);
-    for (int l = 0; l < scene.lights; l++)
-        for (int i = 0; i < 3; i++) {
-            toward[l][i] = 0;
-            for (int w = 0; w < 3; w++)
-                toward[l][i] -= (float)turn[3 * w + i] * (float)shot.light_xdir.data[3 * (world * scene.lights + l) + w];
-        }
+    for (int l = 0; l < scene.lights; l++) {
+        const double* away = shot.light_xdir.data + 3 * (world * scene.lights + l);
+        for (int i = 0; i < 3; i++)
+            toward[l][i] = -(float)(turn[i] * away[0] + turn[3 + i] * away[1] + turn[6 + i] * away[2]);
+    }
     for (int i = 0; i < 3; i++)
         toward[scene.lights][i] = -g.ray[2][i];
     sweep(g, tan_y, [&](int at, Floats x, Floats y, Floats z) {
@@ -364,11 +369,11 @@ for (int eye = 0; eye < shot.eyes; eye++) {
         for (int column = 0; column < width; column += LANES) {
             const int at = row * stride + column;
             const Ints whose = *(Ints*)(owner + at), pixel = *(Ints*)(colour + at);
-            const Ints on_object = (whose >= scene.object_first) & (whose <= scene.object_last) & (lane < width - column);
+            const Ints object = (whose >= scene.object_first) & (whose <= scene.object_last) & (lane < width - column);
             if (eye == 0) {
                 store((unsigned char*)shot.object_mask.data + world * area, row, column,
-                      __builtin_convertvector(on_object & 1, Bytes));
-                seen -= __builtin_reduce_add(on_object);
+                      __builtin_convertvector(object & 1, Bytes));
+                seen -= __builtin_reduce_add(object);
                 if (shot.depth.data)
                     store(shot.depth.data + world * area, row, column, whose >= 0 ? *(Floats*)(depth + at) : 0);
             }

@@ -90,7 +90,7 @@ class Shot:
 
 
 @wp.func_native(Path(__file__).with_suffix(".h").read_text())
-def _cast(scene: CastScene, shot: Shot, thread: int, first: int, i: int): ...  # pyright: ignore[reportGeneralTypeIssues]
+def _cast(scene: CastScene, shot: Shot, thread: int, first: int, index: int): ...  # pyright: ignore[reportGeneralTypeIssues]
 
 
 @wp.kernel(enable_backward=False, module="unique")
@@ -143,6 +143,8 @@ def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) 
     painted = [geom for geom in textured if model.mat_texid[model.geom_matid[geom], RGB] >= 0]
     if any(model.geom_type[geom] != mjtGeom.mjGEOM_BOX for geom in painted):
         return "textures on geoms that are not boxes"
+    if painted and ((model.tex_nchannel != 3) | (model.tex_adr < 0)).any():
+        return "textures that are no RGB images in the model"
     return None
 
 

@@ -66,7 +66,8 @@ def turns(draw, *shape):
 
 
 def worlds(model, seed):
-    """Poses and looks: geoms ahead of the cameras; then all around them; with the eyes in geoms; square to the axes."""
+    """Poses and looks: geoms ahead of the cameras; then all around them; with the eyes in geoms; square to the axes,
+    the tops of two in one plane."""
     draw, n, g = np.random.default_rng(seed), WORLDS, model.ngeom
     poses = {
         "geom_xpos": draw.uniform((-0.4, -0.3, -1.0), (0.4, 0.3, -0.25), (n, g, 3)), "geom_xmat": turns(draw, n, g),
@@ -86,6 +87,9 @@ def worlds(model, seed):
         "geom_rgba": np.tile(model.geom_rgba, (n, 1, 1)), "geom_matid": np.tile(model.geom_matid, (n, 1)),
         "light_diffuse": draw.uniform(0.1, 0.6, (n, 2, 3)),
     }  # fmt: skip
+    for values in (poses["geom_xpos"], looks["geom_size"]):
+        values[3::4, 7, 2] = values[3::4, 5, 2]
+    poses["geom_xpos"][3::4, 7, :2] = poses["geom_xpos"][3::4, 5, :2]
     looks["geom_size"][::5, 0, 0] = 0  # a plane without an end
     looks["geom_rgba"][::7, 3, 3] = 0  # one that cannot be seen
     looks["geom_matid"][::3, 7] = -1
