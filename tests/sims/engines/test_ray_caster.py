@@ -1,5 +1,7 @@
 """Our ray caster beside mujoco_warp's renderer on scenes that nobody made up: the same pictures but for edge pixels."""
 
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import mujoco
@@ -10,7 +12,7 @@ from torch.nn.functional import max_pool2d
 
 from handsight.sims import EnvConfig, make
 from handsight.sims.cameras import CameraRig
-from handsight.sims.engines import ray_cameras
+from handsight.sims.engines import ray_cameras, ray_caster
 from handsight.sims.engines.ray_cameras import RayCameras, batch_cameras, seen_by
 from handsight.sims.engines.ray_caster import RayCaster, cannot_cast
 
@@ -22,7 +24,8 @@ OCTAHEDRON = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], 
 
 
 def scene(rig, change=lambda spec: None):
-    """A geom of every shape, some with a material; two lights and the cameras' own; the last geom is hidden."""
+    """A geom of every shape, some with a material; two lights and the cameras' own; the last geom is hidden,
+    and what is farther than 0.8 m."""
     spec = mujoco.MjSpec()
     spec.visual.headlight.ambient, spec.visual.headlight.diffuse = [0.2, 0.25, 0.3], [0.3, 0.2, 0.1]
     spec.add_texture(
@@ -46,7 +49,9 @@ def scene(rig, change=lambda spec: None):
     for eye in ("left", "right"):
         spec.worldbody.add_camera(name=eye, fovy=rig.fov_y)
     change(spec)
-    return spec.compile()
+    model = spec.compile()
+    model.vis.map.zfar = 0.8 / model.stat.extent
+    return model
 
 
 def hulls(model):
@@ -200,6 +205,12 @@ def test_a_hull_of_six_planes_is_a_box():
     assert box["object_mask"].float().mean() > 0.01
     for name, (anywhere, off_edges) in disagreement(hull, box).items():
         assert anywhere < 5e-4 and off_edges < 2e-5, name
+
+
+def test_the_wheel_takes_the_cpp_along():
+    root = Path(ray_caster.__file__).parents[2]
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["handsight"]
+    assert "sims/engines/*.h" in patterns and (root / "sims/engines/ray_caster.h").is_file()
 
 
 def test_what_it_cannot_show_is_named_and_left_to_mujoco_warp():
