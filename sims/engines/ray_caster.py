@@ -6,11 +6,11 @@ within its rectangle on the image, along the rows, in C++ that Warp compiles onc
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -89,7 +89,7 @@ class Shot:
     eyes: int
 
 
-@wp.func_native(Path(__file__).with_suffix(".h").read_text())
+@wp.func_native((pkgutil.get_data(__name__, "ray_caster.h") or b"").decode())
 def _cast(scene: CastScene, shot: Shot, thread: int, first: int, index: int): ...  # pyright: ignore[reportGeneralTypeIssues]
 
 
@@ -135,10 +135,13 @@ def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) 
     effects = (model.light_castshadow, model.light_specular, model.vis.headlight.specular, model.mat_emission)
     if view.film and any(np.any(values) for values in effects):
         return "shadows, highlights or glowing materials"
+    if model.nflex:
+        return "flexible bodies"
     if len(shown) + len(hulls) > MAX_GEOMS or model.nlight > MAX_LIGHTS:
         return f"more than {MAX_GEOMS} geoms or {MAX_LIGHTS} lights"
-    if any(model.cam_sensorsize[model.camera(name).id].any() for name in view.cameras):
-        return "cameras with a sensor size"
+    cameras = [model.camera(name).id for name in view.cameras]
+    if model.cam_sensorsize[cameras].any() or model.cam_projection[cameras].any():
+        return "cameras with a sensor size or without perspective"
     textured = [geom for geom in shown if model.geom_matid[geom] >= 0]
     painted = [geom for geom in textured if model.mat_texid[model.geom_matid[geom], RGB] >= 0]
     if any(model.geom_type[geom] != mjtGeom.mjGEOM_BOX for geom in painted):
@@ -183,7 +186,7 @@ class RayCaster:
         """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""
         for name, values in looks.items():
             array = self._looks[name]
-            array[ids] = values.reshape(-1, *array.shape[1:])
+            array[ids] = values.reshape(len(ids), *array.shape[1:])
             if name == "light_diffuse":
                 array[ids] *= self._light_on
 
@@ -215,7 +218,7 @@ class RayCaster:
         return images
 
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads that cast rays."""
         self._pool.shutdown(wait=True)
 
 
@@ -250,7 +253,7 @@ def _scene(model: mujoco.MjModel, view: View, hulls: dict[int, np.ndarray], look
     scene.ambient = wp.vec3(*(ambient + model.light_ambient[model.light_active.astype(bool)].sum(0)))
     scene.headlight = wp.vec3(*(head.diffuse * bool(head.active)))
     cameras = [model.camera(name).id for name in view.cameras]
-    kinds, planes = model.geom_type.copy(), np.zeros((model.ngeom, 0, 4))
+    kinds = model.geom_type.copy()
     kinds[list(hulls)] = mjtGeom.mjGEOM_MESH
     counts = [len(hulls.get(geom, ())) for geom in range(model.ngeom)]
     planes = np.concatenate([np.zeros((1, 4)), *(hulls[geom] for geom in sorted(hulls))])

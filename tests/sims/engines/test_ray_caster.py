@@ -150,6 +150,23 @@ def test_random_scenes_look_as_mujoco_warp_shows_them(height, width, fov, seed):
     assert torch.equal(ours["object_pixels"], ours["object_mask"].sum((1, 2)))
 
 
+def test_a_scene_without_a_light_is_dim_but_seen():
+    def dark(spec):
+        spec.visual.headlight.active = 0
+        for light in list(spec.lights):
+            spec.delete(light)
+
+    rig = CameraRig(mount="palm")
+    model = scene(rig, dark)
+    poses, looks = worlds(model, 4)
+    poses["light_xdir"], looks["light_diffuse"] = np.zeros((WORLDS, 0, 3)), np.zeros((WORLDS, 0, 3))
+    ours = pictures(RayCaster(model, seen_by(rig, IDS), WORLDS, 2, hulls(model)), poses, looks)
+    del looks["light_diffuse"], poses["light_xdir"]
+    theirs = pictures(RayCameras(model, IDS, rig, WORLDS, BOTH, 1), poses, looks)
+    for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
+        assert anywhere < 5e-4 and off_edges < 2e-5, name
+
+
 def test_real_resets_look_as_mujoco_warp_shows_them():
     env = make(EnvConfig(), ("depth", "stereo"), 32)
     env.reset(0)
@@ -228,4 +245,6 @@ def test_what_it_cannot_show_is_named_and_left_to_mujoco_warp():
     point = lambda spec: spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_POINT)  # noqa: E731
     assert reason(point) == "lights that are not directional"
     assert reason(lambda spec: setattr(spec.geoms[4], "material", "painted")) == "textures on geoms that are not boxes"
+    flat = lambda spec: setattr(spec.cameras[0], "proj", mujoco.mjtProjection.mjPROJ_ORTHOGRAPHIC)  # noqa: E731
+    assert reason(flat) == "cameras with a sensor size or without perspective"
     assert reason(lambda spec: [spec.worldbody.add_light() for _ in range(9)]) is not None
