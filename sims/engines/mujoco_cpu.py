@@ -16,7 +16,7 @@ from torch import Tensor
 from ..scene import Scene
 from ..world_params import WorldParams
 from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, RayCameras
+from .ray_cameras import POSES, batch_cameras
 from .world_fields import LOOKS, PHYSICS, WorldFields
 
 EXPANDED = (*PHYSICS, "geom_aabb")
@@ -41,7 +41,7 @@ class MujocoEngine(Engine):
         self._looks = {name: np.repeat(getattr(self.model, name)[None], num_worlds, 0) for name in LOOKS}
         self._cameras = None
         if groups:
-            self._cameras = RayCameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
+            self._cameras = batch_cameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
 
     def step(self, ctrl: Tensor, active: Tensor) -> Tensor:
         d, ids = self._data, np.flatnonzero(active.numpy())

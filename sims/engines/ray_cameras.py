@@ -6,6 +6,7 @@ shards are rendered by a pool of threads (the kernels release Python's lock).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,11 +23,11 @@ from ..cameras import EYES
 from ..env_config import CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
+from .ray_caster import LOOKS as CAST_LOOKS
+from .ray_caster import POSES, RayCaster, View, cannot_cast, empty_images
 from .world_fields import LOOKS
 
 wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
-POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
-"""What moves from step to step, of `mujoco.MjData`."""
 SKY = (0.55, 0.62, 0.7, 1.0)
 Fields = Mapping[str, np.ndarray]
 """By name, in MuJoCo's layout: arrays of `POSES` or of `LOOKS` whose first axis are the worlds."""
@@ -86,15 +87,7 @@ class RayCameras:
 
     def render(self, poses: Fields, groups: Collection[str]) -> dict[str, Tensor]:
         """Images as `Engine.render` promises. poses[name] (N, ...) for every name in `POSES`, float64."""
-        height, width, n = self._rig.height, self._rig.width, self._num_worlds
-        images = {
-            "object_pixels": torch.empty(n, dtype=torch.int64),
-            "object_mask": torch.empty(n, height, width, dtype=torch.bool),
-        }
-        if "depth" in groups:
-            images["depth"] = torch.empty(n, 1, height, width)
-        if "stereo" in groups:
-            images["stereo"] = torch.empty(n, 2, 3, height, width, dtype=torch.uint8)
+        images = empty_images(self._num_worlds, len(EYES), self._rig.height, self._rig.width, groups)
 
         def draw(shard: _Shard, rendered: RenderedImages) -> None:
             shard.write({name: values[shard.worlds] for name, values in poses.items()})
@@ -108,6 +101,26 @@ class RayCameras:
     def close(self) -> None:
         """Stop the threads that render."""
         self._pool.shutdown(wait=True)
+
+
+def seen_by(rig: CameraRig, ids: SceneIds) -> View:
+    """What the stereo pair sees of the scene: a pair at the wrist not what is hidden from it."""
+    return View(
+        EYES, rig.height, rig.width, (RENDERED,) if rig.mount == "palm" else (RENDERED, HIDDEN_FROM_WRIST), SKY,
+        object_geoms=(ids.object_geoms[0], ids.object_geoms[-1]),
+    )  # fmt: skip
+
+
+def batch_cameras(
+    model: mujoco.MjModel, ids: SceneIds, rig: CameraRig, num_worlds: int, groups: Collection[str], threads: int
+) -> RayCaster | RayCameras:
+    """The fastest that can show this scene: our own ray caster, or else mujoco_warp's renderer and a word why."""
+    view = seen_by(rig, ids)
+    reason = cannot_cast(model, view)
+    if reason is None:
+        return RayCaster(model, view, num_worlds, threads)
+    warnings.warn(f"{reason}: mujoco_warp renders the cameras, which takes some twenty times as long", stacklevel=2)
+    return RayCameras(model, ids, rig, num_worlds, groups, threads)
 
 
 def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> mjw.RenderContext:
@@ -162,18 +175,28 @@ def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:
 
 
 class OverviewCamera:
-    """The scene's `overview` camera: one world from the outside, with shadows. No OpenGL needed."""
+    """The scene's `overview` camera: one world from the outside, four samples a pixel, with the shadows that its lights
+    cast. No OpenGL needed."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         self.shape = (height, width)
-        self._world = _Shard(model, slice(0, 1), lambda count: mjw.create_render_context(
-            model, nworld=count, cam_res=(width, height), cam_active=["overview"], render_rgb=True, render_depth=False,
-            render_seg=False, enabled_geom_groups=[RENDERED, HIDDEN_FROM_WRIST], use_shadows=True,
-            background_color=SKY, samples_per_pixel=2,
-        ))  # fmt: skip
+        groups = (RENDERED, HIDDEN_FROM_WRIST)
+        view = View(("overview",), 2 * height, 2 * width, groups, SKY, film=True)
+        self._caster = RayCaster(model, view, 1) if cannot_cast(model, view) is None else None
+        if self._caster is None:
+            self._world = _Shard(model, slice(0, 1), lambda count: mjw.create_render_context(
+                model, nworld=count, cam_res=(width, height), cam_active=["overview"], render_rgb=True,
+                render_depth=False, render_seg=False, enabled_geom_groups=list(groups), use_shadows=True,
+                background_color=SKY, samples_per_pixel=2,
+            ))  # fmt: skip
 
     def render(self, world: Fields) -> np.ndarray:
         """(H, W, 3) uint8. world: all of `POSES` and `LOOKS`, of one world."""
+        if self._caster is not None:
+            self._caster.set_looks(np.zeros(1, int), {name: world[name] for name in CAST_LOOKS})
+            image = self._caster.render({name: world[name] for name in POSES}, ("stereo",))["stereo"][0, 0].numpy()
+            samples = [image[:, y::2, x::2].astype(np.uint16) for y in (0, 1) for x in (0, 1)]
+            return ((np.add.reduce(samples) + 2) // 4).astype(np.uint8).transpose(1, 2, 0).copy()
         self._world.write(world)
         self._world.draw()
         packed = self._world.context.rgb_data.numpy().view(np.uint8).reshape(*self.shape, 4)
