@@ -183,13 +183,13 @@ class RayCaster:
         wp.load_module(_cast_worlds.module, device="cpu")
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="handsight-render")
 
-    def set_looks(self, ids: np.ndarray, looks: dict[str, np.ndarray]) -> None:
-        """Write the fields of `LOOKS` of some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""
-        for name, values in looks.items():
-            array = self._looks[name]
-            array[ids] = values.reshape(len(ids), *array.shape[1:])
-            if name == "light_diffuse":
-                array[ids] *= self._light_on
+    def set_looks(self, ids: np.ndarray, looks: Mapping[str, np.ndarray]) -> None:
+        """Write what of `LOOKS` is given for some worlds. looks[name] (len(ids), ...) in MuJoCo's layout."""
+        for name, array in self._looks.items():
+            if name in looks:
+                array[ids] = looks[name].reshape(len(ids), *array.shape[1:])
+        if "light_diffuse" in looks:
+            self._looks["light_diffuse"][ids] *= self._light_on
 
     def render(self, poses: Mapping[str, np.ndarray], groups: Collection[str]) -> dict[str, Tensor]:
         """Images of all worlds.

@@ -174,7 +174,7 @@ def test_real_resets_look_as_mujoco_warp_shows_them():
     ours = engine.render(BOTH)
     shown = RayCameras(engine.model, engine._ids, rig, 32, BOTH, 1)
     engine._cameras, caster = shown, engine._cameras
-    engine._show(np.arange(32))
+    shown.set_looks(np.arange(32), {name: engine._looks[name] for name in ray_caster.LOOKS})
     theirs = engine.render(BOTH)
     assert isinstance(caster, RayCaster)
     for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
