@@ -5,17 +5,22 @@ The depth camera *is* the left eye. Camera frames follow MuJoCo: x right, y up, 
 
 from __future__ import annotations
 
+import math
+
 import mujoco
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import HandsightError
-from .env_config import CameraRig
-from .rotation import quat_to_matrix
+from .draws import Draws
+from .env_config import CameraRig, DepthSensor
+from .rotation import exp_quat, quat_multiply, quat_to_matrix, rotate
 from .world_params import WorldParams
 
 EYES = ("left", "right")
+FARTHEST = 32.0
+"""m: what an int16 of millimetres can hold; a match that seems to lie beyond is taken to be here."""
 
 
 def eye_sides(rig: CameraRig, device: torch.device) -> Tensor:
@@ -23,15 +28,33 @@ def eye_sides(rig: CameraRig, device: torch.device) -> Tensor:
     return torch.tensor([[-0.5], [0.5]], device=device) * torch.tensor(rig.right, device=device)
 
 
+def eye_poses(rig: CameraRig, params: WorldParams, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Where the eyes are and how they look, as drawn: the pair is one rigid body that is moved, and turned about the
+    middle between its eyes; then each eye is moved and turned on its own.
+
+    Args:
+        rig: the pair as it was designed.
+        params: of N environments.
+        dtype: of what is returned.
+
+    Returns:
+        Places (N, 2, 3) m and quaternions (N, 2, 4) w x y z, eye to mount, both in the mount's frame.
+    """
+    drawn = (params.camera_shift, params.camera_turn, params.eye_shift, params.eye_turn)
+    shift, turn, eye_shift, eye_turn = (one.to(dtype) for one in drawn)
+    tensor = lambda values: torch.as_tensor(np.array(values), dtype=dtype, device=shift.device)  # noqa: E731
+    axes, middle = tensor(_axes(rig)), tensor(rig.position)
+    pair = quat_multiply(tensor(_quat(rig)), exp_quat(turn))
+    apart = (tensor(_places(rig)) - middle + eye_shift) @ axes  # in the pair's own frame
+    places = middle + shift[:, None] + rotate(quat_to_matrix(pair), apart)
+    return places, quat_multiply(pair[:, None], exp_quat(eye_turn))
+
+
 def extrinsics(rig: CameraRig, params: WorldParams) -> Tensor:
     """(N, 2, 4, 4): from each eye's frame (x right, y up, looking along -z) to the mount's frame, as drawn."""
-    like = params.camera_shift
-    rotation = torch.tensor(_axes(rig), dtype=like.dtype, device=like.device)
-    pose = torch.eye(4, dtype=like.dtype, device=like.device).repeat(len(like), 2, 1, 1)
-    pair = small_turn(params.camera_turn)[:, None]
-    pose[..., :3, :3] = rotation @ pair @ small_turn(params.eye_turn)
-    places = torch.tensor(_places(rig), dtype=like.dtype, device=like.device)
-    pose[..., :3, 3] = places + params.camera_shift[:, None] + params.eye_shift
+    places, quats = eye_poses(rig, params)
+    pose = torch.eye(4, dtype=places.dtype, device=places.device).repeat(len(places), 2, 1, 1)
+    pose[..., :3, :3], pose[..., :3, 3] = quat_to_matrix(quats), places
     return pose
 
 
@@ -40,16 +63,21 @@ def add_cameras(rig: CameraRig, spec: mujoco.MjSpec) -> None:
     body = spec.worldbody if rig.mount == "world" else spec.body(rig.mount)
     if body is None:
         raise HandsightError(f"the camera rig is mounted on {rig.mount!r}: no such body; available: world, palm")
-    quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, _axes(rig).ravel())
     for eye, offset in zip(EYES, _places(rig), strict=True):
-        body.add_camera(name=eye, pos=offset, quat=quat, fovy=rig.fov_y, resolution=[rig.width, rig.height])
+        body.add_camera(name=eye, pos=offset, quat=_quat(rig), fovy=rig.fov_y, resolution=[rig.width, rig.height])
 
 
 def _places(rig: CameraRig) -> list[list[float]]:
     """m in the mount's frame: left eye, right eye."""
     offsets = (-0.5 * rig.baseline, 0.5 * rig.baseline)
     return [[p + side * r for p, r in zip(rig.position, rig.right, strict=True)] for side in offsets]
+
+
+def _quat(rig: CameraRig) -> np.ndarray:
+    """Camera to mount, w x y z."""
+    quat = np.zeros(4)
+    mujoco.mju_mat2Quat(quat, _axes(rig).ravel())
+    return quat
 
 
 def _axes(rig: CameraRig) -> np.ndarray:
@@ -59,25 +87,61 @@ def _axes(rig: CameraRig) -> np.ndarray:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
-def small_turn(turn: Tensor) -> Tensor:
-    """(..., 3) rotation vectors -> (..., 3, 3), by the quaternion (1, turn / 2), as engines turn their cameras."""
-    quat = torch.cat([torch.ones_like(turn[..., :1]), turn / 2], dim=-1)
-    return quat_to_matrix(quat / quat.norm(dim=-1, keepdim=True))
-
-
-def depth_to_millimetres(depth: Tensor, rig: CameraRig, noise: Tensor | None = None) -> Tensor:
-    """Rendered depth as every policy, buffer and file holds it. The only place where depth values change.
+def sense_depth(sensor: DepthSensor, depth: Tensor, rig: CameraRig, draws: Draws) -> Tensor:
+    """What a depth camera reports, m along the optical axis of the left eye; 0 = no return.
 
     Args:
-        depth: (N, 1, H, W) float32, m along the optical axis; 0 where no surface was hit.
+        sensor: its errors.
+        depth: (N, 1, H, W) float32 m, true; 0 where nothing was hit.
+        rig: its nominal focal length and baseline.
+        draws: random numbers of these N images.
+    """
+    grain = lambda name: draws.gaussian(name, depth[0].numel()).reshape(depth.shape)  # noqa: E731
+    hit, scale = depth > 0, rig.focal_pixels * rig.baseline
+    true = torch.where(hit, scale / depth, 0.0)
+    seen, lost = true, ~hit
+    if sensor.edge_mix > 0:
+        seen = _mix_edges(true, grain("depth_edge"), sensor.edge_mix)
+    if sensor.disparity_noise > 0:
+        seen = seen + sensor.disparity_noise * grain("depth_noise")
+    if sensor.shadows:
+        lost = lost | _in_shadow(true)
+    if sensor.dropout > 0:
+        lost = lost | (grain("depth_dropout") < _quantile(sensor.dropout))
+    return torch.where(lost, 0.0, scale / seen.clamp(min=scale / FARTHEST))
+
+
+def _mix_edges(disparity: Tensor, grain: Tensor, share: float) -> Tensor:
+    """Disparity (N, 1, H, W) px in which a `share` of the pixels beside a step have the value across it."""
+    left = torch.cat([disparity[..., :1], disparity[..., :-1]], -1)
+    right = torch.cat([disparity[..., 1:], disparity[..., -1:]], -1)
+    steps = [(other - disparity).abs() > 1 for other in (left, right)]
+    across = torch.where(steps[0], left, right)
+    return torch.where((steps[0] | steps[1]) & (grain < _quantile(share)), across, disparity)
+
+
+def _in_shadow(disparity: Tensor) -> Tensor:
+    """(N, 1, H, W) bool: the right eye sees something nearer in the direction of this pixel's point. A point of column
+    x lies in the right image at x - disparity, and what stands before it comes from a column further right."""
+    column = torch.arange(disparity.shape[-1], dtype=disparity.dtype, device=disparity.device) - disparity
+    leftmost = column.flip(-1).cummin(-1).values.flip(-1)
+    return leftmost < column - 0.5
+
+
+def _quantile(share: float) -> float:
+    """Below this is a `share` of normal numbers."""
+    return math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64)))
+
+
+def depth_to_millimetres(depth: Tensor, rig: CameraRig) -> Tensor:
+    """Depth as every policy, buffer and file holds it.
+
+    Args:
+        depth: (N, 1, H, W) float32, m along the optical axis; 0 = no return.
         rig: its `depth_max` clips the range.
-        noise: (N, 1, H, W) float32 m, added where there is a return, or None.
 
     Returns:
         (N, 1, H, W) int16, mm; 0 = no return.
     """
-    hit = depth > 0
-    if noise is not None:
-        depth = depth + noise
     clipped = depth.clamp(0.001, rig.depth_max).mul(1000.0).round()
-    return torch.where(hit, clipped, torch.zeros_like(clipped)).to(torch.int16)
+    return torch.where(depth > 0, clipped, torch.zeros_like(clipped)).to(torch.int16)

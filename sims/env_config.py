@@ -108,15 +108,42 @@ class SceneConfig:
     """The stereo pair of cameras."""
     wall: WallConfig | None = None
     """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
-    timestep: float = 0.008
+    timestep: float = 0.08 / 9
     """Length of a physics step, s."""
-    substeps: int = 10
+    substeps: int = 9
     """Physics steps in one control step."""
 
     @property
     def control_dt(self) -> float:
         """Seconds in one control step."""
         return self.timestep * self.substeps
+
+
+@dataclass(frozen=True)
+class DepthSensor:
+    """What a depth camera makes of the true depth: it matches the pair's images, so its errors are those of stereo."""
+
+    disparity_noise: float = 0.1
+    """Standard deviation of a match, pixels of disparity: depth z errs by z^2 / (f b) times it, 2.7 mm at 25 cm for
+    images of 32 pixels and half of it for 64."""
+    edge_mix: float = 0.5
+    """Probability that a pixel beside a step of depth (more than a pixel of disparity) takes its neighbour's, as the
+    windows do that are matched."""
+    dropout: float = 0.01
+    """Probability that a pixel has no return."""
+    shadows: bool = True
+    """Whether there is no return from what something nearer hides from the right eye."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.disparity_noise <= 2:
+            raise HandsightError(f"disparity_noise must lie within 0..2 pixels, not {self.disparity_noise}")
+        for name in ("edge_mix", "dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise HandsightError(f"{name} must lie within 0..1, not {getattr(self, name)}")
+
+
+EXACT_DEPTH = DepthSensor(disparity_noise=0.0, edge_mix=0.0, dropout=0.0, shadows=False)
+"""A depth camera without errors."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +157,7 @@ class Randomization:
     half_height: tuple[float, float] = (0.03, 0.05)
     """Object half height, m."""
     friction: tuple[float, float] = (0.8, 1.2)
-    """Factor on the object's sliding friction (1.0)."""
+    """Sliding friction of the object, against table and hand alike."""
     arm_gain: tuple[float, float] = (0.9, 1.1)
     """Factor on kp and kv of the arm servos."""
     hand_gain: tuple[float, float] = (0.8, 1.2)
@@ -142,13 +169,13 @@ class Randomization:
     camera_shift: float = 0.003
     """Largest mounting error of the camera pair, m along each axis."""
     camera_turn: float = 0.015
-    """Largest mounting error of the camera pair, rad about each axis."""
+    """Largest mounting error of the camera pair, rad about each axis through the middle between the eyes."""
     baseline: float = 0.0
     """Largest error of the distance between the eyes, m; observed as "calibration", like all that follows."""
     eye_turn: float = 0.0
     """Largest error of each eye's own direction, rad about each axis: what is left after rectification."""
-    depth_noise: float = 0.003
-    """Standard deviation of depth noise at 1 m, m; grows with the square of depth, as stereo matching does."""
+    depth: DepthSensor = field(default_factory=DepthSensor)
+    """What the depth camera makes of the true depth."""
     pixel_noise: float = 3.0
     """Standard deviation of RGB noise, grey levels of 255."""
     textures: bool = True

@@ -12,11 +12,11 @@ from .env_config import SceneConfig, WallConfig
 from .objects.object_set import ObjectSet
 from .objects.primitives import PRIMITIVES
 from .robots.kuka_allegro import KUKA_ALLEGRO
-from .robots.robot import RENDERED, SOFT, Robot
+from .robots.robot import FIRM, RENDERED, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
-SOLID = {"contype": 2, "conaffinity": 3, "condim": 4, "friction": [0.8, 0.02, 0.0005], **SOFT}
+SOLID = {"contype": 2, "conaffinity": 3, "condim": 4, "friction": [0.8, 0.02, 0.0005], **FIRM}
 """Contacts of what stands still, with hand and object."""
 TABLE_TEXTURES = 6
 """Patterns of the table top, one drawn for each environment."""
@@ -107,7 +107,7 @@ def _set_options(spec: mujoco.MjSpec, config: SceneConfig) -> None:
     option = spec.option
     option.timestep = config.timestep
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    option.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    option.solver = mujoco.mjtSolver.mjSOL_NEWTON  # the CPU engine has one of its own
     option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     option.jacobian = mujoco.mjtJacobian.mjJAC_DENSE
     option.iterations, option.ls_iterations = 8, 8
@@ -157,7 +157,7 @@ def _add_object(spec: mujoco.MjSpec, objects: ObjectSet) -> None:
     body.mass, body.inertia = 0.1, [1e-4] * 3
     objects.add_to(
         body, rgba=[0.2, 0.5, 0.8, 1], group=RENDERED, contype=2, conaffinity=1, condim=4,
-        friction=[1.0, 0.02, 0.0005], **SOFT,
+        friction=[1.0, 0.02, 0.0005], priority=1, **FIRM,  # what touches it takes the object's friction
     )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class PPOConfig:
     """Gradient steps per pass."""
     clip: float = 0.2
     """The probability ratio is clipped to 1 +- clip."""
-    value_clip: float | None = 0.2
+    value_clip: float | None = None
     """The value may leave its old one by this much per update, in units of the scaled return; None for no limit."""
     value_coefficient: float = 1.0
     """Weight of the squared value error."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import HandsightError
 from ...files import explained, read_json
+from ...sims.tasks.task import as_today
 from ..evaluation.statistics import plain
 from ..runs import checkpoint, zoo
 from ..runs.policy_io import LoadedPolicy, load_policy
@@ -141,7 +142,7 @@ def gather(paths: Sequence[Path], device: str = "cpu") -> tuple[list[Candidate],
     return candidates, notes
 
 
-WIRING = ("task", "action_space", "control_dt", "rig")
+WIRING = ("version", "task", "action_space", "control_dt", "rig")
 """Parts of the signature in which policies that are compared must agree."""
 COMPARED = ("seed", "teacher", "teacher.path", "warm_start", "control", "driver", "data", "student.sight")
 """What teacher-student pairs are compared by: leaves of a run's configuration that may differ."""
@@ -157,7 +158,7 @@ def comparability(candidates: Sequence[Candidate]) -> list[str]:
     """
     first = candidates[0]
     for other in candidates[1:]:
-        signatures = [flat({key: c.loaded.signature.get(key) for key in WIRING}) for c in (first, other)]
+        signatures = [flat({key: as_today(c.loaded.signature).get(key) for key in WIRING}) for c in (first, other)]
         wrong = differences(*signatures)
         if wrong:
             head = f"compare: {other.loaded.path} and {first.loaded.path} cannot be compared; they differ in"

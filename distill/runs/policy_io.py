@@ -17,7 +17,7 @@ from ...files import explained
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
-from ...sims.tasks.task import as_today
+from ...sims.tasks.task import VERSION, as_today
 from ...sims.vec_env import ArraySpec, VecEnv
 from . import checkpoint, stored_config, zoo
 from .run import Run, RunError
@@ -96,7 +96,7 @@ def policy_tree(
 
 
 def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
-    """Build the policy of a checkpoint.
+    """Build the policy of a checkpoint; warns if it learnt in environments of another version.
 
     Args:
         path: a checkpoint folder; a run folder: then its best checkpoint, or its newest if it has no best; or a name
@@ -121,6 +121,12 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
         policy = _build(tree["policy"], tree["signature"], place)
         signature, kind = restrict(tree["signature"], policy.obs_keys), tree["policy"]["type"]
     env_config = _config(EnvConfig, tree["env_config"], place)
+    learnt = as_today(signature).get("version", VERSION)
+    if learnt != VERSION:
+        stored_config.tell(
+            f"{path} learnt in environments of version {learnt}, today's are of version {VERSION}: physics, draws and "
+            "cameras have changed since, so what it does here is not what it did there"
+        )
     return LoadedPolicy(policy.to(device).eval(), signature, env_config, kind, place, run)
 
 
@@ -176,7 +182,7 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
     """
     expected, actual = (json.loads(json.dumps(as_today(signature))) for signature in (expected, actual))
     sees = any(len(spec["shape"]) > 1 for spec in expected["obs"].values())
-    keys = [key for key in expected if key not in ("obs", "rig")] + (["rig"] if sees and "rig" in expected else [])
+    keys = [key for key in expected if key not in ("obs", "version") and (key != "rig" or sees)]
     lines = [line for key in keys for line in _differences(key, expected[key], actual.get(key))]
     for name, spec in expected["obs"].items():
         if name in actual["obs"]:

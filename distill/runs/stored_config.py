@@ -13,7 +13,7 @@ from ...errors import HandsightError
 from ...sims.machine import chosen_settings, with_machine_of, without_machine
 
 Config = TypeVar("Config")
-GONE = {"env.isaac.stand_in"}
+GONE = {"env.isaac.stand_in", "env.task.randomization.depth_noise"}
 """Fields that runs of the first edition hold and nobody reads any more."""
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ def read(config_class: type[Config], values: Any, where: Path | str, error: type
 def unbound(config: Config, where: Path | str) -> Config:
     """The configuration with no machine's settings; those that it had are told of, once."""
     if chosen_settings(config):
-        _tell(f"{where}: ignored {text(config)}: of another machine; to have it so, say it on the command line")
+        tell(f"{where}: ignored {text(config)}: of another machine; to have it so, say it on the command line")
     return with_machine_of(config)
 
 
@@ -57,5 +57,6 @@ def text(config: Any) -> str:
 
 
 @cache
-def _tell(message: str) -> None:
+def tell(message: str) -> None:
+    """Warn in the log, once for each message."""
     _log.warning("%s", message)

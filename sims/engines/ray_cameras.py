@@ -6,6 +6,7 @@ shards are rendered by a pool of threads (the kernels release Python's lock).
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,6 @@ from ..cameras import EYES
 from ..env_config import CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import SceneIds
-from .ray_caster import LOOKS as CAST_LOOKS
 from .ray_caster import POSES, RayCaster, View, cannot_cast, empty_images
 from .world_fields import LOOKS
 
@@ -40,7 +40,7 @@ class _Shard:
         """make_context: from the number of worlds."""
         self.worlds, count = worlds, worlds.stop - worlds.start
         with wp.ScopedDevice("cpu"):
-            self._model = mjw.put_model(model, batch_sizes=dict.fromkeys(LOOKS, count))
+            self._model = mjw.put_model(newton(model), batch_sizes=dict.fromkeys(LOOKS, count))
             self._data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
             self.context = make_context(count)
 
@@ -101,6 +101,13 @@ class RayCameras:
     def close(self) -> None:
         """Stop the threads that render."""
         self._pool.shutdown(wait=True)
+
+
+def newton(model: mujoco.MjModel) -> mujoco.MjModel:
+    """The model with the solver that mujoco_warp has, which refuses PGS even where it only renders."""
+    model = copy.copy(model)
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    return model
 
 
 def seen_by(rig: CameraRig, ids: SceneIds) -> View:
@@ -193,7 +200,7 @@ class OverviewCamera:
     def render(self, world: Fields) -> np.ndarray:
         """(H, W, 3) uint8. world: all of `POSES` and `LOOKS`, of one world."""
         if self._caster is not None:
-            self._caster.set_looks(np.zeros(1, int), {name: world[name] for name in CAST_LOOKS})
+            self._caster.set_looks(np.zeros(1, int), world)
             image = self._caster.render({name: world[name] for name in POSES}, ("stereo",))["stereo"][0, 0].numpy()
             samples = [image[:, y::2, x::2].astype(np.uint16) for y in (0, 1) for x in (0, 1)]
             return ((np.add.reduce(samples) + 2) // 4).astype(np.uint8).transpose(1, 2, 0).copy()

@@ -9,7 +9,7 @@ import mujoco
 import torch
 from torch import Tensor
 
-from ..rotation import quat_multiply
+from ..cameras import eye_poses
 from ..scene import Scene
 from ..world_params import WorldParams
 
@@ -35,7 +35,7 @@ class WorldFields:
         self._servos = scene.robot.arm_actuators, len(scene.robot.actuators) - scene.robot.arm_actuators
         tensor = lambda values: torch.as_tensor(values, dtype=dtype, device=device)  # noqa: E731
         self._gain, self._bias = tensor(model.actuator_gainprm[:, 0]), tensor(model.actuator_biasprm[:, 1:3])
-        self._cam_pos, self._cam_quat = tensor(model.cam_pos), tensor(model.cam_quat)
+        self._rig, self._cameras = scene.config.rig, slice(ids.cameras[0], ids.cameras[-1] + 1)
         self._materials = torch.tensor(ids.table_materials, dtype=torch.int32, device=device)
 
     def of(self, params: WorldParams) -> Iterator[tuple[str, Place, Tensor]]:
@@ -52,28 +52,14 @@ class WorldFields:
         gain = torch.cat([factor[:, None].expand(-1, count) for factor, count in gains], 1)
         yield "actuator_gainprm", (slice(None), 0), self._gain * gain
         yield "actuator_biasprm", (slice(None), slice(1, 3)), self._bias * gain[..., None]
-        yield from self._cameras(p)
+        places, quats = eye_poses(self._rig, p, self._gain.dtype)
+        yield "cam_pos", (self._cameras,), places
+        yield "cam_quat", (self._cameras,), quats
         yield "geom_rgba", (geoms, slice(0, 3)), p.object_rgb[:, None]
         yield "geom_rgba", (i.table_geom, slice(0, 3)), p.table_rgb
         yield "geom_matid", (i.table_geom,), self._materials[p.table_texture]
         yield "light_diffuse", (i.light,), p.light_diffuse[:, None]
         yield "light_dir", (i.light,), p.light_dir
-
-    def _cameras(self, p: WorldParams) -> Iterator[tuple[str, Place, Tensor]]:
-        """The pair is moved and turned as one, then each eye on its own."""
-        pair = _small_turn(p.camera_turn, self._cam_quat.dtype)
-        for eye, camera in enumerate(self._ids.cameras):
-            yield "cam_pos", (camera,), self._cam_pos[camera] + p.camera_shift + p.eye_shift[:, eye]
-            turned = quat_multiply(self._cam_quat[camera], pair)
-            yield "cam_quat", (camera,), quat_multiply(turned, _small_turn(p.eye_turn[:, eye], pair.dtype))
-
-
-def _small_turn(turn: Tensor, dtype: torch.dtype) -> Tensor:
-    """(N, 3) rad -> (N, 4): the quaternion (1, turn / 2), normalised."""
-    x, y, z = (turn / 2).to(dtype).unbind(-1)
-    one = torch.ones_like(x)
-    norm = (one + x * x + y * y + z * z).sqrt()
-    return torch.stack([one, x, y, z], -1) / norm[:, None]
 
 
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb", "geom_rbound")

@@ -10,8 +10,10 @@ from xml.etree.ElementTree import Element, SubElement
 
 import mujoco
 import numpy as np
+import torch
 from scipy.spatial.transform import Rotation
 
+from ..cameras import eye_poses
 from ..env_config import CameraRig
 from ..objects.object_set import TINY, ObjectSet
 from ..robots.robot import Robot
@@ -70,10 +72,10 @@ def build_spec(scene: Scene, model: mujoco.MjModel, params: WorldParams, groups:
         "objects": [object_urdf(scene.objects, float(shape[0]), *shape[1:]) for shape in shapes],
         "table": {"size": (2 * top.size).tolist(), "position": [*TABLE_CENTRE, float(top.pos[2])]},
         "drives": _drives(robot, model, p),
-        "friction": _friction(links(robot, model)[len(robot.arm) :], model, p),
+        "friction": p["friction"].tolist(),
         "render": list(groups),
         "rig": _rig(config.rig),
-        "cameras": _camera_poses(scene.ids(model).cameras, model, p) if groups else [[]] * len(p["mass"]),
+        "cameras": _camera_poses(config.rig, params) if groups else [[]] * len(p["mass"]),
         "looks": _looks(model, p),
     }
 
@@ -93,31 +95,16 @@ def _drives(robot: Robot, model: mujoco.MjModel, p: dict[str, np.ndarray]) -> di
     }
 
 
-def _friction(hand: Iterable[str], model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Sliding friction of every link's shape, of the table and of each object. PhysX takes the mean of two, MuJoCo the
-    larger one."""
-    shaped = (body for body in map(model.body, hand) if body.geomnum[0])
-    robot = {body.name: float(model.geom_friction[int(body.geomadr[0]), 0]) for body in shaped}
-    return {"robot": robot, "table": float(model.geom("floor").friction[0]), "objects": p["friction"].tolist()}
-
-
 def _rig(rig: CameraRig) -> dict[str, Any]:
     wide = 2 * math.atan(math.tan(math.radians(rig.fov_y) / 2) * rig.width / rig.height)
     return {"mount": rig.mount, "height": rig.height, "width": rig.width, "horizontal_fov": math.degrees(wide)}
 
 
-def _camera_poses(cameras: Iterable[int], model: mujoco.MjModel, p: dict[str, np.ndarray]) -> list[list[list[float]]]:
+def _camera_poses(rig: CameraRig, params: WorldParams) -> list[list[list[float]]]:
     """For each world and eye: position, then quaternion x y z w, of Isaac Gym's camera in the mount's frame."""
-    poses = []
-    columns = (p[name] for name in ("camera_shift", "camera_turn", "eye_shift", "eye_turn"))
-    for shift, turn, eye_shifts, eye_turns in zip(*columns, strict=True):
-        pair = []
-        for eye, camera in enumerate(cameras):
-            own = Rotation.from_quat(model.cam_quat[camera], scalar_first=True) * Rotation.from_rotvec(turn)
-            quat = (own * Rotation.from_rotvec(eye_turns[eye]) * Rotation.from_matrix(ISAAC_CAMERA)).as_quat()
-            pair.append([*(model.cam_pos[camera] + shift + eye_shifts[eye]).tolist(), *quat.tolist()])
-        poses.append(pair)
-    return poses
+    places, quats = (part.cpu().numpy() for part in eye_poses(rig, params, torch.float64))
+    turned = Rotation.from_quat(quats.reshape(-1, 4), scalar_first=True) * Rotation.from_matrix(ISAAC_CAMERA)
+    return np.concatenate([places, turned.as_quat().reshape(quats.shape)], -1).tolist()
 
 
 def _looks(model: mujoco.MjModel, p: dict[str, np.ndarray]) -> dict[str, Any]:

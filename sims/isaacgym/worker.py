@@ -90,7 +90,7 @@ class Simulation:
         self.link_order = order(bodies, self.spec["links"], "links", more=True)
         still = self.api.AssetOptions()
         still.fix_base_link = True
-        self.body_names, table = bodies, self.gym.create_box(self.sim, *self.spec["table"]["size"], still)
+        table = self.gym.create_box(self.sim, *self.spec["table"]["size"], still)
         half, row = self.spec["spacing"] / 2, int(self.count**0.5) + 1
         low, high = self.api.Vec3(-half, -half, 0.0), self.api.Vec3(half, half, 2 * half)
         for world in range(self.count):
@@ -135,16 +135,10 @@ class Simulation:
             row = values[world] if isinstance(values[0], list) else values
             properties[field][self.joint_order] = row
         gym.set_actor_dof_properties(env, actors[ROBOT], properties)
-        friction = self.spec["friction"]
-        shapes = gym.get_actor_rigid_shape_properties(env, actors[ROBOT])
-        for name, span in zip(self.body_names, gym.get_actor_rigid_body_shape_indices(env, actors[ROBOT])):
-            for index in range(span.start, span.start + span.count):
-                shapes[index].friction = friction["robot"].get(name, 1.0)
-        gym.set_actor_rigid_shape_properties(env, actors[ROBOT], shapes)
-        for actor, value in ((actors[TABLE], friction["table"]), (actors[OBJECT], friction["objects"][world])):
+        for actor in actors:  # PhysX takes the mean of two: the object's friction decides if all have it
             shapes = gym.get_actor_rigid_shape_properties(env, actor)
             for shape in shapes:
-                shape.friction = value
+                shape.friction = self.spec["friction"][world]
             gym.set_actor_rigid_shape_properties(env, actor, shapes)
 
     def _camera(self, env, robot, pose):

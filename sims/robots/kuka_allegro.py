@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from .robot import HIDDEN_FROM_WRIST, RENDERED, SOFT, ActionSpace, Actuator, Digit, Robot
+from .robot import FIRM, HIDDEN_FROM_WRIST, RENDERED, ActionSpace, Actuator, Digit, Robot
 
 DIGITS = ("index", "middle", "ring", "thumb")
 ARM_JOINTS = tuple(f"arm_{i}" for i in range(1, 8))
@@ -90,7 +90,7 @@ def _build(spec: mujoco.MjSpec) -> None:
     _set_inertia(palm, PALM_MASS, (-0.0093, 0, -0.0475), (0.0204, 0.0565, 0.0475))
     palm.add_geom(
         name="palm", type=mujoco.mjtGeom.mjGEOM_BOX, size=[0.0204, 0.0565, 0.0475], pos=[-0.0093, 0, -0.0475],
-        rgba=BLACK, friction=HAND_FRICTION, group=RENDERED, contype=1, conaffinity=2, condim=4, **SOFT,
+        rgba=BLACK, friction=HAND_FRICTION, group=RENDERED, contype=1, conaffinity=2, condim=4, **FIRM,
     )  # fmt: skip
     palm.add_site(name=KUKA_ALLEGRO.grasp_site, pos=KUKA_ALLEGRO.grasp_pos)
     for digit in DIGITS:
@@ -148,7 +148,7 @@ def _add_phalanx(body: mujoco.MjsBody, length: float, tip: bool) -> None:
     body.add_geom(
         type=mujoco.mjtGeom.mjGEOM_CAPSULE, fromto=[0, 0, 0.004, 0, 0, length], size=[radius, 0, 0],
         rgba=WHITE if tip else BLACK, friction=TIP_FRICTION if tip else HAND_FRICTION,
-        group=RENDERED, contype=1, conaffinity=2, condim=4, **SOFT,
+        group=RENDERED, contype=1, conaffinity=2, condim=4, **FIRM,
     )  # fmt: skip
     if tip:
         body.add_site(name=body.name.replace("_3", "_tip"), pos=[0, 0, length])

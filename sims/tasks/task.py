@@ -16,7 +16,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
-from ..cameras import depth_to_millimetres, extrinsics
+from ..cameras import depth_to_millimetres, extrinsics, sense_depth
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
 from ..env_config import TaskConfig
@@ -26,11 +26,14 @@ from .control import Controller
 from .observations import GROUPS, IMAGE_GROUPS, Observer, group_spec
 from .randomization import ParamDrawer
 
+VERSION = 2
+"""Of physics, draws and cameras: what a policy does in environments of another version, it has not learnt there."""
 FIRST_EDITION = {
+    "version": 1,
     "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
     "objects": {"name": "primitives", "digest": "30922ccaa0fb"},
 }
-"""What signatures say of robot and objects that were written before they said it."""
+"""What signatures of the first edition do not say."""
 
 
 class Task(VecEnv):
@@ -125,8 +128,9 @@ class Task(VecEnv):
         things = {"robot": scene.robot, "objects": scene.objects}
         return {
             **{what: {"name": thing.name, "digest": _digest(thing.facts())} for what, thing in things.items()},
-            "task": self.name, "action_space": self._config.action_space, "control_dt": self.control_dt,
-            "obs": {group: spec.describe() for group, spec in self.obs_spec.items()}, "rig": self._rig.describe(),
+            "version": VERSION, "task": self.name, "action_space": self._config.action_space,
+            "control_dt": self.control_dt, "obs": {group: spec.describe() for group, spec in self.obs_spec.items()},
+            "rig": self._rig.describe(),
         }  # fmt: skip
 
     def set_reset_mix(self, mix: Mapping[str, float]) -> None:
@@ -161,6 +165,7 @@ class Task(VecEnv):
         diverged = self.engine.step(self.engine.scene.robot.ctrl(target), ~resetting)
         self._time += 1
         first = resetting | diverged
+        self._action = torch.where(first[:, None], 0.0, self._action)
         self._begin(first)
         body = self.engine.read()
         reward, terms = self.reward(body)
@@ -219,11 +224,7 @@ class Task(VecEnv):
         r, obs = self._config.randomization, {}
         draws = Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
         if "depth" in images:
-            depth, noise = images["depth"], None
-            if r.depth_noise > 0:
-                grain = draws.gaussian("depth_noise", depth[0].numel()).reshape(depth.shape)
-                noise = grain * (r.depth_noise * depth**2)
-            obs["depth"] = depth_to_millimetres(depth, self._rig, noise)
+            obs["depth"] = depth_to_millimetres(sense_depth(r.depth, images["depth"], self._rig, draws), self._rig)
         if "stereo" in images:
             obs["stereo"] = images["stereo"]
             if r.pixel_noise > 0:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from handsight.errors import HandsightError
 from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
-from handsight.sims.cameras import depth_to_millimetres
-from handsight.sims.env_config import Randomization, SceneConfig
+from handsight.sims.cameras import depth_to_millimetres, sense_depth
+from handsight.sims.draws import Draws
+from handsight.sims.env_config import EXACT_DEPTH, DepthSensor, Randomization, SceneConfig
 
-STILL = Randomization(camera_shift=0, camera_turn=0, depth_noise=0, pixel_noise=0, textures=False)
+STILL = Randomization(camera_shift=0, camera_turn=0, depth=EXACT_DEPTH, pixel_noise=0, textures=False)
 ABOVE = CameraRig(
     mount="world",
     position=(0.62, 0.0, 0.8),
@@ -43,8 +45,6 @@ def test_depth_is_clipped_and_zero_where_nothing_is_hit():
     depth = torch.tensor([0.0, 0.2, 0.4996, 0.7]).reshape(1, 1, 2, 2)
     assert depth_to_millimetres(depth, rig).flatten().tolist() == [0, 200, 500, 500]
     assert depth_to_millimetres(depth, rig).dtype == torch.int16
-    noisy = depth_to_millimetres(depth, rig, torch.full_like(depth, 0.01))
-    assert noisy.flatten().tolist() == [0, 210, 500, 500]
 
 
 def test_objects_are_seen_where_they_stand():
@@ -155,4 +155,72 @@ def test_by_default_both_eyes_keep_their_distance_and_direction():
     obs, spec = env.reset(3), env.obs_spec["calibration"]
     assert not obs["calibration"][:, spec.part("baseline")].abs().max() > 1e-7
     assert not obs["calibration"][:, spec.part("eye_turn")].any()
+    env.close()
+
+
+def sense(depth, **errors):
+    """What a camera with only these errors reports, m. depth (N, 1, H, W) m."""
+    draws = Draws(7, torch.arange(len(depth)), torch.zeros(len(depth), dtype=torch.int64))
+    return sense_depth(dataclasses.replace(EXACT_DEPTH, **errors), depth, CameraRig(), draws)
+
+
+def step_of_depth(near=0.2, far=0.4, edge=20):
+    """(64, 1, 32, 32) m: a wall at `far`, and from column `edge` on something at `near`."""
+    depth = torch.full((64, 1, 32, 32), far)
+    depth[..., edge:] = near
+    return depth
+
+
+def test_an_exact_depth_camera_reports_the_truth():
+    depth = step_of_depth()
+    depth[:, :, 3] = 0
+    torch.testing.assert_close(sense(depth), depth)
+
+
+@pytest.mark.parametrize("z", [0.2, 0.4])
+def test_depth_errs_by_the_error_of_a_match(z):
+    """sigma_z = z^2 / (f b) sigma_d; f = 16 / tan(22.5 deg) = 38.63 px, b = 6 cm, sigma_d = .1 px."""
+    error = sense(torch.full((64, 1, 32, 32), z), disparity_noise=0.1) - z
+    assert float(error.std()) == pytest.approx(0.1 * z**2 / (38.63 * 0.06), rel=0.05)
+    assert abs(float(error.mean())) < 0.1 * float(error.std())
+
+
+def test_what_something_nearer_hides_from_the_right_eye_has_no_return():
+    """From .4 m (5.79 px of disparity) to .2 m (11.59 px): the step is 5.79 px, so wide is its shadow."""
+    shadow = (sense(step_of_depth(), shadows=True) == 0)[:, 0]
+    assert shadow[0, 0].nonzero()[:, 0].tolist() == [15, 16, 17, 18, 19]
+    assert (shadow == shadow[0, 0]).all()
+    assert not (sense(step_of_depth(near=0.4, far=0.2), shadows=True) == 0).any()  # to the right of it nothing hides
+
+
+def test_pixels_beside_a_step_take_their_neighbours_depth():
+    seen = sense(step_of_depth(), edge_mix=0.3)
+    mixed = (seen - step_of_depth()).abs() > 1e-4
+    assert mixed.any(dim=(0, 1, 2)).nonzero()[:, 0].tolist() == [19, 20]
+    assert float(mixed[..., 19:21].float().mean()) == pytest.approx(0.3, abs=0.03)
+    torch.testing.assert_close(seen[..., 19].unique(), torch.tensor([0.2, 0.4]))
+
+
+def test_a_share_of_the_pixels_drops_out():
+    assert float((sense(step_of_depth(), dropout=0.05) == 0).float().mean()) == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("wrong", [{"disparity_noise": -0.1}, {"dropout": 1.5}, {"edge_mix": float("nan")}])
+def test_a_depth_camera_with_impossible_errors_is_refused(wrong):
+    with pytest.raises(HandsightError, match=next(iter(wrong))):
+        DepthSensor(**wrong)
+
+
+def test_the_pair_turns_as_one_rigid_body():
+    """A turn by .1 about the camera's y axis: the eyes keep their distance and stay on the pair's own x axis, so that
+    the images stay rectified."""
+    env = calibrated(camera_turn=0.1)
+    env.reset(3)
+    poses = env.drawn()["mount_from_eye"]
+    between = poses[:, 1, :3, 3] - poses[:, 0, :3, 3]
+    for eye in range(2):
+        torch.testing.assert_close(between, 0.06 * poses[:, eye, :3, 0], atol=1e-6, rtol=0)
+    nominal = torch.tensor(CameraRig().right)
+    apart = torch.linalg.cross(between / 0.06, nominal.expand(4, 3)).norm(dim=1)
+    assert apart.max() > 0.03  # it does turn
     env.close()

@@ -163,3 +163,14 @@ def test_camera_rig_matters_only_to_those_who_look():
 
 def test_tuples_and_lists_are_the_same_after_json():
     check_signature(SIGNATURE, _changed("obs", "depth", "shape", (1, 32, 32)), "best.ckpt")
+
+
+def test_a_policy_of_another_version_of_the_environments_is_told_of(saved, caplog):
+    policy, run, tree = saved
+    load_policy(run.path)
+    assert "learnt in environments of version 1, today's are of version 2" in caplog.text
+    caplog.clear()
+    today = policy_tree(policy, CONFIG, 6, SIGNATURE | {"version": 2}, EnvConfig(threads=1), policy.train_keys)
+    checkpoint.save(run.checkpoints / "today.ckpt", today)
+    load_policy(run.checkpoints / "today.ckpt")
+    assert not caplog.text

@@ -81,14 +81,14 @@ def test_urdf_has_masses_limits_and_straight_lengths_of_the_model():
     assert '<mass value="5.76" />' in text
 
 
-def test_a_control_step_is_ten_physics_steps_in_two_commands_whether_worlds_reset_or_not():
+def test_a_control_step_is_nine_physics_steps_in_two_commands_whether_worlds_reset_or_not():
     env = fake(steps=3)
     env.reset(0)
     calls, call = [], env.engine.worker.call
     env.engine.worker.call = lambda command, **words: calls.append(words) or call(command, **words)
     for _ in range(5):  # the fourth resets every world
         env.step(torch.zeros(4, 6))
-    quiet, reset = [(9, False), (1, False)], [(9, False), (1, True)]
+    quiet, reset = [(8, False), (1, False)], [(8, False), (1, True)]
     assert [(words["substeps"], words["reset"]) for words in calls] == 3 * quiet + reset + quiet
     env.close()
 
