@@ -166,7 +166,7 @@ def test_tuples_and_lists_are_the_same_after_json():
 
 
 def test_a_policy_of_another_version_of_the_environments_is_told_of(saved, caplog):
-    policy, run, tree = saved
+    policy, run, _ = saved
     load_policy(run.path)
     assert "learnt in environments of version 1, today's are of version 2" in caplog.text
     caplog.clear()

@@ -158,7 +158,7 @@ def test_a_sight_without_its_policy_is_refused():
 def test_the_presets_are_the_recipe():
     state, depth = TeacherConfig.state(), TeacherConfig.depth()
     assert (state.ppo.gamma, state.ppo.lam, state.num_envs, state.rollout_steps) == (0.985, 0.95, 256, 16)
-    assert (state.ppo.epochs, state.ppo.minibatches, state.ppo.clip, state.ppo.value_clip) == (4, 4, 0.2, 0.2)
+    assert (state.ppo.epochs, state.ppo.minibatches, state.ppo.clip, state.ppo.value_clip) == (4, 4, 0.2, None)
     assert (depth.ppo.epochs, depth.ppo.value_clip, depth.ppo.aux_warmup_iterations) == (3, None, 6)
     assert depth.policy.critic_keys == ("state", "proprio")
 
