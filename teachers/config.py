@@ -95,8 +95,8 @@ class PPOConfig:
     clip: float = 0.2
     """The probability ratio is clipped to 1 +- clip."""
     value_clip: float | None = None
-    """The value may leave its old one by this much per update, in units of the scaled return; None for no limit. At .2 a
-    value that has to grow to 20 takes a hundred updates, and some seeds never find the grasp (benchmarks/peers.py)."""
+    """The value may leave its old one by this much per update, in units of the scaled return; None for no limit. At
+    .2 a value that has to grow to 20 takes a hundred updates, and some seeds never find the grasp."""
     value_coefficient: float = 1.0
     """Weight of the squared value error."""
     entropy_coefficient: float = 0.0

@@ -27,7 +27,7 @@ from .observations import GROUPS, IMAGE_GROUPS, Observer, group_spec
 from .randomization import ParamDrawer
 
 VERSION = 2
-"""Version of physics, draws and cameras: what a policy does in environments of another version, it has not learnt there."""
+"""Version of physics, draws and cameras: what a policy does in another one, it has not learnt there."""
 FIRST_EDITION = {
     "version": 1,
     "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
