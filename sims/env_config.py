@@ -62,7 +62,8 @@ class CameraRig:
         return 0.5 * self.height / math.tan(math.radians(self.fov_y) / 2)
 
     def intrinsics(self) -> list[list[float]]:
-        """3 x 3 pinhole matrix K per eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down."""
+        """3 x 3 pinhole matrix K per eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down. The
+        image's upper left corner is (0, 0), so the pixel in column j and row i looks through (j + .5, i + .5)."""
         f = self.focal_pixels
         return [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]]
 

@@ -224,3 +224,21 @@ def test_the_pair_turns_as_one_rigid_body():
     apart = torch.linalg.cross(between / 0.06, nominal.expand(4, 3)).norm(dim=1)
     assert apart.max() > 0.03  # it does turn
     env.close()
+
+
+def test_a_pixel_looks_through_its_middle():
+    """Straight down on a table .8 m away, a metre of which is 116 px wide: the depth of a pixel of the arm-free image says
+    where along its ray the table is, and the ray through (j + .5, i + .5) hits it at Z (j + .5 - cx) / f."""
+    env, _ = look(dataclasses.replace(ABOVE, up=(0.866, 0.0, 0.5), right=(0.0, -1.0, 0.0)))
+    obs, rig = without_arm(env), env.engine.scene.config.rig
+    (fx, _, cx), (_, fy, cy), _ = rig.intrinsics()
+    poses = env.drawn()["mount_from_eye"][0, 0]
+    depth = obs["depth"][0, 0].double() / 1000
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    seen = (depth > 0) & (depth < rig.depth_max)
+    points = torch.stack([(columns + 0.5 - cx) / fx * depth, -(rows + 0.5 - cy) / fy * depth, -depth], -1)
+    height = (points @ poses[:3, :3].T.double() + poses[:3, 3].double())[..., 2][seen]
+    table = height[height < 0.005]  # the object stands above it
+    assert len(table) > 1000
+    assert float(table.abs().mean()) < 4e-4  # half a pixel off would be 4 mm
+    env.close()
