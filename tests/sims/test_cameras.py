@@ -227,8 +227,7 @@ def test_the_pair_turns_as_one_rigid_body():
 
 
 def test_a_pixel_looks_through_its_middle():
-    """Straight down on a table .8 m away, a metre of which is 116 px wide: the depth of a pixel of the arm-free image says
-    where along its ray the table is, and the ray through (j + .5, i + .5) hits it at Z (j + .5 - cx) / f."""
+    """A tilted camera: points at Z (j + .5 - cx) / f, Z (i + .5 - cy) / f lie on the table, at height 0."""
     env, _ = look(dataclasses.replace(ABOVE, up=(0.866, 0.0, 0.5), right=(0.0, -1.0, 0.0)))
     obs, rig = without_arm(env), env.engine.scene.config.rig
     (fx, _, cx), (_, fy, cy), _ = rig.intrinsics()
