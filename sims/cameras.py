@@ -113,18 +113,23 @@ def sense_depth(sensor: DepthSensor, depth: Tensor, rig: CameraRig, draws: Draws
 
 def _mix_edges(disparity: Tensor, grain: Tensor, share: float) -> Tensor:
     """Disparity (N, 1, H, W) px in which a `share` of the pixels beside a step have the value across it."""
-    left = torch.cat([disparity[..., :1], disparity[..., :-1]], -1)
-    right = torch.cat([disparity[..., 1:], disparity[..., -1:]], -1)
-    steps = [(other - disparity).abs() > 1 for other in (left, right)]
-    across = torch.where(steps[0], left, right)
-    return torch.where((steps[0] | steps[1]) & (grain < _quantile(share)), across, disparity)
+    mixed, chosen = disparity.clone(), grain < _quantile(share)
+    left, right = disparity[..., :-1], disparity[..., 1:]
+    step = (right - left).abs() > 1
+    mixed[..., :-1] = torch.where(step & chosen[..., :-1], right, left)
+    mixed[..., 1:] = torch.where(step & chosen[..., 1:], left, mixed[..., 1:])
+    return mixed
 
 
 def _in_shadow(disparity: Tensor) -> Tensor:
     """(N, 1, H, W) bool: the right eye sees something nearer in the direction of this pixel's point. A point of column
     x lies in the right image at x - disparity, and what stands before it comes from a column further right."""
-    column = torch.arange(disparity.shape[-1], dtype=disparity.dtype, device=disparity.device) - disparity
-    leftmost = column.flip(-1).cummin(-1).values.flip(-1)
+    width = disparity.shape[-1]
+    column = torch.arange(width, dtype=disparity.dtype, device=disparity.device) - disparity
+    leftmost, reach = column.clone(), 1
+    while reach < width:  # least of this column and those right of it, twice as many each time: faster than cummin
+        leftmost[..., :-reach] = torch.minimum(leftmost[..., :-reach], leftmost[..., reach:])
+        reach *= 2
     return leftmost < column - 0.5
 
 
