@@ -23,13 +23,13 @@ from gymnasium_tasks import machine
 from handsight.distill.evaluation.evaluate import HELD_OUT_SEED
 from handsight.distill.runs.policy_io import load_policy
 from handsight.policies.policy import Policy
-from handsight.sims.engines.mujoco_cpu import MujocoEngine
+from handsight.sims.engines import mujoco_cpu
 from handsight.sims.env_config import EnvConfig
 from handsight.sims.scene import Scene
 from handsight.sims.tasks.grasp import GraspTask
 
 RESULTS = Path(__file__).parent / "results" / "contacts.json"
-FIRM = (0.95, 0.99, 0.001)
+FIRM, FIRMER = (0.95, 0.99, 0.001), (0.98, 0.995, 0.001)
 
 
 @dataclass(frozen=True)
@@ -57,25 +57,21 @@ class Setting:
         touching = (model.geom_contype | model.geom_conaffinity) > 0
         model.geom_solref[touching, 0] = self.solref
         model.geom_solimp[touching, :3] = self.solimp
-        model.opt.solver = getattr(mujoco.mjtSolver, f"mjSOL_{self.solver}")
-        model.opt.iterations = self.iterations
-        if self.priority:
-            model.geom_priority[[i for i in range(model.ngeom) if model.geom(i).name.startswith("object_")]] = 1
+        model.geom_priority[[i for i in range(model.ngeom) if model.geom(i).name.startswith("object_")]] = self.priority
         return model
 
 
-SOFT = Setting("soft")
+SOFT = Setting("version 1")
 SETTINGS = {
     one.name: one
     for one in (
         SOFT,
         Setting("firm", 0.016, FIRM),
         Setting("firm PGS", 0.016, FIRM, solver="PGS"),
-        Setting("firm PGS 12", 0.016, FIRM, solver="PGS", iterations=12),
-        Setting("firm PGS, object's friction", 0.016, FIRM, solver="PGS", priority=True),
-        Setting("firm, object's friction", 0.016, FIRM, priority=True),
-        Setting("firm PGS 8 x 10 ms", 0.02, FIRM, 0.010, 8, solver="PGS"),
         Setting("firm PGS 5 x 16 ms", 0.032, FIRM, 0.016, 5, solver="PGS"),
+        Setting("firm PGS 8 x 10 ms, 16 iterations", 0.02, FIRMER, 0.010, 8, "PGS", 16, priority=True),
+        Setting("version 2", 0.0178, FIRMER, 0.08 / 9, 9, "PGS", 12, priority=True),
+        Setting("version 2, Newton", 0.0178, FIRMER, 0.08 / 9, 9, priority=True),
     )
 }
 
@@ -93,7 +89,7 @@ class SetScene(Scene):
 class Probe:
     """Depths of the contacts between robot and object, world by world."""
 
-    def __init__(self, engine: MujocoEngine) -> None:
+    def __init__(self, engine: mujoco_cpu.MujocoEngine) -> None:
         self.engine, self.model = engine, engine.scene.build()
         self.data = mujoco.MjData(self.model)
         self.object = self.model.body("object").id
@@ -119,7 +115,8 @@ def roll_out(policy: Policy, setting: Setting, episodes: int, probing: bool) -> 
     scene = SetScene(
         replace(config.scene, timestep=setting.timestep, substeps=setting.substeps), setting=setting
     )  # fmt: skip
-    engine = MujocoEngine(scene, episodes, (), threads=1)
+    mujoco_cpu.SOLVER = getattr(mujoco.mjtSolver, f"mjSOL_{setting.solver}"), setting.iterations
+    engine = mujoco_cpu.MujocoEngine(scene, episodes, (), threads=1)
     env = GraspTask(config.task, engine, policy.obs_keys)
     env.set_reset_mix({"wide": 1.0})
     obs, hidden = env.reset(HELD_OUT_SEED), policy.initial_hidden(episodes)
@@ -171,7 +168,7 @@ class Args:
 def main(args: Args) -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
-    policy = load_policy(Path(args.policy) if ":" not in args.policy else args.policy).policy  # pyright: ignore
+    policy = load_policy(args.policy).policy
     rows = {name: roll_out(policy, SETTINGS[name], args.episodes, probing=True) for name in args.settings}
     for _ in range(args.rounds):
         for name in args.settings:
