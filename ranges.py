@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -76,7 +77,8 @@ def _missed(hint: Any, value: Any, span: Within | None = None) -> str:
     if kind is Literal:
         return "" if value in parts else f"one of {', '.join(map(str, parts))}"
     if kind in (dict, Mapping):
-        good = isinstance(value, Mapping) and not any(_missed(parts[1], one, span) for one in value.values())
+        pairs = value.items() if isinstance(value, Mapping) else [(None, None)]
+        good = not any(_missed(part, one, span) for pair in pairs for part, one in zip(parts, pair, strict=True))
         return "" if good else f"names, each with {_missed(parts[1], ..., span) or 'a value'}"
     if kind is tuple:
         return _missed_by_several(parts, value, span)
@@ -84,8 +86,8 @@ def _missed(hint: Any, value: Any, span: Within | None = None) -> str:
         return _missed_by_number(hint, value, span)
     if hint is NoneType:
         return "" if value is None else "None"
-    checked = isinstance(hint, type) and (hint in (bool, str) or issubclass(hint, Checked))
-    return f"a {hint.__name__}" if checked and not isinstance(value, hint) else ""
+    checked = isinstance(hint, type) and (hint in (bool, str, Path) or issubclass(hint, Checked))
+    return f"a {hint.__name__}" if checked and not isinstance(value, (str, Path) if hint is Path else hint) else ""
 
 
 def _missed_by_several(parts: tuple[Any, ...], value: Any, span: Within | None) -> str:
