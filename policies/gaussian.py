@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import HandsightError
+
 LOG_TWO_PI = math.log(2 * math.pi)
 
 
@@ -28,11 +30,11 @@ class GaussianHead(nn.Module):
         stay those of the mean.
 
         Raises:
-            ValueError: bounds of the standard deviation that contradict each other.
+            HandsightError: bounds of the standard deviation that contradict each other.
         """
         super().__init__()
         if not 0 < min_std <= initial_std <= max_std:
-            raise ValueError(
+            raise HandsightError(
                 f"GaussianHead: expected 0 < min_std <= initial_std <= max_std, "
                 f"found min_std={min_std}, initial_std={initial_std}, max_std={max_std}"
             )

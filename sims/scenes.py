@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import replace
 from typing import Literal
 
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
 from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
 
 SceneName = Literal["wrist", "open", "occluded"]
@@ -47,9 +46,7 @@ def scene(name: str) -> EnvConfig:
     """
     found = {str(known): env for known, env in SCENES.items()}
     if name not in found:
-        near = difflib.get_close_matches(name, found, 1)
-        meant = f" (did you mean {near[0]}?)" if near else ""
-        raise HandsightError(f"unknown scene {name!r}{meant}; available: {', '.join(found)}")
+        raise HandsightError(unknown("scene", name, found))
     return found[name]
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from ..errors import HandsightError
 from ..policies.memory import Memory
+from ..ranges import Checked, Pixels, Spread, Width, Within
 
 Sight = Literal["stereo", "left", "depth", "state"]
 GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state"}
@@ -14,26 +14,21 @@ GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state
 
 
 @dataclass(frozen=True)
-class AugmentConfig:
+class AugmentConfig(Checked):
     """How far images may be changed in training. Zero everywhere: not at all."""
 
-    shift: int = 0
+    shift: Annotated[int, Within(0, 4096)] = 0
     """Pixels: an episode's images move by up to this much in x and y, both eyes alike, so that disparity stays."""
-    brightness: float = 0.0
+    brightness: Annotated[float, Within(0, 0.999)] = 0.0
     """Share by which an episode gets darker or lighter, both eyes alike, e.g. 0.2."""
-    contrast: float = 0.0
+    contrast: Annotated[float, Within(0, 0.999)] = 0.0
     """Share by which an episode's contrast changes, both eyes alike."""
-    saturation: float = 0.0
+    saturation: Annotated[float, Within(0, 0.999)] = 0.0
     """Share by which an episode's saturation changes, both eyes alike."""
-    eye_brightness: float = 0.0
+    eye_brightness: Annotated[float, Within(0, 0.999)] = 0.0
     """Share by which each eye of an episode is darker or lighter on its own: two cameras never meter alike."""
-    noise: float = 0.0
+    noise: Annotated[float, Within(0, 255)] = 0.0
     """Standard deviation of what is added to each pixel, in grey levels of 0..255."""
-
-    def __post_init__(self) -> None:
-        shares = (self.brightness, self.contrast, self.saturation, self.eye_brightness)
-        if self.shift < 0 or self.noise < 0 or not all(0 <= share < 1 for share in shares):
-            raise HandsightError(f"augment: expected shift and noise >= 0 and shares in [0, 1), found {self}")
 
     @property
     def active(self) -> bool:
@@ -42,33 +37,33 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
-class BackboneConfig:
+class BackboneConfig(Checked):
     """Which timm model looks at the images, and how."""
 
     name: str = "resnet10t_light"
     """Name in timm's list, or `resnet10t_light`: ResNet-10-T with 16, 32, 64 and 128 channels, for two CPU cores."""
     pretrained: bool = False
     """Start from ImageNet weights; where they cannot be had, warn and start from random ones."""
-    out_indices: tuple[int, ...] | None = None
+    out_indices: Annotated[tuple[int, ...] | None, Within(-100, 100)] = None
     """Levels whose feature maps are read, counted as timm counts them; -1 is the last. None: those at 1/8 and 1/16 of
     the image's size, or the last one of a model that has a single resolution."""
-    most_places: int = 8
+    most_places: Annotated[int, Within(1, 1024)] = 8
     """Places along a side of a feature map; larger maps are averaged down, as what follows has weights for each."""
-    image_size: int | tuple[int, int] | None = None
+    image_size: Pixels | tuple[Pixels, Pixels] | None = None
     """Pixels, one side of a square or height and width: images are resized to it before the backbone sees them; None
     leaves them as rendered."""
-    patch_size: int | None = None
+    patch_size: Annotated[int | None, Within(1, 1024)] = None
     """Pixels, transformers only: smaller patches than the model was designed with give small images more tokens."""
-    drop_path_rate: float | None = None
+    drop_path_rate: Annotated[float | None, Within(0, 0.999)] = None
     """Probability that a residual branch is skipped in training; None leaves the model's own."""
     frozen: bool = False
     """Keep the backbone's weights and running statistics as they are and train only what stands on it."""
-    frozen_levels: int = 0
+    frozen_levels: Annotated[int, Within(0, 100)] = 0
     """Keep only what the first levels depend on as it is: 1 is the first level of timm's count, and so on."""
 
 
 @dataclass(frozen=True)
-class StudentConfig:
+class StudentConfig(Checked):
     """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
 
     sight: Sight = "stereo"
@@ -82,28 +77,28 @@ class StudentConfig:
     """Also predict the left eye's depth, at the places of the finest map: a check that geometry is seen."""
     calibrated: bool = False
     """Also read how this robot's cameras differ from the drawing (group "calibration")."""
-    image_features: int = 128
+    image_features: Width = 128
     """Width of that vector, and of the encoder of a state."""
-    heads: int = 4
+    heads: Annotated[int, Within(1, 1024)] = 4
     """Heads of the cross-attention."""
-    proprio_features: int = 64
+    proprio_features: Width = 64
     """Width of what the robot feels, after its encoder."""
     memory: Memory = "gru"
     """"gru", "lstm" or "none"."""
-    memory_size: int = 128
+    memory_size: Width = 128
     """Width of the memory."""
-    hidden: int = 128
+    hidden: Width = 128
     """Width of the ELU layer before the action."""
     object_to_action: bool = True
     """Whether the action may read the predicted object position (no gradient flows back through it)."""
     std: Literal["constant", "predicted"] = "constant"
     """One standard deviation for all states, or told from what is seen and remembered: how unsure the student is, here
     and now, of what its teacher would do. Only the latter can differ where the object is hidden."""
-    initial_std: float = 0.3
+    initial_std: Spread = 0.3
     """Standard deviation of the actions at the start, in units of the action range [-1, 1]."""
-    min_std: float = 0.02
+    min_std: Spread = 0.02
     """Least standard deviation of the actions."""
-    max_std: float = 1.0
+    max_std: Spread = 1.0
     """Greatest standard deviation of the actions."""
 
     @property

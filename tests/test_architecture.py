@@ -13,12 +13,13 @@ BELOW = {
     "errors": set(),
     "lazy": set(),
     "files": {"errors"},
-    "sims": {"errors", "files"},
+    "ranges": {"errors"},
+    "sims": {"errors", "files", "ranges"},
     "policies": {"errors"},
-    "teachers": {"errors", "sims", "policies"},
-    "students": {"errors", "sims", "policies"},
+    "teachers": {"errors", "ranges", "sims", "policies"},
+    "students": {"errors", "ranges", "sims", "policies"},
     "datasets": {"errors", "files", "sims", "policies"},
-    "distill": {"errors", "files", "sims", "policies", "teachers", "students", "datasets"},
+    "distill": {"errors", "files", "ranges", "sims", "policies", "teachers", "students", "datasets"},
 }
 """What each room may import, besides itself."""
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
@@ -39,7 +40,7 @@ BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_178
+PACKAGE_LINES = 22_291
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

@@ -10,10 +10,11 @@ import tyro
 
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
+from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
-from ..evaluation import HELD_OUT_SEED
+from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
 from ..evaluation.trial import TrialConfig
 from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
@@ -24,33 +25,33 @@ RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
 
 
 @dataclass(frozen=True)
-class DemoConfig:
+class DemoConfig(Checked):
     """Train a state and a depth teacher, distil each into a stereo student, compare all four and write report.html."""
 
     runs: Path = field(default=Path("runs"), metadata=MACHINE)
     """Where the demo's folder goes."""
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False
     """Train the depth teacher end to end, as the paper does, instead of after a warm start from the state teacher;
     takes hours on a CPU."""
-    state_iterations: int = 160
+    state_iterations: Count = 160
     """Rollouts of the state teacher (4,096 steps each)."""
-    depth_iterations: int = 110
+    depth_iterations: Count = 110
     """Rollouts of the warm-started depth teacher, the imitated ones included."""
-    scratch_iterations: int = 800
+    scratch_iterations: Count = 800
     """Rollouts of the depth teacher with `from_scratch`."""
-    student_iterations: int = 16
+    student_iterations: Rounds = 16
     """DAgger rounds of each student."""
     preset: PresetName = "cpu"
     """Engine and sizes: `cpu` for two cores, `gpu` for one GPU, where all four see 64 x 64 pixels."""
     device: str | None = machine(None)
     """Where everything is computed; None: where the preset says."""
-    num_envs: int | None = None
+    num_envs: Annotated[int | None, Within(2, 1_000_000)] = None
     """Environments of a teacher, of which a student has half; None: as many as the preset says."""
-    episodes: int = 512
+    episodes: Episodes = 512
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
     """Film the first resets with every policy."""
@@ -59,16 +60,16 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
-class EvaluateArgs:
+class EvaluateArgs(Checked):
     """Evaluate one policy on held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
     """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
-    episodes: int = 512
+    episodes: Episodes = 512
     """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
+    seed: HeldOutSeed = HELD_OUT_SEED
     """Seed of the resets; policies evaluated with equal seed, episodes and num_envs meet the same ones."""
-    num_envs: int = 256
+    num_envs: Count = 256
     """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
@@ -97,14 +98,14 @@ class CompareArgs(TrialConfig):
 
 
 @dataclass(frozen=True)
-class StudyArgs:
+class StudyArgs(Checked):
     """Run a study: scenes x teachers x students x seeds, cell by cell. Started again, it goes on."""
 
     file: Annotated[Path, tyro.conf.Positional]
     """TOML file; docs/study.md says what may stand in it."""
     out: Path | None = None
     """Folder of all runs and results, instead of the file's."""
-    jobs: int | None = None
+    jobs: Threads | None = None
     """Trainings side by side, instead of the file's."""
     collect: bool = False
     """Train nothing: collect the results of what is finished, also while another process trains."""
@@ -113,7 +114,7 @@ class StudyArgs:
 
 
 @dataclass(frozen=True)
-class ReportArgs:
+class ReportArgs(Checked):
     """Write the report of a study from its results: report.html, report.md, report.json and figures/."""
 
     results: Annotated[Path, tyro.conf.Positional]
@@ -125,48 +126,46 @@ class ReportArgs:
 
 
 @dataclass(frozen=True)
-class RecordArgs:
+class RecordArgs(Checked):
     """Record whole episodes of a policy, with its teacher's answers, in shards."""
 
     policy: Path
     """Run folder or checkpoint of the policy that acts."""
     teacher: Path | None = None
     """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
-    episodes: int = 512
+    episodes: Count = 512
     """Episodes to record in all."""
     groups: tuple[str, ...] = RECORDABLE[:4]
     """Observation groups to record, e.g. stereo,proprio."""
     out: Path = Path("data/rollouts")
     """Folder of the shards. If it holds some of the same recording already, that is gone on with."""
-    beta: float = 0.0
+    beta: Share = 0.0
     """Share of the episodes in which the teacher acts instead of the policy."""
     act: Literal["mean", "sample"] = "mean"
     """Whether the policy acts by its mean or by samples."""
     next_obs: Literal["none", "vectors", "all"] = "none"
     """Also write the observations after each step: none, all but images, or images too (twice the size)."""
-    valid_share: float = 0.05
+    valid_share: Share = 0.05
     """Share of the resets that go to the split "valid"."""
-    shard_mib: int = 256
+    shard_mib: Annotated[int, Within(0, 1_000_000)] = 256
     """MiB of arrays after which a shard is finished, counted in whole rounds of `num_envs` episodes."""
-    num_envs: int = 128
+    num_envs: Count = 128
     """Environments that are stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset of every episode; None takes the mix that the environment was made with."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the resets, 0..999."""
     device: str = "cpu"
     """Where the policies compute."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "groups", tuple(word for group in self.groups for word in group.split(",") if word))
         unknown = [group for group in self.groups if group not in RECORDABLE]
         if unknown or not self.groups:
             raise HandsightError(f"record: unknown groups {unknown}; available: {', '.join(RECORDABLE)}")
-        if self.episodes < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000 or not 0 <= self.beta <= 1:
-            raise HandsightError(
-                f"record: expected episodes >= 1, num_envs >= 1, a seed of 0..999 and beta in 0..1, found "
-                f"episodes={self.episodes}, num_envs={self.num_envs}, seed={self.seed}, beta={self.beta}"
-            )
+        if self.episodes > ROUNDS * self.num_envs:
+            raise HandsightError(f"record: expected at most {ROUNDS:,} x num_envs episodes, found {self.episodes:,}")
 
     def settings(self) -> dict[str, Any]:
         """What decides about the content of each round, JSON-able."""
@@ -175,7 +174,7 @@ class RecordArgs:
 
 
 @dataclass(frozen=True)
-class InspectArgs:
+class InspectArgs(Checked):
     """Verify recorded rollouts and summarise them."""
 
     path: Annotated[Path, tyro.conf.Positional]
@@ -187,22 +186,22 @@ class InspectArgs:
 
 
 @dataclass(frozen=True)
-class VideoArgs:
+class VideoArgs(Checked):
     """Film a policy in the first held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
     """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
-    episodes: int = 4
+    episodes: Annotated[int, Within(1, 1000)] = 4
     """Resets to film, the first ones of an evaluation with the same seed."""
-    seed: int = HELD_OUT_SEED
+    seed: HeldOutSeed = HELD_OUT_SEED
     """Seed of the resets."""
     reset_kind: str | None = "wide"
     """Kind of reset; None takes the mix that the environment was made with."""
     out: Path | None = None
     """The mp4; in the run's folder videos/ if not given. A contact sheet (png) is written beside it."""
-    speed: float = 0.5
+    speed: Annotated[float, Within(0.1, 10)] = 0.5
     """Playing speed; 1 is real time."""
-    tile: int = 176
+    tile: Annotated[int, Within(16, 4096)] = 176
     """Width of one image, pixels."""
     overview: bool = True
     """Show the robot from outside, too, where the environment can."""
@@ -211,7 +210,7 @@ class VideoArgs:
 
 
 @dataclass(frozen=True)
-class ExportArgs:
+class ExportArgs(Checked):
     """Write a policy in a format that needs no torch."""
 
     policy: Annotated[Path, tyro.conf.Positional]
@@ -220,12 +219,12 @@ class ExportArgs:
     """As ONNX, for onnxruntime; the only format there is."""
     out: Path | None = None
     """The file; policy.onnx beside the run's checkpoints if not given."""
-    check_steps: int = 100
+    check_steps: Annotated[int, Within(0, 100_000)] = 100
     """Steps of one closed-loop episode over which the file is compared with the original; 0: not at all."""
 
 
 @dataclass(frozen=True)
-class ExportLeRobotArgs:
+class ExportLeRobotArgs(Checked):
     """Write shards in LeRobot's format."""
 
     path: Annotated[Path, tyro.conf.Positional]
@@ -234,31 +233,27 @@ class ExportLeRobotArgs:
     """Folder that is made."""
     task: str = "grasp the object and lift it"
     """What the episodes are about, in words."""
-    quality: int = 18
+    quality: Annotated[int, Within(0, 51)] = 18
     """H.264's constant rate factor: 0 is lossless, 51 the worst."""
-    max_damaged: float = MAX_DAMAGED
+    max_damaged: Share = MAX_DAMAGED
     """Share of damaged shards beyond which nothing is written."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.quality <= 51:
-            raise HandsightError(f"export-lerobot: expected a quality of 0..51, found {self.quality}")
 
 
 @dataclass(frozen=True)
-class DeployArgs:
+class DeployArgs(Checked):
     """Let an exported policy drive the simulator in real time and measure how fast it answers."""
 
     model: Annotated[Path, tyro.conf.Positional]
     """What `handsight export` wrote."""
-    episodes: int = 8
+    episodes: Episodes = 8
     """Held-out resets, one after the other."""
-    seed: int = HELD_OUT_SEED
+    seed: HeldOutSeed = HELD_OUT_SEED
     """Seed of the first reset."""
     reset_kind: str | None = "wide"
     """Kind of reset; None takes the mix that the environment was made with."""
-    rate: float | None = None
+    rate: Annotated[float | None, Within(0.1, 100_000)] = None
     """Control steps per second; None: the rate that the policy was trained at."""
-    threads: int = 1
+    threads: Threads = 1
     """Threads of onnxruntime; 1 leaves the other cores alone."""
     out: Path | None = None
     """JSON file for the figures."""
@@ -268,39 +263,39 @@ class DeployArgs:
 class CapacityArgs(Measured):
     """Measure the memory of a world, and print how many of them fit on several devices."""
 
-    devices: int = 4
+    devices: Threads = 4
     """G: devices, of a CPU: processes with a memory of their own."""
-    memory_gib: float | None = None
+    memory_gib: Gib | None = None
     """M: memory of each, GiB; None: an equal share of this machine's."""
-    rollout_steps: int = 16
+    rollout_steps: Steps = 16
     """T of the training that the table is for."""
-    minibatch_rows: int | None = None
+    minibatch_rows: Count | None = None
     """Rows of a minibatch, whatever the number of worlds; None: the T * N / 4 that the trainings here take."""
     rows_of: Literal["learner", "training"] = "learner"
     """Whether each learner has `minibatch_rows`, or all of them share these."""
-    samples: tuple[int, int] = (32, 160)
+    samples: Annotated[tuple[int, int], Within(1, 1_000_000, rising=True)] = (32, 160)
     """Numbers of worlds at which memory is measured."""
     measured: Path | None = None
     """JSON file of an earlier run: its measurements are taken, and none are made."""
     check: bool = False
     """Also find the real maximum of both modes by bisection under `check_cap_gib`, at T = 4, and compare."""
-    check_cap_gib: float = 2.5
+    check_cap_gib: Gib = 2.5
     """Memory of each process in the check, GiB."""
     out: Path | None = None
     """JSON file for all figures."""
 
 
 @dataclass(frozen=True)
-class BenchArgs:
+class BenchArgs(Checked):
     """Measure environment and training steps per second on this machine's CPU, and divergence under random actions."""
 
     env: EnvConfig = field(default_factory=EnvConfig)
     """The environments that are measured."""
-    num_envs: int = 256
+    num_envs: Count = 256
     """How many environments are stepped together."""
-    steps: int = 60
+    steps: Steps = 60
     """Control steps of each measurement, after a warm-up of one episode."""
-    divergence_steps: int = 100_000
+    divergence_steps: Annotated[int, Within(1, 1_000_000_000)] = 100_000
     """Environment steps under random actions in which diverged environments are counted."""
     opengl: bool = True
     """Also measure the usual loop: one environment, MuJoCo's own OpenGL renderer."""
@@ -309,7 +304,7 @@ class BenchArgs:
 
 
 @dataclass(frozen=True)
-class CheckEnvArgs:
+class CheckEnvArgs(Checked):
     """Drive environments with random actions and check every promise of the VecEnv contract; with `--engine isaacgym`
     also compare it with the CPU engine, and print a report."""
 
@@ -319,11 +314,11 @@ class CheckEnvArgs:
     """Check this Gymnasium task instead, e.g. Pendulum-v1."""
     observe: tuple[str, ...] = ("state", "proprio", "depth", "stereo")
     """Which observation groups are asked for."""
-    num_envs: int = 8
+    num_envs: Count = 8
     """How many environments are stepped together."""
-    episodes: int = 2
+    episodes: Annotated[int, Within(2, 1000)] = 2
     """Episodes of each environment; at least 2."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of resets and actions."""
     device: str = "cpu"
     """Where the environments are, if their engine can be there."""

@@ -16,9 +16,10 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from ...errors import HandsightError
+from ...ranges import Checked, Count, Pixels, Within
 
 Mode = Literal["together", "split"]
 MODULE = f"{__package__}.footprint"
@@ -32,14 +33,14 @@ ROLLOUT_STEPS, MINIBATCHES = 4, 4
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measured(Checked):
     """What the memory of a training depends on, besides its size."""
 
     sight: Literal["state", "depth"] = "depth"
     """What the teacher sees."""
-    height: int = 120
+    height: Pixels = 120
     """Height of an image, pixels."""
-    width: int = 160
+    width: Pixels = 160
     """Width of an image, pixels."""
     device: str = "cpu"
     """What is measured: "cpu" or, with nothing else on it, "cuda:0", where the worlds are mujoco_warp's."""
@@ -51,9 +52,9 @@ class FootprintConfig(Measured):
 
     mode: Mode = "split"
     """"together": simulate and learn in one process, as each rank of data parallelism does; "split": in two."""
-    num_envs: int = 1
+    num_envs: Count = 1
     """Environments of the one simulator, which are also those of the one learner."""
-    cap: int | None = None
+    cap: Annotated[int | None, Within(1, 2**60)] = None
     """Bytes that each process may take: RLIMIT_DATA on a CPU, a share of the device's memory on a GPU."""
 
 

@@ -17,6 +17,7 @@ from ...datasets.writer import write_shard
 from ...files import sweep
 from ...sims.vec_env import Step, VecEnv
 from ...teachers import RolloutStoppedError
+from ..evaluation import RECORD_SEED, training_seed
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
@@ -24,9 +25,6 @@ from ..runs.progress import Stage, stage
 from ..runs.provenance import provenance
 from ..training.dagger import DaggerConfig, Recorder, collect
 from .arguments import RECORDABLE, RecordArgs
-
-RECORD_SEED = 3_000_000
-"""Seeds of recordings start here, 10,000 for each `seed`: apart from all training and evaluation."""
 
 
 def record(args: RecordArgs) -> Path:
@@ -59,7 +57,7 @@ def record(args: RecordArgs) -> Path:
 
 
 class Recording:
-    """Rounds of `num_envs` episodes, environment i of round r being reset i of seed `RECORD_SEED + 10,000 seed + r`."""
+    """Rounds of `num_envs` episodes, environment i of round r being reset i of its `training_seed`."""
 
     def __init__(self, args: RecordArgs, env: VecEnv, policy: LoadedPolicy, teacher: LoadedPolicy) -> None:
         """Goes on with what lies in the folder.
@@ -114,7 +112,7 @@ class Recording:
 
     def _round(self, tick: Callable[[], None]) -> list[Episode]:
         """The first episode of each environment: whole, of the same resets for every policy."""
-        seed = RECORD_SEED + 10_000 * self.args.seed + self.round
+        seed = training_seed(RECORD_SEED, self.args.seed, self.round)
         recorder = EpisodeRecorder(self.args)
         columns, _ = collect(self.env, self.teacher.policy, self.policy.policy, self.settings, 0, seed, tick, recorder)
         arrays = {name: column.cpu().numpy() for name, column in columns.items() if name in recorder.kept}

@@ -5,19 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ...ranges import Checked, Count, Episodes
 from ...sims.machine import machine
-from . import HELD_OUT_SEED
+from . import HELD_OUT_SEED, HeldOutSeed
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialConfig:
+class TrialConfig(Checked):
     """How every policy of a comparison is tried."""
 
-    episodes: int = 512
+    episodes: Episodes = 512
     """Resets to start from, one episode each."""
-    seed: int = HELD_OUT_SEED
+    seed: HeldOutSeed = HELD_OUT_SEED
     """Seed of the resets."""
-    num_envs: int = 256
+    num_envs: Count = 256
     """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""

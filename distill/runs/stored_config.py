@@ -38,10 +38,15 @@ def read(config_class: type[Config], values: Any, where: Path | str, error: type
     try:
         config = TypeAdapter(config_class).validate_python(values)
     except (ValidationError, HandsightError, RecursionError) as wrong:
-        found = wrong.errors() if isinstance(wrong, ValidationError) else []
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, found {e['input']!r}" for e in found] or [str(wrong)]
-        raise error("\n  ".join([f"{where} does not fit {config_class.__name__}:", *lines])) from wrong
+        raise error(f"{where} does not fit {config_class.__name__}: {misfits(wrong)}") from wrong
     return unbound(config, where)
+
+
+def misfits(error: Exception, where: str = "") -> str:
+    """Every value that does not fit, by dotted name below `where`; or another error's own words."""
+    found = error.errors() if isinstance(error, ValidationError) else []
+    named = ((".".join(filter(None, [where, *map(str, one["loc"])])), one) for one in found)
+    return "; ".join(f"{name}: {one['msg']}, found {one['input']!r:.200}" for name, one in named) or str(error)
 
 
 def unbound(config: Config, where: Path | str) -> Config:

@@ -6,15 +6,17 @@ import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import HandsightError, unknown
 from ...files import inside, read_text
+from ...ranges import Checked, Episodes, Threads, Within
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
 from ...sims.scenes import scene
+from ..evaluation import MATCHING_SEED, MatchingSeed, Seed
 from ..evaluation.trial import TrialConfig
 from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
@@ -22,32 +24,30 @@ from ..training.teacher_config import TeacherConfig
 from .training import StudyError, Training, trainings_of
 
 Config = TypeVar("Config")
-MATCHING_SEED = 600_000
-"""Seed of the resets on which teachers are matched: neither those that chose best.ckpt nor those of the evaluation."""
 
 
 @dataclass(frozen=True)
-class StudySceneConfig:
+class StudySceneConfig(Checked):
     """One scene of a study."""
 
-    cells: dict[str, int | tuple[int, ...]]
+    cells: dict[str, Annotated[int, Within(1, 1000)] | tuple[Seed, ...]]
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
     env: dict[str, Any] = field(default_factory=dict)
     """Changes to the scene's `EnvConfig`."""
 
 
 @dataclass(frozen=True)
-class StudyMatchingConfig:
+class StudyMatchingConfig(Checked):
     """The resets on which a checkpoint of the stronger teacher is chosen."""
 
-    episodes: int = 512
+    episodes: Episodes = 512
     """Episodes, one for each reset."""
-    seed: int = MATCHING_SEED
+    seed: MatchingSeed = MATCHING_SEED
     """Seed of the resets; never those of the evaluation."""
 
 
 @dataclass(frozen=True)
-class StudyConfig:
+class StudyConfig(Checked):
     """A matrix of trainings: scenes x teachers x students x seeds. Tables hold changes to what the commands do without
     options: `student.iterations = 40` is `train-student --iterations 40` for every student."""
 
@@ -55,7 +55,7 @@ class StudyConfig:
     """The scenes by name."""
     out: Path = field(default=Path("runs/study"), metadata=MACHINE)
     """Folder of all runs and results."""
-    jobs: int = 1
+    jobs: Threads = 1
     """Trainings side by side, each on cores of its own."""
     state_teacher: dict[str, Any] = field(default_factory=dict)
     """Changes to `TeacherConfig.state()`, for state teachers."""
@@ -71,10 +71,9 @@ class StudyConfig:
     """How teachers are matched."""
 
     def __post_init__(self) -> None:
-        if self.jobs < 1 or not self.scenes:
-            raise StudyError(f"study: expected jobs >= 1 and at least one scene, found jobs={self.jobs}")
-        if self.evaluation.seed == self.matching.seed:
-            raise StudyError("study: matching.seed and evaluation.seed must differ: matched on what is then evaluated")
+        super().__post_init__()
+        if not self.scenes:
+            raise StudyError("study: expected at least one scene, found none")
         for place in self.scenes:  # whatever is wrong is said before hours have gone by
             self.env(place)
             for name in dict.fromkeys(one.name for one in self.trainings if one.scene == place):
@@ -192,8 +191,4 @@ def _validated(config_class: type[Config], values: dict[str, Any], where: str) -
     try:
         return TypeAdapter(config_class).validate_python(values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(filter(None, [where, *map(str, e['loc'])]))}: {e['msg']}, found {e['input']!r}"
-            for e in error.errors()
-        ]
-        raise StudyError("\n  ".join(lines)) from error
+        raise StudyError(stored_config.misfits(error, where)) from error

@@ -7,30 +7,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...errors import HandsightError
+from ...ranges import Checked, Count, Share
 
 
 @dataclass(frozen=True)
-class CurriculumConfig:
+class CurriculumConfig(Checked):
     """Two mixes of kinds of reset, and the success that leads from one to the other."""
 
-    start: dict[str, float] = field(default_factory=lambda: {"wide": 1.0})
+    start: dict[str, Share] = field(default_factory=lambda: {"wide": 1.0})
     """Probability of each kind of reset at the start."""
-    goal: dict[str, float] = field(default_factory=lambda: {"wide": 1.0})
+    goal: dict[str, Share] = field(default_factory=lambda: {"wide": 1.0})
     """Probability of each kind of reset at the end."""
     gate: str = "easy"
     """Kind of reset whose success decides."""
-    low: float = 0.15
+    low: Share = 0.15
     """Success rate of `gate` at which the mix begins to move."""
-    high: float = 0.6
+    high: Share = 0.6
     """Success rate of `gate` at which it has arrived."""
-    window: int = 256
+    window: Count = 256
     """Episodes of `gate` over which its success is averaged, with weights that fall off exponentially."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.low < self.high <= 1:
-            raise HandsightError(f"curriculum: expected 0 <= low < high <= 1, found low={self.low}, high={self.high}")
+        super().__post_init__()
+        if self.low >= self.high:
+            raise HandsightError(f"curriculum: expected low < high, found low={self.low}, high={self.high}")
         for name, mix in (("start", self.start), ("goal", self.goal)):
-            if abs(sum(mix.values()) - 1) > 1e-6 or min(mix.values()) < 0:
+            if abs(sum(mix.values()) - 1) > 1e-6:
                 raise HandsightError(f"curriculum.{name}: expected probabilities that add up to 1, found {mix}")
 
 

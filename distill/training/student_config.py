@@ -4,45 +4,47 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
+from ...ranges import Checked, Count, Gib, LearningRate, Share, Steps, Weight, Within
 from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
 from ...students.config import AugmentConfig, StudentConfig
+from ..evaluation import Rounds, Seed
 
 
 @dataclass(frozen=True)
-class DaggerConfig:
+class DaggerConfig(Checked):
     """How states are visited and how the student is fitted to the teacher's answers."""
 
-    beta_start: float = 1.0
+    beta_start: Share = 1.0
     """Share of episodes in which the teacher acts in the first iteration."""
-    beta_iterations: int = 2
+    beta_iterations: Annotated[int, Within(0, 1_000_000)] = 2
     """Iterations after which the student acts in every episode; the share falls linearly until then."""
     act: Literal["mean", "sample"] = "mean"
     """Whether the student acts by its mean or by samples."""
-    gradient_steps: int = 18
+    gradient_steps: Count = 18
     """Gradient steps in each iteration."""
-    batch_sequences: int = 32
+    batch_sequences: Count = 32
     """Sequences (whole rollouts of one world) in a gradient step."""
     loss: Literal["sigma", "plain", "nll"] = "sigma"
     """"sigma": squared error of the mean in units of the teacher's standard deviation; "plain": in units of the action;
     "nll": KL(teacher || student), by which mean and standard deviation are fitted together."""
-    object_weight: float = 1.0
+    object_weight: Weight = 1.0
     """Weight of the squared error, in decimetres, of the predicted object position; 0 leaves the state unused."""
-    depth_weight: float = 1.0
+    depth_weight: Weight = 1.0
     """Weight of the squared error of the predicted depth, in quarters of a metre, of a student with a depth head."""
-    learning_rate: float = 2e-3
+    learning_rate: LearningRate = 2e-3
     """Highest rate of AdamW; rises over the first iteration and falls along a cosine to the last."""
-    final_rate: float = 0.02
+    final_rate: Share = 0.02
     """Share of `learning_rate` that is left at the end."""
-    weight_decay: float = 1e-4
+    weight_decay: Annotated[float, Within(0, 1000)] = 1e-4
     """Weight decay of AdamW, per unit of the learning rate."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Within(1e-6, 1e6)] = 1.0
     """Gradients are scaled down to this Euclidean norm."""
-    buffer_gib: float = 2.0
+    buffer_gib: Gib = 2.0
     """GiB of memory for sequences; beyond it the oldest are forgotten, or read from the disk (`spill`)."""
     spill: bool = False
     """Keep all sequences as shards in the run's folder sequences/, and read there what memory cannot hold. They stay
@@ -56,19 +58,19 @@ class DaggerConfig:
 
 
 @dataclass(frozen=True)
-class OfflineConfig:
+class OfflineConfig(Checked):
     """How recorded rollouts are read."""
 
-    steps: int | None = None
+    steps: Steps | None = None
     """Length of a sequence; longer episodes are cut, shorter ones padded. None: the longest episode."""
-    workers: int = machine(0)
+    workers: Annotated[int, Within(0, 1024)] = machine(0)
     """Processes that read ahead; 0 reads in this one."""
-    max_damaged: float = MAX_DAMAGED
+    max_damaged: Share = MAX_DAMAGED
     """Share of damaged shards beyond which nothing is learnt."""
 
 
 @dataclass(frozen=True)
-class StudentRunConfig:
+class StudentRunConfig(Checked):
     """Distil a teacher into a student, by DAgger or from recorded rollouts."""
 
     teacher: Path | None = None
@@ -86,18 +88,18 @@ class StudentRunConfig:
     """How states are visited and how the student is fitted."""
     env: EnvConfig | None = None
     """The environment; None takes the teacher's."""
-    num_envs: int = 128
+    num_envs: Count = 128
     """Environments stepped side by side."""
     sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
     empty: the environments live in the learner's process."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """How the learner deals with these simulators."""
-    iterations: int = 16
+    iterations: Rounds = 16
     """Rounds of rolling out one episode's length in each world and fitting."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of weights, environments and batches, 0..999."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     """Checkpoints that are kept; one is written after each iteration, its newest sequences to a file of their own."""
     data: Path | None = None
     """Folder of shards to learn from instead of a teacher: from `handsight record`, or the sequences/ of a DAgger run
@@ -110,6 +112,7 @@ class StudentRunConfig:
     """Precision of gradient steps, in Lightning Fabric's words."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if (self.teacher is None) == (self.data is None) or (self.control and self.data):
             raise HandsightError(
                 "student: expected either a teacher or data (and a teacher for a control student), found "
@@ -117,8 +120,3 @@ class StudentRunConfig:
             )
         if self.driver is not None and self.data is not None:
             raise HandsightError(f"student: driver {self.driver} cannot drive in recorded rollouts {self.data}")
-        if self.iterations < 1 or self.num_envs < 1 or not 0 <= self.seed < 1000:
-            raise HandsightError(
-                f"student: expected iterations >= 1, num_envs >= 1 and a seed of 0..999, found "
-                f"iterations={self.iterations}, num_envs={self.num_envs}, seed={self.seed}"
-            )

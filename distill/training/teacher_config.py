@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 import tyro
 
 from ...errors import HandsightError
+from ...ranges import Checked, Count, Episodes, Gib, LearningRate, Steps, Threads, Within
 from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
 from ...teachers.config import ActorCriticConfig, AdaptiveRate, PPOConfig
+from ..evaluation import TeacherSeed
 from .curriculum import CurriculumConfig
 
 DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
@@ -27,26 +29,26 @@ NEAR_TO_WIDE = CurriculumConfig(
 
 
 @dataclass(frozen=True)
-class WarmStartConfig:
+class WarmStartConfig(Checked):
     """How the depth policy is regressed onto the state teacher."""
 
-    iterations: int = 30
+    iterations: Count = 30
     """Rollouts that are imitated before PPO begins. Each learns from all of them so far: without the early ones, in
     which the expert acted, the policy would forget what to do where things go well."""
-    beta_iterations: int = 20
+    beta_iterations: Annotated[int, Within(0, 1_000_000)] = 20
     """Rollouts over which the share of environments in which the state teacher acts falls from 1 to 0."""
-    gradient_steps: int = 24
+    gradient_steps: Count = 24
     """Gradient steps after each rollout."""
-    minibatch: int = 1024
+    minibatch: Count = 1024
     """Rows of a gradient step."""
-    rate: float = 1e-3
+    rate: LearningRate = 1e-3
     """Learning rate of Adam, kept as it is."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Within(1e-6, 1e6)] = 1.0
     """Gradients are scaled down to this Euclidean norm."""
 
 
 @dataclass(frozen=True)
-class TeacherConfig:
+class TeacherConfig(Checked):
     """Train a teacher. `TeacherConfig.state()` and `TeacherConfig.depth()` are the two that have been tuned."""
 
     sight: Literal["state", "depth"] = "state"
@@ -64,25 +66,25 @@ class TeacherConfig:
     warm-started."""
     warm: WarmStartConfig = field(default_factory=WarmStartConfig)
     """That imitation; without effect if there is no `warm_start`."""
-    num_envs: int = 256
+    num_envs: Count = 256
     """Environments stepped side by side."""
-    rollout_steps: int = 16
+    rollout_steps: Steps = 16
     """Steps of each environment between two updates."""
-    iterations: int = 240
+    iterations: Count = 240
     """Rollouts in all, those of the warm start included."""
-    seed: int = 0
+    seed: TeacherSeed = 0
     """Seed of weights, actions and environments."""
-    checkpoint_every: int = 25
+    checkpoint_every: Count = 25
     """Iterations between two checkpoints."""
-    keep_checkpoints: int = 2
+    keep_checkpoints: Count = 2
     """Periodic checkpoints that are kept."""
-    validate_every: int = 25
+    validate_every: Annotated[int, Within(0, 1_000_000)] = 25
     """Iterations between two validations, by which best.ckpt is chosen; 0 for none."""
-    validation_episodes: int = 128
+    validation_episodes: Episodes = 128
     """Episodes of a validation, one per held-out reset."""
     validation_kind: str = "wide"
     """Kind of reset of the validation."""
-    memory_budget_gib: float = 4.0
+    memory_budget_gib: Gib = 4.0
     """Most memory for rollouts, GiB."""
     device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = machine("cpu")
     """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are there, too, if
@@ -95,16 +97,22 @@ class TeacherConfig:
     lag: bool = False
     """Collect the next rollout while learning from the last: every row is one update old, results do not repeat bit for
     bit, and a resumed run collects the rollout that it had under way anew."""
-    ranks: int = 1
+    ranks: Threads = 1
     """Data parallelism: processes, on as many devices from `device` on, that each simulate a share of the environments
     and average their gradients."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Precision of rollouts and gradient steps, in Lightning Fabric's words."""
 
     def __post_init__(self) -> None:
-        if self.ranks < 1 or self.num_envs % self.ranks:
+        super().__post_init__()
+        if self.num_envs % self.ranks:
             raise HandsightError(
                 f"teacher: num_envs={self.num_envs} cannot be shared by ranks={self.ranks}: expected a divisor"
+            )
+        if (rows := self.num_envs // self.ranks * self.rollout_steps) < self.ppo.minibatches:
+            raise HandsightError(
+                f"teacher: expected at most {rows} ppo.minibatches, one for each of the num_envs x "
+                f"rollout_steps rows of a rank, found {self.ppo.minibatches}"
             )
         if alone := [name for name in ("lag", "warm_start") if self.ranks > 1 and getattr(self, name)]:
             raise HandsightError(f"teacher: ranks={self.ranks} goes without {', '.join(alone)}")

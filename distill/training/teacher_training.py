@@ -15,6 +15,7 @@ from ... import sims
 from ...errors import HandsightError
 from ...sims.vec_env import VecEnv
 from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
+from ..evaluation import VALIDATION_SEED
 from ..evaluation.evaluate import evaluate_in
 from ..runs import checkpoint
 from ..runs.policy_io import BEST, load_policy, policy_tree
@@ -25,8 +26,6 @@ from .session import Session, Training, make_env
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
 
-VALIDATION_SEED = 500_000
-"""Seed of the resets that choose the best checkpoint: apart from the training's (small) and the final evaluation's."""
 OTHER_RANK = "rank_{}_iteration_*.ckpt"
 """What a rank but the first saves beside it: where its environments stand."""
 IMITATED = "warm_start"

@@ -21,6 +21,7 @@ from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
 from ...students import StereoStudent, StudentConfig
+from ..evaluation import STUDENT_SEED, training_seed
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.provenance import provenance
 from ..runs.run import Run
@@ -33,8 +34,6 @@ from .offline import OfflineTraining
 from .session import Session, Training, carry_out, config_and_run, make_env
 from .student_config import StudentRunConfig
 
-STUDENT_SEED = 2_000_000
-"""Seeds of the rollouts start here, 10,000 for each run seed: apart from the teacher's and from all held-out resets."""
 SEQUENCES = "sequences"
 """Folder of the run in which the aggregated buffer lies."""
 
@@ -173,7 +172,7 @@ class StudentTraining(Training):
     @property
     def seed(self) -> int:
         """Seed of the next rollout."""
-        return STUDENT_SEED + 10_000 * self.config.seed + self.iteration
+        return training_seed(STUDENT_SEED, self.config.seed, self.iteration)
 
     def save(self) -> None:
         """Write a checkpoint of the last finished iteration: of the sequences, only the newest are not on disk yet.

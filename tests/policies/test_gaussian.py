@@ -5,6 +5,7 @@ import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
 from handsight import policies
+from handsight.errors import HandsightError
 from handsight.policies import GaussianHead
 
 
@@ -45,7 +46,7 @@ def test_head_starts_at_its_std():
 
 
 def test_impossible_bounds_are_refused():
-    with pytest.raises(ValueError, match=r"expected 0 < min_std <= initial_std <= max_std, found min_std=0.7"):
+    with pytest.raises(HandsightError, match=r"expected 0 < min_std <= initial_std <= max_std, found min_std=0.7"):
         GaussianHead(2, 3, initial_std=0.6, min_std=0.7, max_std=math.inf)
 
 

@@ -11,7 +11,6 @@ import torch
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
-from handsight.sims.env_config import WallConfig
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO, OPEN_HAND
 from handsight.sims.scene import Scene
 from handsight.sims.scenes import SCENES, scene, with_scene
@@ -43,11 +42,6 @@ def test_an_unknown_scene_is_refused_with_what_there_is():
 def test_a_scene_keeps_engine_and_threads():
     changed = with_scene(EnvConfig(engine="isaacgym", threads=3), "open")
     assert (changed.engine, changed.threads, changed.scene) == ("isaacgym", 3, SCENES["open"].scene)
-
-
-def test_a_wall_without_extent_is_refused():
-    with pytest.raises(HandsightError, match="expected half_size and height above 0 m"):
-        WallConfig(height=0.0)
 
 
 @pytest.mark.parametrize("name", ["open", "occluded"])

@@ -171,7 +171,10 @@ def test_inspection_names_damage_and_what_is_left(args):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"groups": ("lidar",)}, r"unknown groups \['lidar'\]; available: stereo"), ({"beta": 2.0}, "beta in 0..1")],
+    [
+        ({"groups": ("lidar",)}, r"unknown groups \['lidar'\]; available: stereo"),
+        ({"beta": 2.0}, "RecordArgs.beta: expected"),
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(change, message):
     with pytest.raises(HandsightError, match=message):
