@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 from ... import sims
 from ...errors import HandsightError
 from ...files import explained
+from ...policies.finite import NotFiniteError
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
@@ -25,6 +26,8 @@ from .data_parallel import gather
 Config = TypeVar("Config")
 PERIODIC = "iteration_*.ckpt"
 """Names of the checkpoints from which a run is gone on with."""
+MOST_DIVERGED = 0.2
+"""Share of diverged steps above which it is said aloud."""
 SHOWN = {"success_at_end": "success", "return": "return", "kl": "kl", "imitation_error": "error"}
 """Metrics that stand beside the progress bar, and what they are called there."""
 
@@ -93,6 +96,7 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
+        NotFiniteError: it came to NaN or infinite numbers; its last finite checkpoint is kept.
     """
     rank, training.run = training.fabric.global_rank, run
     try:
@@ -113,6 +117,11 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
             with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
                 training.learn(sitting)
         return run
+    except NotFiniteError as lost:
+        if run is None:
+            raise
+        kept = checkpoint.complete(run.checkpoints, PERIODIC)
+        raise NotFiniteError(f"run {run.path} stopped: {lost}; kept: {kept[-1].name if kept else 'nothing'}") from lost
     finally:
         training.close()
         if run is not None:
@@ -178,6 +187,19 @@ class Session:
             self.progress.advance(units, **{short: metrics[name] for name, short in SHOWN.items() if name in metrics})
             if words:
                 self.progress.say(words)
+
+
+def losses(metrics: Mapping[str, float], rows: int) -> str:
+    """What to tell of an iteration that was not learnt from as a whole. rows: its environment steps."""
+    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
+    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
+    told += [f"a successor took over after {back:.1f} s"] * (back > 0)
+    skipped, nonfinite, lost = (metrics.get(name, 0.0) for name in ("skipped", "nonfinite", "diverged"))
+    told += [f"{skipped:.0f} gradient steps were skipped: NaN or infinite gradients"] * (skipped > 0)
+    told += [f"{nonfinite:.0f} of {rows:,} steps had NaN or infinite numbers and are not learnt from"] * (nonfinite > 0)
+    if lost > MOST_DIVERGED * rows:
+        told.append(f"{lost / rows:.0%} of the steps diverged: the physics of these worlds is not sound")
+    return "; ".join(told)
 
 
 @contextmanager

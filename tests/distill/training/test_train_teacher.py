@@ -10,7 +10,7 @@ from handsight.distill.runs import checkpoint
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.policy_io import load_policy
 from handsight.distill.runs.run import Run
-from handsight.distill.training import teacher_training, train_teacher
+from handsight.distill.training import session, teacher_training, train_teacher
 from handsight.distill.training.curriculum import CurriculumConfig
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
@@ -222,8 +222,8 @@ def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path)
 def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
     failed, back = {"remote/replaced": 1.0}, {"remote/seconds_restart": 0.84}
     first = "1 of the simulators failed, its worlds are missing and not learnt from"
-    assert teacher_training.losses(failed) == first
-    assert teacher_training.losses(back) == "a successor took over after 0.8 s"
-    assert teacher_training.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
+    assert session.losses(failed, 40) == first
+    assert session.losses(back, 40) == "a successor took over after 0.8 s"
+    assert session.losses(failed | back, 40) == f"{first}; a successor took over after 0.8 s"
     meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
-    assert teacher_training.losses(meanwhile) == teacher_training.losses({}) == ""
+    assert session.losses(meanwhile, 40) == session.losses({}, 40) == ""
