@@ -145,15 +145,14 @@ def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
     raise CheckpointError("; ".join([f"no complete checkpoint {pattern} in {folder}", found, *damaged]))
 
 
-def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}") -> list[Path]:
+def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}", written: Path | None = None) -> list[Path]:
     """Remove the oldest checkpoints that match until `count` complete ones are left; returns what was removed.
 
     Damaged ones do not count and are left for their owner to look at; neither the newest complete one nor that which
-    was written last is ever removed.
+    was just `written` is ever removed.
     """
     whole = complete(folder, pattern)
-    last = max(whole, key=_saved_ns, default=None)
-    removed = [path for path in whole[: max(0, len(whole) - max(1, count))] if path != last]
+    removed = [path for path in whole[: max(0, len(whole) - max(1, count))] if path != written]
     for path in removed:
         remove(path)
     return removed

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from lightning.fabric import Fabric
 
 from ... import sims
 from ...errors import HandsightError
-from ...files import explained
+from ...files import explained, owned
 from ...policies.finite import NotFiniteError
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
@@ -20,10 +21,11 @@ from ...teachers import RolloutStoppedError
 from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
 from ..runs.progress import Stage, stage
-from ..runs.run import Run
+from ..runs.run import Run, RunError
 from .data_parallel import gather
 
 Config = TypeVar("Config")
+_log = logging.getLogger(__name__)
 PERIODIC = "iteration_*.ckpt"
 """Names of the checkpoints from which a run is gone on with."""
 MOST_DIVERGED = 0.2
@@ -73,8 +75,9 @@ class Training(ABC):
 
     def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = PERIODIC) -> None:
         """Write a checkpoint of an iteration, and drop the oldest ones."""
-        checkpoint.save(self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}"), tree)
-        checkpoint.keep_last(self.folder / "checkpoints", self.config.keep_checkpoints, pattern)
+        path = self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}")
+        checkpoint.save(path, tree)
+        checkpoint.keep_last(path.parent, self.config.keep_checkpoints, pattern, path)
 
     @property
     def folder(self) -> Path:
@@ -96,10 +99,13 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
+        RunError: another process trains this run.
         NotFiniteError: it came to NaN or infinite numbers; its last finite checkpoint is kept.
     """
-    rank, training.run = training.fabric.global_rank, run
+    rank, training.run, held = training.fabric.global_rank, run, ExitStack()
     try:
+        if run is not None and not rank:
+            held.enter_context(owned(run.path, RunError))
         if run is not None and checkpoint.complete(run.checkpoints, PERIODIC):
             saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
             with explained(run.path):
@@ -110,10 +116,13 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
             mine = None if rank else Run.create(training.name, training.config, root)
             path = gather(mine and mine.path)[0]
             run = training.run = mine or Run.open(path)
+            held.enter_context(nullcontext() if rank else owned(run.path, RunError))
         elif not rank:
             run.rewind(training.steps)
         done, total = (count * training.units for count in (training.iteration, training.config.iterations))
-        if done < total:
+        if done >= total:
+            _log.info("run %s is finished: nothing to do; --iterations N goes on with it", run.path)
+        else:
             with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
                 training.learn(sitting)
         return run
@@ -126,6 +135,7 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
         training.close()
         if run is not None:
             run.close()
+        held.close()
 
 
 def make_env(

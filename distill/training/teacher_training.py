@@ -137,10 +137,14 @@ class TeacherTraining(Training):
         stop = session.stop if config.ranks == 1 else lambda: False
         try:
             while self.iteration < config.iterations:
+                before = self._finished
                 metrics = self.iterate(stop)
                 session.log(metrics, self.steps, self.units, losses(metrics, self.units))
                 if self._due(config.validate_every):
-                    session.log(self.validate(stop), self.steps)
+                    after, self._finished = self._finished, before  # who leaves meanwhile validates when they go on
+                    found = self.validate(stop)
+                    after["best"], self._finished = self.best, after
+                    session.log(found, self.steps)
                 if self._due(config.checkpoint_every):
                     self.save()
                 if config.ranks > 1 and any(data_parallel.gather(session.stop())):
@@ -233,7 +237,7 @@ class TeacherTraining(Training):
         }
         metrics = {f"validation/{name}": float(column.mean()) for name, column in columns.items()}
         if (success := metrics["validation/success_at_end"]) > self.best:
-            self.best = self._finished["best"] = success
+            self.best = success
             checkpoint.save(self.folder / "checkpoints" / BEST, self._policy_tree())
         return metrics
 
