@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from .. import lazy
 
 if TYPE_CHECKING:
+    from .finite import FiniteSteps, NotFiniteError, check_finite, finite, finite_rows
     from .gaussian import GaussianHead, entropy, kl_divergence, log_prob
     from .normalize import RunningMeanStd, moments
     from .policy import Policy, zero_where_first

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ..policies.finite import finite, finite_rows
 from ..policies.policy import zero_where_first
-from ..sims.vec_env import VecEnv
+from ..sims.vec_env import Step, VecEnv
 from .actor_critic import Decision, Observation
 from .episodes import EpisodeTracker
 from .rollout_buffer import RolloutBuffer
@@ -57,6 +59,8 @@ def collect(
         stop: asked before every step.
         version: of the actor's weights, stored with every row.
 
+    A row with a number that is NaN or infinite is not valid, see `checked`; nobody acts on one.
+
     Raises:
         RolloutStoppedError: `stop` said so; the environments are somewhere in the middle.
     """
@@ -67,13 +71,14 @@ def collect(
     for _ in range(buffer.steps):
         if stop():
             raise RolloutStoppedError
-        decision = actor.act(obs, hidden)
-        step = env.step(decision.action.to(env.device))
+        decision = actor.act(_clean(obs), hidden)
+        step = env.step(finite(decision.action).to(env.device))
+        after = seen(step.obs, actor, hidden.device)
+        step = checked(step, obs, decision, after)
         buffer.add(obs, decision, step)
         episodes.add(step)
-        obs = seen(step.obs, actor, hidden.device)
-        hidden = zero_where_first(decision.hidden, step.first.to(hidden.device))
-    buffer.end(actor.value(obs, hidden))
+        obs, hidden = after, zero_where_first(finite(decision.hidden), step.first.to(hidden.device))
+    buffer.end(actor.value(_clean(obs), hidden))
     return obs, hidden
 
 
@@ -87,8 +92,8 @@ def _collect_in_parts(
     decisions: list[Decision] = []
 
     def decide(part: int) -> Decision:
-        decision = actor.act(part_obs[part], part_hidden[part])
-        env.send(decision.action.to(env.device), part)
+        decision = actor.act(_clean(part_obs[part]), part_hidden[part])
+        env.send(finite(decision.action).to(env.device), part)
         return decision
 
     try:
@@ -98,10 +103,12 @@ def _collect_in_parts(
                 raise RolloutStoppedError
             for part, worlds in enumerate(env.parts):
                 step, decision = env.receive(part), decisions[part]
+                after = seen(step.obs, actor, hidden.device)
+                step = checked(step, part_obs[part], decision, after)
                 buffer.add(part_obs[part], decision, step, worlds)
                 episodes.add(step, worlds)
-                part_obs[part] = seen(step.obs, actor, hidden.device)
-                part_hidden[part] = zero_where_first(decision.hidden, step.first.to(hidden.device))
+                part_obs[part] = after
+                part_hidden[part] = zero_where_first(finite(decision.hidden), step.first.to(hidden.device))
                 if t + 1 < buffer.steps:
                     decisions[part] = decide(part)
     except RolloutStoppedError:
@@ -109,7 +116,7 @@ def _collect_in_parts(
             env.receive(part)
         raise
     obs, hidden = _joined(part_obs), torch.cat(part_hidden)
-    buffer.end(actor.value(obs, hidden))
+    buffer.end(actor.value(_clean(obs), hidden))
     return obs, hidden
 
 
@@ -120,3 +127,22 @@ def _joined(parts: Sequence[Observation]) -> dict[str, Tensor]:
 def seen(obs: Observation, actor: Actor, device: torch.device) -> dict[str, Tensor]:
     """The groups that an actor and its critic read, on their device."""
     return {key: obs[key].to(device) for key in actor.train_keys}
+
+
+def checked(step: Step, obs: Observation, decision: Decision, after: Observation) -> Step:
+    """The step, not valid in the rows in which a number is NaN or infinite; `log["nonfinite"]` (N,) says in which.
+
+    Args:
+        step: what it brought.
+        obs: groups (N, ...) that were acted on, on the actor's device like the next two.
+        decision: what was done.
+        after: groups of the next observation.
+    """
+    sound = finite_rows([*obs.values(), *decision[:5], *after.values()]).to(step.reward.device)
+    sound = sound & step.reward.isfinite()
+    log = {**step.log, "nonfinite": step.valid & ~sound}
+    return replace(step, reward=finite(step.reward), valid=step.valid & sound, log=log)
+
+
+def _clean(obs: Observation) -> dict[str, Tensor]:
+    return {key: finite(group) for key, group in obs.items()}

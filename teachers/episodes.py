@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..sims.vec_env import Step
 
+COUNTED = ("diverged", "nonfinite")
+"""What is counted of a step's log, over all rows."""
+
 
 class EpisodeTracker:
     """Adds up each world's present episode, and keeps what ended since the last `summary`."""
@@ -25,7 +28,7 @@ class EpisodeTracker:
         """Of each step all worlds, and which of them ended: choosing those would wait for a GPU."""
         self.means: dict[str, Tensor] = {}
         self.rows = torch.zeros((), device=self.total.device)
-        self.diverged = torch.zeros((), device=self.total.device)
+        self.counts = {name: torch.zeros((), device=self.total.device) for name in COUNTED}
 
     def add(self, step: Step, worlds: slice = slice(None)) -> None:
         """Take in one step of every world, or of some."""
@@ -46,8 +49,9 @@ class EpisodeTracker:
 
     def _add_means(self, step: Step) -> None:
         self.rows += step.valid.sum()
-        if "diverged" in step.log:
-            self.diverged += step.log["diverged"].sum()
+        for name in COUNTED:
+            if name in step.log:
+                self.counts[name] += step.log[name].sum()
         for name, values in step.log.items():
             if name.startswith("reward/") or name == "visible":
                 part = torch.where(step.valid, values, 0.0).sum()
@@ -67,7 +71,7 @@ class EpisodeTracker:
         over = table.pop("over", None)
         table = {name: column[over] for name, column in table.items()}
         ended = len(table["return"]) if table else 0
-        metrics |= {"diverged": float(self.diverged), "episodes": float(ended)}
+        metrics |= {name: float(count) for name, count in self.counts.items()} | {"episodes": float(ended)}
         by_kind: dict[str, tuple[int, int]] = {}
         if ended:
             kinds = table.pop("reset_kind", None)

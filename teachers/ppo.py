@@ -9,6 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
+from ..policies.finite import FiniteSteps
 from ..policies.gaussian import entropy, kl_divergence, log_prob
 from ..policies.normalize import RunningMeanStd, moments
 from .actor_critic import ActorCritic, Prediction
@@ -25,7 +26,7 @@ class PPO:
         """Without a Fabric it learns where the policy is, in full precision."""
         self.policy, self.config = policy, config
         self.fabric = fabric or Fabric(accelerator="cpu", devices=1)
-        self.updates, self.rate = 0, config.rate.initial
+        self.updates, self.rate, self.guard = 0, config.rate.initial, FiniteSteps()
         adam = torch.optim.Adam(policy.parameters(), lr=self.rate, fused=True)
         self.model, self.optimizer = self.fabric.setup(policy, adam, move_to_device=fabric is not None)
         self.model.mark_forward_method("predict")
@@ -35,26 +36,29 @@ class PPO:
 
         Raises:
             RolloutStoppedError: `stop`, which is asked before every gradient step, said so.
+            NotFiniteError: ten gradients in a row were NaN or infinite; such a step is skipped.
         """
         advantage, returns = self.advantages(buffer)
         totals: dict[str, Tensor] = {}
+        last: list[Tensor] = []
+        made = 0
         for _ in range(self.config.epochs):
-            last: list[Tensor] = []
+            last.clear()
             for batch in buffer.minibatches(self.config.minibatches, advantage, returns):
                 if stop():
                     raise RolloutStoppedError
-                measured = self.improve(batch)
-                last.append(measured["kl"])
-                totals = {name: totals.get(name, 0.0) + value for name, value in measured.items()}
-        if self.config.rate.every == "update":
+                if measured := self.improve(batch):
+                    made += 1
+                    last.append(measured["kl"])
+                    totals = {name: totals.get(name, 0.0) + value for name, value in measured.items()}
+        if self.config.rate.every == "update" and last:
             self._adapt(torch.stack(last).mean())
         self.take_in(buffer)
         self.updates += 1
-        steps = self.config.epochs * self.config.minibatches
-        metrics = {name: float(total) / steps for name, total in totals.items()}
+        metrics = {name: float(total) / made for name, total in totals.items()}
         residual = (returns - buffer.value)[buffer.valid].var() / returns[buffer.valid].var().clamp(min=1e-8)
-        return metrics | {"lr": self.rate, "std": float(self.policy.head.std().detach().mean()),
-                          "explained_variance": 1 - float(residual)}  # fmt: skip
+        metrics |= {"skipped": self.guard.taken(), "lr": self.rate, "explained_variance": 1 - float(residual)}
+        return metrics | {"std": float(self.policy.head.std().detach().mean())}
 
     def advantages(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
         """Normalised advantages and returns, both (T, N)."""
@@ -74,14 +78,14 @@ class PPO:
             merged.merge(one)
         return merged
 
-    def _weight(self, batch: Minibatch) -> Tensor | float:
+    def _weight(self, batch: Minibatch) -> tuple[Tensor | float, Tensor]:
         """What this rank's mean loss is multiplied with, so that DDP's mean over ranks is one over all rows: they have
-        different numbers of valid ones."""
-        if self.fabric.world_size == 1:
-            return 1.0
+        different numbers of valid ones; and the mean number of these."""
         rows = batch.valid.sum().float()
+        if self.fabric.world_size == 1:
+            return 1.0, rows
         mean: Any = self.fabric.all_reduce(rows.clone(), reduce_op="mean")
-        return rows / mean.clamp(min=1.0)
+        return rows / mean.clamp(min=1.0), mean
 
     def returns(self, buffer: RolloutBuffer) -> tuple[Tensor, Tensor]:
         """Advantages and returns, both (T, N), of the scaled rewards."""
@@ -97,15 +101,17 @@ class PPO:
         )
 
     def improve(self, batch: Minibatch) -> dict[str, Tensor]:
-        """One gradient step. Returns what was measured on the way."""
+        """One gradient step. Returns what was measured on the way; nothing if its gradient was not finite."""
         loss, measured = self.loss(batch)
-        weight = self._weight(batch)
+        weight, rows = self._weight(batch)
         measured["kl"] = measured["kl"] * weight
         if self.config.rate.every == "minibatch":
             self._adapt(measured["kl"])
         self.optimizer.zero_grad()
         self.fabric.backward(loss * weight)
         norm = self._clip_gradients()
+        if not self.guard.may(norm, rows):
+            return {}
         self.optimizer.step()
         self.policy.head.clip_std()
         return measured | {"grad_norm": norm}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import HandsightError
+from ..policies.finite import finite
 from ..sims.vec_env import ArraySpec, Step
 from .actor_critic import Decision
 
@@ -137,20 +138,20 @@ class RolloutBuffer:
         worlds: slice = slice(None),
     ) -> None:
         """Store one row: the observation acted on, the decision, and what the environment returned. It may come in
-        parts, the last of the worlds last."""
+        parts, the last of the worlds last. NaN and infinite numbers are stored as 0."""
         t = self.row
         for key, rows in self.obs.items():
-            rows[t, worlds].copy_(obs[key])
+            rows[t, worlds].copy_(finite(obs[key]))
         for name in ("action", "log_prob", "mean", "std", "value"):
-            getattr(self, name)[t, worlds].copy_(getattr(decision, name))
+            getattr(self, name)[t, worlds].copy_(finite(getattr(decision, name)))
         for name in ("reward", "terminated", "truncated", "valid"):
-            getattr(self, name)[t, worlds].copy_(getattr(step, name))
+            getattr(self, name)[t, worlds].copy_(finite(getattr(step, name)))
         self.first[t + 1, worlds].copy_(step.first)
         self.row += worlds.stop in (None, self.num_envs)
 
     def end(self, last_value: Tensor) -> None:
         """Store the value (N,) of the observation after the last row."""
-        self.last_value.copy_(last_value)
+        self.last_value.copy_(finite(last_value))
 
     def state_dict(self) -> dict[str, Any]:
         """Every tensor in it, by name."""
@@ -174,7 +175,7 @@ class RolloutBuffer:
         rows = {name: getattr(self, name) for name in ("valid", "action", "log_prob", "mean", "std", "value")}
         rows |= {"first": self.first[:-1], "advantage": advantage, "returns": returns}
         if self.hidden.shape[1]:
-            for part in torch.randperm(self.num_envs, device=advantage.device).chunk(count):
+            for part in torch.randperm(self.num_envs, device=advantage.device).tensor_split(count):
                 dealt = {name: array[:, part] for name, array in rows.items()}
                 obs = {key: array[:, part] for key, array in self.obs.items()}
                 yield Minibatch(obs=obs, hidden=self.hidden[part], **dealt)

@@ -10,12 +10,13 @@ import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 from ... import __version__
 from ...errors import HandsightError, unknown
+from ..runs.interrupt import Unread
 
 
 class Command(NamedTuple):
@@ -66,8 +67,12 @@ class UsageError(HandsightError):
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code: 0 done, 2 a mistake that the message explains, 128 + n stopped by
-    signal n (130 for Ctrl-C)."""
-    words = list(sys.argv[1:] if words is None else words)
+    signal n (130 for Ctrl-C). It works on where nobody reads what it says."""
+    with redirect_stdout(Unread(sys.stdout)), redirect_stderr(Unread(sys.stderr)):
+        return _answer(list(sys.argv[1:] if words is None else words))
+
+
+def _answer(words: list[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(overview())
         return 0
@@ -82,7 +87,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"handsight {words[0]}: {message}\n")
         return 2
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"handsight {words[0]}: {stop or 'stopped'}\n")
+        sys.stderr.write(f"handsight {words[0]}: {str(stop) or 'stopped by SIGINT'}\n")
         return 128 + getattr(stop, "signal_number", 2)
     return 0
 

@@ -10,6 +10,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
+from ...policies.finite import check_finite
 from ...policies.policy import Policy, zero_where_first
 from ...sims.vec_env import Step, VecEnv
 
@@ -53,6 +54,9 @@ def play(
     The policy acts by its mean, or by samples drawn from `sampling` (a CPU generator). `advisor` is asked at every
     observation and never acts. With a behaviour policy, `driver`, which acts by its mean, `policy` is only asked, too:
     both then meet the states of the behaviour policy. An episode longer than `env.episode_steps` is not waited for.
+
+    Raises:
+        NotFiniteError: the policy's first answers are NaN or infinite.
     """
     asked = [policy, *(p for p in (advisor, driver) if p is not None)]
     was_training = [p.training for p in asked]
@@ -64,6 +68,8 @@ def play(
         for t in range(env.episode_steps):
             answers = [ask(p, obs, h) for p, h in zip(asked, hidden, strict=True)]
             mean, std = (part.to(env.device) for part in answers[0][:2])
+            if not t:
+                check_finite(type(policy).__name__, (mean, std))
             action = mean if sampling is None else mean + std * torch.randn(std.shape, generator=sampling).to(std)
             action = action if driver is None else answers[-1][0].to(env.device)
             step = env.step(action)

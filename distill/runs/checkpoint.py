@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from ...errors import HandsightError
 from ...files import listed, read_json, standing, sweep, written
@@ -37,6 +37,8 @@ FORMAT = "handsight-checkpoint"
 VERSION = 1
 SUFFIX = ".ckpt"
 TENSORS, TREE, MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
+WEIGHTS = "policy/weights/"
+"""Where a policy's weights stand in the tree."""
 _MOST_MANIFEST = 1 << 16
 
 
@@ -54,7 +56,8 @@ def save(path: Path | str, tree: Mapping[str, Any]) -> None:
             a tensor on the CPU).
 
     Raises:
-        CheckpointError: the name or a value cannot be saved; nothing was written.
+        CheckpointError: the name or a value cannot be saved, or a weight of its policy is NaN or infinite; nothing was
+            written.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
@@ -63,6 +66,7 @@ def save(path: Path | str, tree: Mapping[str, Any]) -> None:
         body, tensors = pack(tree)
     except TypeError as error:
         raise CheckpointError(f"checkpoint {path} cannot be saved: {error}") from error
+    _check_finite(path, tensors)
     sweep(path.parent, f"*{SUFFIX}")
     with written(path) as draft:
         draft.mkdir()
@@ -76,7 +80,8 @@ def load(path: Path | str) -> dict[str, Any]:
     """Read a checkpoint back after checking every byte of it.
 
     Raises:
-        CheckpointError: names the file, what was expected, what was found, and the folder's other complete checkpoints.
+        CheckpointError: names the file, what was expected, what was found, and the folder's other complete checkpoints;
+            one of a policy with NaN or infinite weights is no more complete than a damaged one.
     """
     path = Path(path)
     for _ in range(10):
@@ -140,15 +145,14 @@ def latest(folder: Path | str, pattern: str = f"*{SUFFIX}") -> Path:
     raise CheckpointError("; ".join([f"no complete checkpoint {pattern} in {folder}", found, *damaged]))
 
 
-def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}") -> list[Path]:
+def keep_last(folder: Path | str, count: int, pattern: str = f"*{SUFFIX}", written: Path | None = None) -> list[Path]:
     """Remove the oldest checkpoints that match until `count` complete ones are left; returns what was removed.
 
     Damaged ones do not count and are left for their owner to look at; neither the newest complete one nor that which
-    was written last is ever removed.
+    was just `written` is ever removed.
     """
     whole = complete(folder, pattern)
-    last = max(whole, key=_saved_ns, default=None)
-    removed = [path for path in whole[: max(0, len(whole) - max(1, count))] if path != last]
+    removed = [path for path in whole[: max(0, len(whole) - max(1, count))] if path != written]
     for path in removed:
         remove(path)
     return removed
@@ -224,6 +228,13 @@ def _read(folder: Path) -> dict[str, Any]:
     return tree
 
 
+def _check_finite(where: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """A policy that lost itself is not kept, and not taken for one that does badly."""
+    lost = [name for name, one in tensors.items() if name.startswith(WEIGHTS) and not one.isfinite().all()]
+    if lost:
+        raise CheckpointError(f"checkpoint {where}: expected finite weights, found NaN or infinite ones in {lost[0]}")
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not folder.is_dir():
@@ -257,7 +268,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check(folder: Path) -> None:
-    """Compare both files with the manifest."""
+    """Compare both files with the manifest, and look at the weights of a policy."""
     for name, expected in _manifest(folder)["files"].items():
         path = folder / name
         if path.is_symlink():
@@ -271,3 +282,8 @@ def _check(folder: Path) -> None:
         found = _facts(path)["sha256"]
         if found != expected["sha256"]:
             raise CheckpointError(f"{path} was altered: expected sha256 {expected['sha256']}, found {found}")
+    try:
+        with safe_open(folder / TENSORS, "pt") as file:
+            _check_finite(folder, {name: file.get_tensor(name) for name in file.keys() if name.startswith(WEIGHTS)})  # noqa: SIM118
+    except SafetensorError as error:
+        raise CheckpointError(f"{folder / TENSORS} holds what was never saved: {error}") from error

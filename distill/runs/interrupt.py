@@ -1,12 +1,17 @@
-"""Ctrl-C asks a loop to save and leave; a second one leaves at once."""
+"""Ctrl-C asks a loop to save and leave; a second one leaves at once. That nobody reads the output is no reason to."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
+
+ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Ctrl-C, the end of a session, a closed terminal, and what a cluster sends before the time is over."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -18,7 +23,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupt:
-    """Inside it the first Ctrl-C (or SIGTERM) only raises a flag:
+    """Inside it the first Ctrl-C (or another of `ASKS`) only raises a flag:
 
         with Interrupt() as interrupted:
             for iteration in range(first, last):
@@ -39,8 +44,9 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in ASKS:
+                if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -58,3 +64,30 @@ class Interrupt:
         self.requested = True
         self._signal_number = signal.Signals(number)
         sys.stderr.write("\nsaving, then leaving (once more to leave at once)\n")
+
+
+class Unread:
+    """A text stream that goes on into nothing once its reader is gone, its disk full or its descriptor closed."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream or open(os.devnull, "w")  # noqa: SIM115
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write as far as somebody reads."""
+        self._try(lambda: self._stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._try(self._stream.flush)
+
+    def _try(self, act: Callable[[], Any]) -> None:
+        try:
+            act()
+        except OSError:
+            nothing = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nothing, self._stream.fileno())
+            os.close(nothing)

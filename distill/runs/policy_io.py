@@ -153,7 +153,7 @@ def find_checkpoint(path: Path | str) -> Path:
     if path.suffix == checkpoint.SUFFIX:
         return path
     folder = Run.open(path).checkpoints
-    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder)
+    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder, checkpoint.PERIODIC)
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:

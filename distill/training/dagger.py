@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ...datasets.sequences import stack
+from ...policies.finite import finite, finite_rows
 from ...policies.policy import Policy, zero_where_first
 from ...sims.vec_env import Step, VecEnv
 from ...students import StereoStudent
@@ -60,7 +61,8 @@ def collect(
         behaviour: a policy that acts in every episode, by its mean, instead of teacher and student.
 
     Returns:
-        columns (T, N, ...) in host memory for the buffer, and metrics by name.
+        columns (T, N, ...) in host memory for the buffer, and metrics by name. What is NaN or infinite is zero, to
+        everybody, and no row from there to the end of the episode is valid.
     """
     student.eval()
     draws = torch.Generator().manual_seed(seed)
@@ -68,25 +70,25 @@ def collect(
     asked = [teacher, student] + ([behaviour] if behaviour is not None else [])
     hidden = [p.initial_hidden(env.num_envs).to(device_of(p)) for p in asked]
     beta = config.beta(iteration) if behaviour is None else 0.0
-    by_teacher, recorder = torch.zeros_like(first), recorder or Recorder()
+    by_teacher, sound, recorder = torch.zeros_like(first), first, recorder or Recorder()
     rows, notes = [], []
     for _ in range(env.episode_steps):
-        answers = [ask(policy, obs, before) for policy, before in zip(asked, hidden, strict=True)]
+        answers = [ask(policy, obs.apply(finite), before) for policy, before in zip(asked, hidden, strict=True)]
         (label, label_std), (mean, std) = ([x.to(env.device) for x in answer[:2]] for answer in answers[:2])
-        drawn = torch.rand(env.num_envs, generator=draws) < beta
-        by_teacher = torch.where(first, drawn.to(first.device), by_teacher)
+        by_teacher = torch.where(first, (torch.rand(env.num_envs, generator=draws) < beta).to(first.device), by_teacher)
         chosen = mean if config.act == "mean" else mean + std * torch.randn(std.shape, generator=draws).to(std)
         chosen = chosen if behaviour is None else answers[-1][0].to(env.device)
         action = torch.where(by_teacher[:, None], label, chosen)
-        noted = recorder.before(env, obs) | {key: obs[key] for key in kept_groups(student)}
-        if config.object_weight:  # (N, 3) metres in the palm's frame: the label of the object head
-            noted["object"] = obs["state"][:, env.obs_spec["state"].part(OBJECT)]
-        step = env.step(action)
-        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid, "by_teacher": by_teacher}
-        rows.append(row | outcome(action, step) | noted | recorder.after(step))
-        notes.append({"own": mean, "diverged": step.log.get("diverged", torch.zeros_like(first))})
-        hidden = [zero_where_first(answer[2], step.first.to(answer[2].device)) for answer in answers]
-        obs, first = step.obs, step.first
+        noted = recorder.before(env, obs) | _kept(env, obs, student, config)
+        step = env.step(finite(action))
+        sound = sound & finite_rows([*obs.values(), label, label_std, mean, step.reward])
+        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid & sound, "by_teacher": by_teacher}
+        row |= outcome(action, step) | noted | recorder.after(step)
+        rows.append({name: finite(column) for name, column in row.items()})
+        diverged = step.log.get("diverged", torch.zeros_like(first))
+        notes.append({"own": finite(mean), "diverged": diverged, "nonfinite": step.valid & ~sound})
+        hidden = [zero_where_first(finite(answer[2]), step.first.to(answer[2].device)) for answer in answers]
+        obs, first, sound = step.obs, step.first, sound | step.first
         tick()
     columns, own = ({name: column.cpu() for name, column in stack(one).items()} for one in (rows, notes))
     return columns, {**_metrics(columns, **own), "beta": beta}
@@ -105,7 +107,13 @@ def kept_groups(student: Policy) -> tuple[str, ...]:
     return (*student.obs_keys, *labels)
 
 
-def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor) -> dict[str, float]:
+def _kept(env: VecEnv, obs: Mapping[str, Tensor], student: Policy, config: DaggerConfig) -> dict[str, Tensor]:
+    """The observation groups that a rollout keeps, and the label of the object head, (N, 3) metres from the palm."""
+    label = {"object": obs["state"][:, env.obs_spec["state"].part(OBJECT)]} if config.object_weight else {}
+    return {key: obs[key] for key in kept_groups(student)} | label
+
+
+def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor, nonfinite: Tensor) -> dict[str, float]:
     """What a rollout says of the student before it learns from it.
 
     `imitation_error`: E|a_S - a_T|^2 / Var(a_T) of executed actions, over the episodes in which the student acted;
@@ -115,11 +123,12 @@ def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor) -> di
         columns: of the rollout, (T, N, ...).
         own: (T, N, A) mean of the student.
         diverged: (T, N) bool, the step lost the episode.
+        nonfinite: (T, N) bool, the episode had a number that was NaN or infinite by then.
     """
     student_acts = ~columns["by_teacher"]
     rows, lost = columns["valid"] & student_acts, diverged & student_acts
     labels, ended = columns["mean"].clamp(-1, 1)[rows], columns["done"] & rows
-    found = {"diverged": float(lost.sum())}
+    found = {"diverged": float(lost.sum()), "nonfinite": float(nonfinite.sum())}
     if len(labels) > 1:
         missed, spread = own.clamp(-1, 1)[rows] - labels, (labels - labels.mean(0)).square().sum()
         found["imitation_error"] = float(missed.square().sum() / spread.clamp(min=1e-12))

@@ -10,9 +10,11 @@ import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 
+from ...teachers.episodes import COUNTED
+
 START_METHOD: Any = "spawn"
 """How ranks begin: anew, as CUDA demands."""
-SUMS = ("episodes", "diverged")
+SUMS = ("episodes", *COUNTED)
 """Metrics of a rollout that count; the others are means."""
 
 

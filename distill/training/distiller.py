@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from tensordict import TensorDict
 from torch import Tensor
 
+from ...policies.finite import FiniteSteps, check_finite, finite
 from ...students import PairedAugment, StereoStudent
 from ..runs.policy_io import policy_tree
 from .student_config import DaggerConfig
@@ -39,6 +41,7 @@ class Distiller:
         # Not the fused one: it refuses gradient clipping under mixed precision, and it pairs weights with moments by
         # their order in memory, which differs between channels-last weights and moments read from a checkpoint.
         adam = torch.optim.AdamW(learnt, config.learning_rate, weight_decay=config.weight_decay)
+        self.guard = FiniteSteps()
         self.schedule = torch.optim.lr_scheduler.LambdaLR(adam, self._rate)
         self.optimizer: Any = self.fabric.setup_optimizers(adam)
 
@@ -48,18 +51,32 @@ class Distiller:
         Args:
             batches: columns (T, B, ...) of labelled sequences each, on any device.
             tick: called after each step; may raise to break off.
+
+        Raises:
+            NotFiniteError: ten gradients in a row were NaN or infinite; such a step is skipped. Or the student answers
+                like that in the end.
         """
         self.student.train()
-        measured = []
+        measured, batch = [], {}
         for batch in batches:
-            measured.append(self.improve(self.fabric.to_device(batch)))
+            measured += filter(None, [self.improve(self.fabric.to_device(batch))])
             tick()
-        means = {name: float(torch.stack([row[name] for row in measured]).mean()) for name in measured[0]}
+        means = {name: float(torch.stack([row[name] for row in measured]).mean()) for name in (measured or [{}])[0]}
+        self._check(batch)
         rate = self.optimizer.param_groups[0]["lr"]
-        return means | {"lr": rate, "std": float(self.student.head.std().detach().mean())}
+        means |= {"skipped": self.guard.taken(), "lr": rate}
+        return means | {"std": float(self.student.head.std().detach().mean())}
+
+    @torch.no_grad()
+    def _check(self, batch: Mapping[str, Tensor]) -> None:
+        """Whether the student's answers to the first observations of a sequence are finite."""
+        obs = {key: finite(batch[key][0, :1]).to(self.fabric.device) for key in self.student.obs_keys}
+        self.student.eval()
+        check_finite("student", self.student(TensorDict(obs, [1]), self.student.initial_hidden(1)))
 
     def improve(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """One gradient step on columns (T, B, ...). Returns what was measured on the way, by the name of its metric."""
+        """One gradient step on columns (T, B, ...). Returns what was measured on the way, by the name of its metric;
+        nothing if its gradient was not finite."""
         device = self.fabric.device.type
         # Mixed: weights are cast at each use, as gradients of one cast for all steps would be summed in bfloat16.
         with (
@@ -70,9 +87,12 @@ class Distiller:
             loss = torch.stack(list(parts.values())).sum()
         self.optimizer.zero_grad()
         self.fabric.backward(loss)
-        self.fabric.clip_gradients(
+        norm: Any = self.fabric.clip_gradients(
             self.student, self.optimizer, max_norm=self.config.max_grad_norm, error_if_nonfinite=False
         )
+        if not self.guard.may(norm, batch["valid"].sum()):
+            self.schedule.step()  # it counts the steps that are given
+            return {}
         self.optimizer.step()
         self.schedule.step()
         self.student.head.clip_std()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,19 +13,23 @@ from lightning.fabric import Fabric
 
 from ... import sims
 from ...errors import HandsightError
-from ...files import explained
+from ...files import explained, owned
+from ...policies.finite import NotFiniteError
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
 from ..runs import checkpoint
 from ..runs.interrupt import Interrupt
 from ..runs.progress import Stage, stage
-from ..runs.run import Run
+from ..runs.run import Run, RunError
 from .data_parallel import gather
 
 Config = TypeVar("Config")
+_log = logging.getLogger(__name__)
 PERIODIC = "iteration_*.ckpt"
 """Names of the checkpoints from which a run is gone on with."""
+MOST_DIVERGED = 0.2
+"""Share of diverged steps above which it is said aloud."""
 SHOWN = {"success_at_end": "success", "return": "return", "kl": "kl", "imitation_error": "error"}
 """Metrics that stand beside the progress bar, and what they are called there."""
 
@@ -70,8 +75,9 @@ class Training(ABC):
 
     def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = PERIODIC) -> None:
         """Write a checkpoint of an iteration, and drop the oldest ones."""
-        checkpoint.save(self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}"), tree)
-        checkpoint.keep_last(self.folder / "checkpoints", self.config.keep_checkpoints, pattern)
+        path = self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}")
+        checkpoint.save(path, tree)
+        checkpoint.keep_last(path.parent, self.config.keep_checkpoints, pattern, path)
 
     @property
     def folder(self) -> Path:
@@ -93,9 +99,13 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
+        RunError: another process trains this run.
+        NotFiniteError: it came to NaN or infinite numbers; its last finite checkpoint is kept.
     """
-    rank, training.run = training.fabric.global_rank, run
+    rank, training.run, held = training.fabric.global_rank, run, ExitStack()
     try:
+        if run is not None and not rank:
+            held.enter_context(owned(run.path, RunError))
         if run is not None and checkpoint.complete(run.checkpoints, PERIODIC):
             saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
             with explained(run.path):
@@ -106,17 +116,26 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
             mine = None if rank else Run.create(training.name, training.config, root)
             path = gather(mine and mine.path)[0]
             run = training.run = mine or Run.open(path)
+            held.enter_context(nullcontext() if rank else owned(run.path, RunError))
         elif not rank:
             run.rewind(training.steps)
         done, total = (count * training.units for count in (training.iteration, training.config.iterations))
-        if done < total:
+        if done >= total:
+            _log.info("run %s is finished: nothing to do", run.path)
+        else:
             with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
                 training.learn(sitting)
         return run
+    except NotFiniteError as lost:
+        if run is None:
+            raise
+        kept = checkpoint.complete(run.checkpoints, PERIODIC)
+        raise NotFiniteError(f"run {run.path} stopped: {lost}; kept: {kept[-1].name if kept else 'nothing'}") from lost
     finally:
         training.close()
         if run is not None:
             run.close()
+        held.close()
 
 
 def make_env(
@@ -178,6 +197,19 @@ class Session:
             self.progress.advance(units, **{short: metrics[name] for name, short in SHOWN.items() if name in metrics})
             if words:
                 self.progress.say(words)
+
+
+def losses(metrics: Mapping[str, float], rows: int) -> str:
+    """What to tell of an iteration that was not learnt from as a whole. rows: its environment steps."""
+    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
+    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
+    told += [f"a successor took over after {back:.1f} s"] * (back > 0)
+    skipped, nonfinite, lost = (metrics.get(name, 0.0) for name in ("skipped", "nonfinite", "diverged"))
+    told += [f"{skipped:.0f} gradient steps were skipped: NaN or infinite gradients"] * (skipped > 0)
+    told += [f"{nonfinite:.0f} of {rows:,} steps had NaN or infinite numbers and are not learnt from"] * (nonfinite > 0)
+    if lost > MOST_DIVERGED * rows:
+        told.append(f"{lost / rows:.0%} of the steps diverged: the physics of these worlds is not sound")
+    return "; ".join(told)
 
 
 @contextmanager

@@ -109,10 +109,12 @@ class TeacherConfig(Checked):
             raise HandsightError(
                 f"teacher: num_envs={self.num_envs} cannot be shared by ranks={self.ranks}: expected a divisor"
             )
-        if (rows := self.num_envs // self.ranks * self.rollout_steps) < self.ppo.minibatches:
+        rows = self.num_envs // self.ranks * (self.rollout_steps if self.policy.recurrent == "none" else 1)
+        if self.ppo.minibatches > rows:
             raise HandsightError(
-                f"teacher: expected at most {rows} ppo.minibatches, one for each of the num_envs x "
-                f"rollout_steps rows of a rank, found {self.ppo.minibatches}"
+                f"teacher: ppo.minibatches={self.ppo.minibatches} is more than a rollout has: expected at most {rows} "
+                f"(rows; of a recurrent policy environments), with ranks={self.ranks}, num_envs={self.num_envs}, "
+                f"rollout_steps={self.rollout_steps}"
             )
         if alone := [name for name in ("lag", "warm_start") if self.ranks > 1 and getattr(self, name)]:
             raise HandsightError(f"teacher: ranks={self.ranks} goes without {', '.join(alone)}")

@@ -13,6 +13,7 @@ from lightning.fabric import Fabric
 
 from ... import sims
 from ...errors import HandsightError
+from ...policies.finite import NotFiniteError, check_finite, finite
 from ...sims.vec_env import VecEnv
 from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
 from ..evaluation import VALIDATION_SEED
@@ -22,7 +23,7 @@ from ..runs.policy_io import BEST, load_policy, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
-from .session import Session, Training, make_env
+from .session import Session, Training, losses, make_env
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
 
@@ -135,16 +136,22 @@ class TeacherTraining(Training):
         stop = session.stop if config.ranks == 1 else lambda: False
         try:
             while self.iteration < config.iterations:
+                before = self._finished
                 metrics = self.iterate(stop)
-                session.log(metrics, self.steps, self.units, losses(metrics))
+                session.log(metrics, self.steps, self.units, losses(metrics, self.units))
                 if self._due(config.validate_every):
-                    session.log(self.validate(stop), self.steps)
+                    after, self._finished = self._finished, before  # who leaves meanwhile validates when they go on
+                    found = self.validate(stop)
+                    after["best"], self._finished = self.best, after
+                    session.log(found, self.steps)
                 if self._due(config.checkpoint_every):
                     self.save()
                 if config.ranks > 1 and any(data_parallel.gather(session.stop())):
                     raise RolloutStoppedError  # all leave at the same place, or those that stay would wait for ever
-        except RolloutStoppedError:
+        except (RolloutStoppedError, NotFiniteError) as stopped:
             self.save()
+            if isinstance(stopped, NotFiniteError):
+                raise
 
     def _due(self, every: int) -> bool:
         return every > 0 and (self.iteration % every == 0 or self.iteration == self.config.iterations)
@@ -154,6 +161,7 @@ class TeacherTraining(Training):
 
         Raises:
             RolloutStoppedError: `stop` said so; the training is of no use any more, but `save` still is.
+            NotFiniteError: likewise; the policy, or ten gradients in a row, became NaN or infinite.
         """
         start, seconds, warm, ahead = time.perf_counter(), 0.0, self.warm, None
         learner, actor, buffer = (warm, warm.actor, warm.buffer) if warm else (self.ppo, self.policy, self.buffer)
@@ -176,10 +184,17 @@ class TeacherTraining(Training):
             warm.write_last(self.folder / IMITATED)
             self.warm = None if warm.done else warm
         metrics |= {"seconds/update": learning, "seconds/collect": seconds} | self.env.statistics()
+        self._check()
         self.iteration += 1
         self._finished = copy.deepcopy(self._state())
         rate = self.units / (time.perf_counter() - start)
         return metrics | {"iteration": float(self.iteration), "fps": rate}
+
+    @torch.no_grad()
+    def _check(self) -> None:
+        """Whether the policy's answers to the present observations are finite."""
+        obs = {key: finite(group) for key, group in self.obs.items()}
+        check_finite("teacher", [*self.policy(obs, self.hidden), self.policy.value(obs, self.hidden)])
 
     def _collect(
         self, actor: Any, buffer: RolloutBuffer, version: int = 0, stop: Callable[[], bool] = lambda: False
@@ -221,7 +236,7 @@ class TeacherTraining(Training):
         }
         metrics = {f"validation/{name}": float(column.mean()) for name, column in columns.items()}
         if (success := metrics["validation/success_at_end"]) > self.best:
-            self.best = self._finished["best"] = success
+            self.best = success
             checkpoint.save(self.folder / "checkpoints" / BEST, self._policy_tree())
         return metrics
 
@@ -303,10 +318,3 @@ def _check_range(config: TeacherConfig) -> None:
             f"teacher: policy.depth_max_m is {policy.depth_max_m} m, but the cameras of these worlds see as far as "
             f"{far} m; start from TeacherConfig.depth().with_worlds(env)"
         )
-
-
-def losses(metrics: Mapping[str, float]) -> str:
-    """What to tell of simulators that failed or were replaced meanwhile; nothing if none did."""
-    failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
-    told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
-    return "; ".join(told + [f"a successor took over after {back:.1f} s"] * (back > 0))

@@ -31,7 +31,7 @@ from .dagger import collect
 from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
-from .session import Session, Training, carry_out, config_and_run, make_env
+from .session import Session, Training, carry_out, config_and_run, losses, make_env
 from .student_config import StudentRunConfig
 
 SEQUENCES = "sequences"
@@ -135,7 +135,8 @@ class StudentTraining(Training):
             rollout, met = self.collect(session)
             held = self.append(rollout, met)
             learnt = self.fit(session)
-            session.log(met | held | learnt, self.steps)
+            rows = self.config.num_envs * self.env.episode_steps
+            session.log(met | held | learnt, self.steps, words=losses(met | learnt, rows))
             self.save()
 
     def collect(self, session: Session) -> tuple[dict[str, Tensor], dict[str, float]]:

@@ -59,19 +59,23 @@ class WarmStart:
 
         Raises:
             RolloutStoppedError: `stop`, which is asked before every gradient step, said so.
+            NotFiniteError: ten gradients in a row were NaN or infinite; such a step is skipped.
         """
         self.updates += 1
         measured: list[dict[str, Tensor]] = []
-        while len(measured) < self.config.gradient_steps:
+        tried = 0
+        while tried < self.config.gradient_steps:
             chosen = self.buffers[int(torch.randint(self.updates, ()))]
             parts = max(1, chosen.steps * chosen.num_envs // self.config.minibatch)
             _, returns = self.ppo.returns(chosen)
             for batch in chosen.minibatches(parts, returns, returns):
                 if stop():
                     raise RolloutStoppedError
-                measured.append(self._improve(batch))
+                tried += 1
+                measured += filter(None, [self._improve(batch)])
         self.ppo.take_in(buffer)
-        means = {name: float(torch.stack([one[name] for one in measured]).mean()) for name in measured[0]}
+        means = {name: float(torch.stack([one[name] for one in measured]).mean()) for name in (measured or [{}])[0]}
+        means |= {"skipped": self.ppo.guard.taken()}
         return means | {"warm_start": 1.0, "beta": self.actor.beta, "lr": self.config.rate}
 
     def _improve(self, batch: Minibatch) -> dict[str, Tensor]:
@@ -84,13 +88,15 @@ class WarmStart:
         self.optimizer.zero_grad()
         self.ppo.fabric.backward(imitation + value + auxiliary)
         actor = [value for name, value in self.policy.named_parameters() if not name.startswith("critic.")]
-        for part in (self.policy.critic.parameters(), actor):  # apart: a new task's returns are far off at first
-            torch.nn.utils.clip_grad_norm_(part, self.config.max_grad_norm)
+        parts = (self.policy.critic.parameters(), actor)  # apart: a new task's returns are far off at first
+        norms = [torch.nn.utils.clip_grad_norm_(part, self.config.max_grad_norm) for part in parts]
+        if not self.ppo.guard.may(torch.stack(norms).norm(), batch.valid.sum()):
+            return {}
         self.optimizer.step()
         self.policy.head.clip_std()
         error = (new.mean.clamp(-1, 1) - batch.mean).square().mean()
-        parts = {"loss/imitation": imitation, "loss/value": value, "loss/auxiliary": auxiliary}
-        return {name: part.detach() for name, part in {**parts, "warm_start_error": error}.items()}
+        losses = {"loss/imitation": imitation, "loss/value": value, "loss/auxiliary": auxiliary}
+        return {name: part.detach() for name, part in {**losses, "warm_start_error": error}.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Optimiser and progress; the rollouts are on disk."""

@@ -224,10 +224,20 @@ def test_keep_last_keeps_the_highest_numbers_whatever_the_clock_says(tmp_path, m
     assert checkpoint.latest(tmp_path).name == "iteration_11.ckpt"
 
 
+def test_a_clock_set_back_after_the_first_prunes_the_first(tmp_path, monkeypatch):
+    hours = iter([10, 9, 9.5])
+    monkeypatch.setattr(checkpoint.time, "time_ns", lambda: int(3600 * 10**9 * next(hours)))
+    for index in (1, 2, 3):
+        checkpoint.save(tmp_path / f"iteration_{index}.ckpt", {})
+    assert [path.name for path in checkpoint.keep_last(tmp_path, 2)] == ["iteration_1.ckpt"]
+    assert checkpoint.latest(tmp_path).name == "iteration_3.ckpt"
+
+
 def test_keep_last_never_removes_what_was_written_last(tmp_path):
     for index in (9, 10, 3):  # a run that was taken up at an earlier point
         checkpoint.save(tmp_path / f"iteration_{index}.ckpt", {})
-    assert [path.name for path in checkpoint.keep_last(tmp_path, 1)] == ["iteration_9.ckpt"]
+    removed = checkpoint.keep_last(tmp_path, 1, written=tmp_path / "iteration_3.ckpt")
+    assert [path.name for path in removed] == ["iteration_9.ckpt"]
     assert {path.name for path in tmp_path.iterdir()} == {"iteration_3.ckpt", "iteration_10.ckpt"}
 
 

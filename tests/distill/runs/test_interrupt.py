@@ -8,7 +8,7 @@ import pytest
 from handsight.distill.runs.interrupt import Interrupt, Interrupted
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_first_signal_is_a_flag_and_leaving_says_so(number):
     before = signal.getsignal(number)
     saved = []
@@ -48,3 +48,13 @@ def test_a_loop_that_leaves_by_system_exit_was_interrupted_all_the_same():
     with pytest.raises(Interrupted), Interrupt():
         os.kill(os.getpid(), signal.SIGTERM)
         raise SystemExit  # what a Lightning Trainer makes of SIGTERM
+
+
+def test_nohup_is_obeyed():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupt() as interrupted:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert not interrupted.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)

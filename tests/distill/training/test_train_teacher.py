@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -9,15 +10,16 @@ import torch
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.policy_io import load_policy
-from handsight.distill.runs.run import Run
-from handsight.distill.training import teacher_training, train_teacher
+from handsight.distill.runs.run import Run, RunError
+from handsight.distill.training import session, teacher_training, train_teacher
 from handsight.distill.training.curriculum import CurriculumConfig
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.teacher_training import TeacherTraining
 from handsight.distill.training.warm_start import WarmStartConfig
 from handsight.errors import HandsightError
+from handsight.files import owned
 from handsight.sims.scenes import SCENES
-from handsight.teachers import ActorCriticConfig, PPOConfig, RolloutStoppedError
+from handsight.teachers import ActorCriticConfig, AdaptiveRate, PPOConfig, RolloutStoppedError
 
 SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
 NEAR_TO_WIDE = CurriculumConfig(start={"near": 1.0}, goal={"wide": 1.0}, gate="near", low=0.1, high=0.5)
@@ -222,8 +224,60 @@ def test_a_depth_policy_that_sees_less_far_than_the_cameras_is_refused(tmp_path)
 def test_a_failed_simulator_is_told_of_once_and_its_successor_once():
     failed, back = {"remote/replaced": 1.0}, {"remote/seconds_restart": 0.84}
     first = "1 of the simulators failed, its worlds are missing and not learnt from"
-    assert teacher_training.losses(failed) == first
-    assert teacher_training.losses(back) == "a successor took over after 0.8 s"
-    assert teacher_training.losses(failed | back) == f"{first}; a successor took over after 0.8 s"
+    assert session.losses(failed, 40) == first
+    assert session.losses(back, 40) == "a successor took over after 0.8 s"
+    assert session.losses(failed | back, 40) == f"{first}; a successor took over after 0.8 s"
     meanwhile = {"remote/replaced": 0.0, "remote/seconds_restart": 0.0, "remote/lost_rows": 256.0}
-    assert teacher_training.losses(meanwhile) == teacher_training.losses({}) == ""
+    assert session.losses(meanwhile, 40) == session.losses({}, 40) == ""
+
+
+def test_a_validation_that_was_broken_off_is_made_when_the_run_goes_on(toy_sims, tmp_path, monkeypatch):
+    evaluate_in = teacher_training.evaluate_in
+
+    def leave(env, policy, **settings):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate_in(env, policy, **settings)
+
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setattr(teacher_training, "evaluate_in", leave)
+        train_teacher.train_teacher(small(validate_every=4), run_root=tmp_path / "cut")
+    cut = Run.open(next((tmp_path / "cut").glob("*/*")))
+    assert checkpoint.load(checkpoint.latest(cut.checkpoints))["iteration"] == 3
+    train_teacher.train_teacher(resume=cut.path)
+    whole = train_teacher.train_teacher(small(validate_every=4), run_root=tmp_path / "whole")
+    same(final(cut), final(whole))
+    assert [row["step"] for row in cut.metrics()] == [40, 80, 120, 160, 160]
+    assert "validation/return" in cut.metrics()[-1]
+
+
+def test_a_run_has_one_owner(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small(iterations=2), run_root=tmp_path)
+    with owned(run.path), pytest.raises(RunError, match=rf"at work in this folder: .*process {os.getpid()}, since"):
+        train_teacher.train_teacher(resume=run.path)
+
+
+def test_a_finished_run_says_that_there_is_nothing_to_do(toy_sims, tmp_path, caplog):
+    run = train_teacher.train_teacher(small(iterations=2), run_root=tmp_path)
+    with caplog.at_level("INFO"):
+        train_teacher.train_teacher(resume=run.path)
+    assert f"run {run.path} is finished: nothing to do" in caplog.text
+
+
+MEMORY = dataclasses.replace(SMALL, actor_keys=("state",), recurrent="gru")
+
+
+@pytest.mark.parametrize(
+    ("changes", "most"), [({"num_envs": 1, "rollout_steps": 1}, 1), ({"policy": MEMORY, "num_envs": 1}, 1)]
+)
+def test_more_minibatches_than_a_rollout_has_are_refused(changes, most):
+    with pytest.raises(HandsightError, match=f"ppo.minibatches=2 is more than a rollout has: expected at most {most}"):
+        dataclasses.replace(small(), **changes)
+
+
+def test_a_recurrent_rollout_deals_as_many_minibatches_as_are_asked_for(toy_sims, tmp_path):
+    ppo = PPOConfig(epochs=1, minibatches=16, rate=AdaptiveRate(initial=1e-9, target_kl=None))
+    training = TeacherTraining.start(small(policy=MEMORY, ppo=ppo, num_envs=18, rollout_steps=4))
+    flat = training.buffer.reward
+    assert sorted(part.first.shape[1] for part in training.buffer.minibatches(16, flat, flat)) == [1] * 14 + [2] * 2
+    entropy = 3 * (math.log(0.6) + 0.5 * (1 + math.log(2 * math.pi)))  # of three actions, initial_std 0.6
+    assert training.iterate()["entropy"] == pytest.approx(entropy, abs=1e-4)
