@@ -22,7 +22,8 @@ def inspect(args: InspectArgs) -> dict[str, Any]:
     """What `handsight inspect` does: verify, print a table, draw a contact sheet; returns the figures.
 
     Raises:
-        DatasetError: a shard is damaged; names each, and the episodes of it that can still be read.
+        DatasetError: a shard is damaged (names each, and the episodes of it that can still be read), holds numbers that
+            are not finite, or comes from another environment than the others.
     """
     found, console = survey(args.path), Console()
     shards = [Shard(path) for path in found.whole]
@@ -55,6 +56,8 @@ def summary(shards: list[Shard]) -> dict[str, Any]:
             by_teacher += bool("by_teacher" in shard.datasets(name) and shard.read(name, "by_teacher", slice(0, 1))[0])
             for path in shard.datasets(name):
                 dataset = shard.file[f"data/{name}/{path}"]
+                if dataset.dtype.kind == "f":
+                    shard.read(name, path)  # refuses what is not finite
                 size = sizes.setdefault(path, {"raw": 0, "stored": 0})
                 size["raw"] += dataset.nbytes
                 size["stored"] += dataset.id.get_storage_size()

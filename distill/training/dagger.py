@@ -60,7 +60,8 @@ def collect(
         behaviour: a policy that acts in every episode, by its mean, instead of teacher and student.
 
     Returns:
-        columns (T, N, ...) in host memory for the buffer, and metrics by name.
+        columns (T, N, ...) in host memory for the buffer, and metrics by name. `mean` is the teacher's action as the
+        environment would execute it, in [-1, 1].
     """
     student.eval()
     draws = torch.Generator().manual_seed(seed)
@@ -82,9 +83,10 @@ def collect(
         if config.object_weight:  # (N, 3) metres in the palm's frame: the label of the object head
             noted["object"] = obs["state"][:, env.obs_spec["state"].part(OBJECT)]
         step = env.step(action)
-        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid, "by_teacher": by_teacher}
+        row = {"mean": label.clamp(-1, 1), "std": label_std, "first": first, "valid": step.valid, "by_teacher": by_teacher}
         rows.append(row | outcome(action, step) | noted | recorder.after(step))
-        notes.append({"own": mean, "diverged": step.log.get("diverged", torch.zeros_like(first))})
+        broken = {name: step.log.get(name, torch.zeros_like(first)) for name in ("diverged", "lost")}
+        notes.append({"own": mean, **broken})
         hidden = [zero_where_first(answer[2], step.first.to(answer[2].device)) for answer in answers]
         obs, first = step.obs, step.first
         tick()
@@ -105,7 +107,7 @@ def kept_groups(student: Policy) -> tuple[str, ...]:
     return (*student.obs_keys, *labels)
 
 
-def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor) -> dict[str, float]:
+def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor, lost: Tensor) -> dict[str, float]:
     """What a rollout says of the student before it learns from it.
 
     `imitation_error`: E|a_S - a_T|^2 / Var(a_T) of executed actions, over the episodes in which the student acted;
@@ -114,15 +116,17 @@ def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor) -> di
     Args:
         columns: of the rollout, (T, N, ...).
         own: (T, N, A) mean of the student.
-        diverged: (T, N) bool, the step lost the episode.
+        diverged: (T, N) bool, the step ended the episode without a result.
+        lost: (T, N) bool, there was no simulator; the first such row ends its episode, if that was not over.
     """
     student_acts = ~columns["by_teacher"]
-    rows, lost = columns["valid"] & student_acts, diverged & student_acts
-    labels, ended = columns["mean"].clamp(-1, 1)[rows], columns["done"] & rows
-    found = {"diverged": float(lost.sum())}
+    rows, diverged, gone = columns["valid"] & student_acts, diverged & student_acts, lost & student_acts
+    gone[1:] &= ~(lost | columns["done"])[:-1]
+    labels, ended = columns["mean"][rows], columns["done"] & rows
+    found = {"diverged": float(diverged.sum())}
     if len(labels) > 1:
         missed, spread = own.clamp(-1, 1)[rows] - labels, (labels - labels.mean(0)).square().sum()
         found["imitation_error"] = float(missed.square().sum() / spread.clamp(min=1e-12))
-    if episodes := int(ended.sum() + lost.sum()):
+    if episodes := int(ended.sum() + diverged.sum() + gone.sum()):
         found["success_at_end"] = int((ended & columns["success"]).sum()) / episodes
     return found
