@@ -188,11 +188,12 @@ class LeRobotWriter:
             stream: Any = container.add_stream(codec, rate=rate, options=options)
             stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
             self.videos[key] = container, stream
+            stored = pixels.replace("rgb24", "gbrp")
             self.features[key] = {
                 "dtype": "video", "shape": list(frames.shape[1:]), "names": ["height", "width", "channels"],
                 "info": {
                     "video.height": frames.shape[1], "video.width": frames.shape[2], "video.codec": "h264",
-                    "video.pix_fmt": pixels.replace("rgb24", "gbrp"), "video.is_depth_map": False, "video.fps": self.fps,
+                    "video.pix_fmt": stored, "video.is_depth_map": False, "video.fps": self.fps,
                     "video.channels": 3, "has_audio": False,
                 },
             }  # fmt: skip

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import Tensor
 
 from ... import sims
@@ -20,7 +19,7 @@ from ...teachers import RolloutStoppedError
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
-from ..runs.progress import Stage, stage
+from ..runs.progress import Stage, stage, tell
 from ..runs.provenance import provenance
 from ..training.dagger import DaggerConfig, Recorder, collect
 from .arguments import RECORDABLE, RecordArgs
@@ -51,7 +50,7 @@ def record(args: RecordArgs) -> Path:
             recording.run(progress, lambda: interrupted.requested)
     finally:
         env.close()
-    Console().print(
+    tell(
         f"{recording.episodes} episodes in {args.out}, success {recording.success_rate:.3f}, "
         f"{recording.lost} lost to diverged worlds. handsight inspect {args.out} shows them."
     )
@@ -111,7 +110,8 @@ class Recording:
             self.succeeded += sum(episode.success for episode in found)
             nbytes += sum(episode.nbytes for episode in found)
             progress.advance(len(found), success=self.success_rate)
-        extra |= {"rounds": [begun, self.round], "world": self.world, "settings": self.args.settings(), "lost": self.lost}
+        done = {"rounds": [begun, self.round], "world": self.world, "lost": self.lost}
+        extra |= done | {"settings": self.args.settings()}
 
     def _take(self, found: list[Episode]) -> list[Episode]:
         """As many of a round's episodes as are still asked for, from the environment on at which it was left: however

@@ -83,8 +83,8 @@ def collect(
         if config.object_weight:  # (N, 3) metres in the palm's frame: the label of the object head
             noted["object"] = obs["state"][:, env.obs_spec["state"].part(OBJECT)]
         step = env.step(action)
-        row = {"mean": label.clamp(-1, 1), "std": label_std, "first": first, "valid": step.valid, "by_teacher": by_teacher}
-        rows.append(row | outcome(action, step) | noted | recorder.after(step))
+        row = {"mean": label.clamp(-1, 1), "std": label_std, "first": first, "valid": step.valid}
+        rows.append(row | {"by_teacher": by_teacher} | outcome(action, step) | noted | recorder.after(step))
         broken = {name: step.log.get(name, torch.zeros_like(first)) for name in ("diverged", "lost")}
         notes.append({"own": mean, **broken})
         hidden = [zero_where_first(answer[2], step.first.to(answer[2].device)) for answer in answers]
