@@ -132,7 +132,12 @@ class Recording:
         drawn = {name: values.cpu().tolist() for name, values in recorder.drawn.items()}
         facts = {"seed": seed, "beta": self.args.beta, "policy_version": self.facts.origin["policy"]["sha256"]}
         episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
-        return [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
+        whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
+        if not whole:
+            raise DatasetError(
+                f"{self.args.policy}: none of {self.env.num_envs} episodes of seed {seed} came to its end"
+            )
+        return whole
 
     def _count(self, shard: Shard) -> None:
         """Take note of a finished shard."""

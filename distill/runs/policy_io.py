@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,27 @@ def find_checkpoint(path: Path | str) -> Path:
         return path
     folder = Run.open(path).checkpoints
     return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder)
+
+
+def found_again(path: Path | str, run: Path, sha256: str | None) -> Path:
+    """Where the checkpoint or folder that a run names is now: there, or there below a folder above the run (if both
+    were moved, or the run is gone on with from elsewhere), or any checkpoint of the runs beside it that is the same.
+
+    Args:
+        path: as the run has it; comes back if nothing fits.
+        run: the run's folder.
+        sha256: digest that the checkpoint must have; None: whatever is found is taken, and nothing else looked for.
+    """
+    place, here = zoo.resolve(path), run.resolve()
+    beside = here.parent.parent.glob(f"*/*/checkpoints/*{checkpoint.SUFFIX}") if sha256 else ()
+    for one in chain([place], (above / place for above in here.parents), beside):
+        if (
+            one.exists()
+            if sha256 is None
+            else (one / checkpoint.MANIFEST).exists() and checkpoint.digest(one) == sha256
+        ):
+            return one
+    return place
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:
