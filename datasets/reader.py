@@ -44,8 +44,7 @@ def survey(path: Path) -> Survey:
             damaged[place] = str(error)
             continue
         shard.close()
-        facts = facts or shard.facts
-        _check_same(facts, shard)
+        _check_same(facts := facts or shard.facts, shard)
         whole.append(place)
     return Survey(tuple(whole), damaged)
 

@@ -19,11 +19,8 @@ from .arguments import EvaluateArgs
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
-    """What `handsight evaluate` does: evaluate, save, and print the table of figures.
-
-    Raises:
-        HandsightError: nothing can be saved there, or another evaluation is; asked before the first episode.
-    """
+    """What `handsight evaluate` does: evaluate, save, and print the table of figures. Raises HandsightError, before the
+    first episode, where nothing can be saved, or another evaluation is."""
     from ..runs.policy_io import load_policy, origin_of
     from ..runs.progress import stage, tell
     from ..runs.provenance import provenance, sources_digest

@@ -11,11 +11,7 @@ from .arguments import VideoArgs
 
 
 def run_video(args: VideoArgs) -> Path:
-    """What `handsight video` does: film, write the mp4 and the contact sheet, say where.
-
-    Raises:
-        HandsightError: no video can be written there.
-    """
+    """What `handsight video` does: film, write, say where. Raises HandsightError: no mp4 can be written there."""
     from ..runs.policy_io import load_policy
     from ..runs.progress import tell
 

@@ -119,12 +119,8 @@ class Evaluation:
         }
 
     def save(self, folder: Path, provenance: Mapping[str, Any] | None = None) -> None:
-        """Write evaluation.json, episodes.csv (one row per reset) and episodes.npz (all).
-
-        Args:
-            folder: is made.
-            provenance: JSON-able, goes into evaluation.json beside summary and settings: checkpoint, commit, versions.
-        """
+        """Write evaluation.json (summary, settings and `provenance`, JSON-able: checkpoint, commit, versions),
+        episodes.csv (one row per reset) and episodes.npz (all)."""
         found = {"settings": self.settings, "summary": self.summary(), "provenance": provenance or {}}
         write_json(folder / "evaluation.json", plain(found))
         text = io.StringIO(newline="")

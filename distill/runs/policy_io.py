@@ -152,14 +152,9 @@ def find_checkpoint(path: Path | str) -> Path:
 
 
 def found_again(path: Path | str, run: Path, sha256: str | None) -> Path:
-    """Where the checkpoint or folder that a run names is now: there, or there below a folder above the run (if both
-    were moved, or the run is gone on with from elsewhere), or any checkpoint of the runs beside it that is the same.
-
-    Args:
-        path: as the run has it; comes back if nothing fits.
-        run: the run's folder.
-        sha256: digest that the checkpoint must have; None: whatever is found is taken, and nothing else looked for.
-    """
+    """Where the checkpoint or folder that a run names is now: at `path`, or there below a folder above the folder `run`
+    (if both were moved, or the run is gone on with from elsewhere), or any checkpoint of the runs beside it. With
+    `sha256` only a checkpoint of that digest counts, without it only the name does; if none fits, `path`."""
     place, here = zoo.resolve(path), run.resolve()
     beside = here.parent.parent.glob(f"*/*/checkpoints/*{checkpoint.SUFFIX}") if sha256 else ()
     for one in chain([place], (above / place for above in here.parents), beside):
