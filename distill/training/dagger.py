@@ -60,8 +60,7 @@ def collect(
         behaviour: a policy that acts in every episode, by its mean, instead of teacher and student.
 
     Returns:
-        columns (T, N, ...) in host memory for the buffer, and metrics by name. `mean` is the teacher's action as the
-        environment would execute it, in [-1, 1].
+        columns (T, N, ...) in host memory for the buffer, `mean` as it would be executed, and metrics by name.
     """
     student.eval()
     draws = torch.Generator().manual_seed(seed)
