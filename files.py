@@ -7,6 +7,7 @@ without leaving its folder, and takes no more memory than was agreed on.
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import glob
 import json
@@ -29,6 +30,8 @@ from numpy.typing import NDArray
 
 from .errors import HandsightError
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The system's numbers for a disk, a quota or a file that takes no more."""
 MOST_TEXT, MOST_ARRAYS = 64 * 2**20, 2**30
 """Bytes of a text file, and of all arrays in an npz file once unpacked; ours take less than a tenth of that."""
 
@@ -137,7 +140,10 @@ def written(path: Path) -> Iterator[Path]:
     """A file or folder, written whole: the block makes it at the place that it is given.
 
     When the block is left it is on the disk under the name `path`, instead of an older one; nothing of it is left if
-    the block fails. A device or pipe is written to directly. Raises OSError.
+    the block fails. A device or pipe is written to directly.
+
+    Raises:
+        OSError: it cannot be written; names `path`. A full disk is one, whatever library met it and whatever it said.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         yield path
@@ -148,9 +154,38 @@ def written(path: Path) -> Iterator[Path]:
     try:
         yield draft
         put_in_place(draft, path)
-    except BaseException:
+    except BaseException as failure:
+        full = _full_disk(failure)
         discard(draft)
-        raise
+        if full is None:
+            raise
+        raise OSError(
+            full, f"{os.strerror(full)}, while this was written; nothing of it is kept", str(path)
+        ) from failure
+
+
+def _full_disk(failure: BaseException | None) -> int | None:
+    """The system's number for a disk or quota that is full, if that is behind a failure: HDF5 and safetensors tell of
+    it in their messages only, and what fails next while a file is closed hides the first one."""
+    while failure is not None:
+        for number in FULL:
+            if getattr(failure, "errno", None) == number or os.strerror(number) in str(failure):
+                return number
+        failure = failure.__context__
+    return None
+
+
+def is_writable(path: Path) -> bool:
+    """Whether a file or folder of this name can be made or replaced, as far as the system tells beforehand."""
+    first = path.absolute().parent if path.is_file() else path.absolute()
+    there = next(one for one in (first, *first.parents) if one.exists())
+    return os.access(there, os.W_OK) and (there.is_dir() or there == first)
+
+
+def check_writable(path: Path) -> None:
+    """Ask before long work whether its result can be written. Raises FileError."""
+    if not is_writable(path):
+        raise FileError(f"{path} cannot be written; expected a place that can be: give another --out")
 
 
 def draft_of(path: Path) -> Path:

@@ -63,7 +63,7 @@ def write_lerobot(
         shards: whole ones; the first one says what columns there are.
         out: the folder; must not exist.
         task: what the episodes are about, in words.
-        quality: H.264's constant rate factor, 0 (lossless) to 51.
+        quality: H.264's constant rate factor, 1 to 51; 0: every pixel as it was recorded.
         tick: called after each episode.
 
     Returns:
@@ -184,14 +184,16 @@ class LeRobotWriter:
             draft.parent.mkdir(parents=True, exist_ok=True)
             container = av.open(str(draft), "w")
             options, rate = {"crf": str(self.quality), "g": "2"}, Fraction(self.fps).limit_denominator(1000)
-            stream: Any = container.add_stream("libx264", rate=rate, options=options)
-            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+            codec, pixels = _pixels(self.quality, *frames.shape[1:3])
+            stream: Any = container.add_stream(codec, rate=rate, options=options)
+            stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixels
             self.videos[key] = container, stream
+            stored = pixels.replace("rgb24", "gbrp")
             self.features[key] = {
                 "dtype": "video", "shape": list(frames.shape[1:]), "names": ["height", "width", "channels"],
                 "info": {
                     "video.height": frames.shape[1], "video.width": frames.shape[2], "video.codec": "h264",
-                    "video.pix_fmt": "yuv420p", "video.is_depth_map": False, "video.fps": self.fps,
+                    "video.pix_fmt": stored, "video.is_depth_map": False, "video.fps": self.fps,
                     "video.channels": 3, "has_audio": False,
                 },
             }  # fmt: skip
@@ -209,6 +211,13 @@ class LeRobotWriter:
             "features": self.features,
             "handsight": {"signature": self.facts.signature, "origin": self.facts.origin},
         }  # fmt: skip
+
+
+def _pixels(quality: int, height: int, width: int) -> tuple[str, str]:
+    """Encoder and pixels: RGB as it is where nothing may be lost; colour at half the size needs even sides."""
+    if quality == 0:
+        return "libx264rgb", "rgb24"
+    return "libx264", "yuv444p" if height % 2 or width % 2 else "yuv420p"
 
 
 def _rate(value: float) -> int | float:

@@ -7,13 +7,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from ..files import explained
 from ..sims.tasks.task import as_today
 from .schema import MAX_DAMAGED, DatasetError, Facts
 from .shard import Shard, shards_in, verify
@@ -29,14 +30,22 @@ class Survey:
 
 
 def survey(path: Path) -> Survey:
-    """Check every byte of every shard at `path`, a folder or a file. Raises DatasetError: there are none."""
-    whole, damaged = [], {}
-    for shard in shards_in(path):
+    """Check every byte of every shard at `path`, a folder or a file.
+
+    Raises:
+        DatasetError: there are none, or those that are whole come from different environments.
+    """
+    whole, damaged, facts = [], {}, None
+    for place in shards_in(path):
         try:
-            verify(shard)
-            whole.append(shard)
+            verify(place)
+            shard = Shard(place)
         except DatasetError as error:
-            damaged[shard] = str(error)
+            damaged[place] = str(error)
+            continue
+        shard.close()
+        _check_same(facts := facts or shard.facts, shard)
+        whole.append(place)
     return Survey(tuple(whole), damaged)
 
 
@@ -179,10 +188,23 @@ class SeededBatches(Sampler[list[int]]):
 
 
 def _check_same(facts: Facts, shard: Shard) -> None:
-    first, other = as_today(facts.signature), as_today(shard.facts.signature)
-    if first != other:
-        differing = [key for key in first if first[key] != other.get(key)]
+    with explained(shard.path, DatasetError):
+        first, other = _environment(facts), _environment(shard.facts)
+    differing = [f"{n} ({first.get(n)} and {other.get(n)})" for n in {**first, **other} if first.get(n) != other.get(n)]
+    if differing:
         raise DatasetError(
             f"shard {shard.path} comes from another environment than the first one; they differ in "
             f"{', '.join(differing)}. Put the shards of each environment into a folder of its own."
         )
+
+
+def _environment(facts: Facts) -> dict[str, Any]:
+    """What must be equal for shards to be read together, by dotted name; a wall is no part of a signature."""
+    walls = {name: leaf for name, leaf in _leaves(facts.env_config).items() if name.startswith("scene.wall")}
+    return _leaves(as_today(facts.signature)) | walls
+
+
+def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {name: tree}
+    return {path: leaf for key, sub in tree.items() for path, leaf in _leaves(sub, f"{name}.{key}".strip(".")).items()}

@@ -185,14 +185,18 @@ def check_dataset(path: str, values: NDArray[Any], where: str) -> None:
     """Refuse what the schema does not allow.
 
     Raises:
-        DatasetError: another dtype or number of axes than `COLUMNS` and `IMAGES` say, or actions out of range.
+        DatasetError: another dtype or number of axes than `COLUMNS` and `IMAGES` say, numbers that are not finite, or
+            actions out of range.
     """
     expected = form_of(path)
     axes = expected.axes.count(",") + (not expected.axes.endswith(",)"))
     if values.dtype != expected.dtype or values.ndim != axes:
         found = f"{values.dtype} {values.shape}"
         raise DatasetError(f"{where}: {path}: expected {expected.dtype} {expected.axes}, found {found}")
-    if path == "actions" and values.size and not np.abs(values).max() <= 1:
+    if values.dtype.kind == "f" and len(wrong := np.argwhere(~np.isfinite(values))):
+        found = f"{values[tuple(wrong[0])]} in row {wrong[0][0]}, {len(wrong):,} such in all"
+        raise DatasetError(f"{where}: {path}: expected finite numbers, found {found}")
+    if path == "actions" and values.size and np.abs(values).max() > 1:
         raise DatasetError(f"{where}: actions: expected [-1, 1], found up to {np.abs(values).max():.3g}")
 
 

@@ -146,15 +146,17 @@ class Shard:
         """Rows of one dataset of one episode.
 
         Raises:
-            DatasetError: no such dataset, or its bytes are damaged.
+            DatasetError: no such dataset, its bytes are damaged, or they are not what the schema allows.
         """
         try:
-            return self.file[f"data/{name}/{path}"][rows]
+            values = self.file[f"data/{name}/{path}"][rows]
         except KeyError as error:
             there = ", ".join(self.datasets(name))
             raise DatasetError(f"shard {self.path}: {name} has no {path}; available: {there}") from error
         except (OSError, RuntimeError) as error:
             raise DatasetError(f"shard {self.path}: {name}/{path} is damaged: {error}") from error
+        check_dataset(path, values, f"shard {self.path}: {name}")
+        return values
 
     def column(self, name: str, column: str, rows: slice = slice(None)) -> NDArray[Any]:
         """A column of one episode as learners know it, (L, ...).
@@ -165,7 +167,7 @@ class Shard:
         return memory_form([self.read(name, path, rows) for path in paths_of(column)])
 
     def check_episode(self, name: str) -> None:
-        """Compare an episode with its CRC and with the schema.
+        """Compare an episode with its CRC.
 
         Raises:
             DatasetError: it differs.
@@ -180,8 +182,6 @@ class Shard:
         found = checksum(values, facts)
         if found != expected:
             raise DatasetError(f"{where} is damaged: expected CRC-32 {expected:08x}, found {found:08x}")
-        for path, array in values.items():
-            check_dataset(path, array, where)
 
     def split(self, name: str) -> list[str]:
         """Names of the episodes of "train" or "valid".

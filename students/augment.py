@@ -18,10 +18,19 @@ class PairedAugment(nn.Module):
         self.config = config
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Tensor:
-        """(T, B, 2, 3, H, W) uint8 -> the same as float32 in 0..255, drawn from torch's global random stream."""
+    def forward(self, images: Tensor, depth: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What the eyes see, and the left one's depth, which is a label: it moves with the image and keeps its values.
+
+        Args:
+            images: (T, B, 2, 3, H, W) uint8; come back as float32 in 0..255, drawn from torch's global random stream.
+            depth: (T, B, 1, H, W) int16 mm of the same pixels, if there is any.
+        """
         config, episodes = self.config, images.shape[1]
-        x = (move(images, config.shift) if config.shift else images) / 255.0
+        if config.shift:
+            offsets = torch.randint(0, 2 * config.shift + 1, (episodes, 2)).tolist()
+            images = move(images, offsets, config.shift)
+            depth = None if depth is None else move(depth[:, :, None], offsets, config.shift)[:, :, 0]
+        x = images / 255.0
         if config.saturation:
             x = adjust_saturation(x, self._factor(config.saturation, x, episodes))
         if config.contrast:
@@ -31,17 +40,16 @@ class PairedAugment(nn.Module):
             x = adjust_brightness_accumulative(x, both)
         if config.noise:
             x = x + config.noise / 255 * torch.randn_like(x)
-        return (255 * x).clamp_(0, 255)
+        return (255 * x).clamp_(0, 255), depth
 
     def _factor(self, share: float, like: Tensor, episodes: int, eyes: int = 1) -> Tensor:
         """(1, B, eyes) around one: the same in all steps, and in both eyes unless each has its own."""
         return 1 + share * (2 * torch.rand(1, episodes, eyes, device=like.device) - 1)
 
 
-def move(images: Tensor, most: int) -> Tensor:
-    """(T, B, 2, 3, H, W) shifted by whole pixels, one draw per episode; the border repeats."""
-    episodes, (height, width) = images.shape[1], images.shape[-2:]
-    offsets = torch.randint(0, 2 * most + 1, (episodes, 2)).tolist()
+def move(images: Tensor, offsets: list[list[int]], most: int) -> Tensor:
+    """(T, B, E, C, H, W) shifted by whole pixels, the border repeated. offsets: rows, columns in 0 .. 2 most."""
+    height, width = images.shape[-2:]
     wide = F.pad(images.flatten(0, 2).float(), (most, most, most, most), mode="replicate")
     wide = wide.to(images.dtype).unflatten(0, images.shape[:3])
     moved = [wide[:, i, ..., y : y + height, x : x + width] for i, (y, x) in enumerate(offsets)]

@@ -180,7 +180,7 @@ class InspectArgs(Checked):
     path: Annotated[Path, tyro.conf.Positional]
     """Folder of shards, or one shard."""
     deep: bool = False
-    """Also compare every episode with its own CRC and with the schema; damaged shards always are."""
+    """Also read every image, and compare every episode with its own CRC; damaged shards always are."""
     sheet: Path | None = None
     """Contact sheet of one episode (png); beside the shards if not given and they hold images."""
 
@@ -234,7 +234,7 @@ class ExportLeRobotArgs(Checked):
     task: str = "grasp the object and lift it"
     """What the episodes are about, in words."""
     quality: Annotated[int, Within(0, 51)] = 18
-    """H.264's constant rate factor: 0 is lossless, 51 the worst."""
+    """H.264's constant rate factor: 51 is the worst; 0 keeps every pixel as it was recorded, as RGB."""
     max_damaged: Share = MAX_DAMAGED
     """Share of damaged shards beyond which nothing is written."""
 

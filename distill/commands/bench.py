@@ -12,7 +12,6 @@ from multiprocessing import get_context
 
 import mujoco
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import SceneConfig
 from ...sims.scene import Scene
 from ...sims.tasks.grasp import GraspTask
-from ..runs.progress import stage
+from ..runs.progress import stage, tell
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
 from ..training.teacher_training import TeacherTraining
@@ -213,4 +212,4 @@ def _show(args: BenchArgs, rows: list[Row]) -> None:
     table = Table("what", "world-steps/s", "note", title=f"{args.num_envs} worlds")
     for row in rows:
         table.add_row(row.what, "-" if row.per_second is None else f"{row.per_second:,.0f}", row.note)
-    Console().print(table)
+    tell(table)

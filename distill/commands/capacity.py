@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import explained, read_json, write_json
 from ..report.style import WIDTH
-from ..runs.progress import stage
+from ..runs.progress import stage, tell
 from ..runs.provenance import provenance
 from ..training.memory import row_bytes
 from .arguments import CapacityArgs
@@ -196,7 +195,7 @@ def _batch(args: CapacityArgs) -> str:
 
 
 def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], checks: dict[str, Any]) -> None:
-    console, base = Console(), next(way.worlds for way in splits if way.simulators == 0)
+    base = next(way.worlds for way in splits if way.simulators == 0)
     image = f"{args.width} x {args.height}" if args.sight == "depth" else "no image"
     lines = Table(
         "process",
@@ -206,15 +205,14 @@ def _show(args: CapacityArgs, memory: float, costs: Costs, splits: list[Split], 
     )
     for name, line in costs.items():
         lines.add_row(name, f"{line.fixed / 2**20:,.0f}", f"{line.per_world / 2**10:,.0f}")
-    console.print(lines)
     table = Table("simulators + learners", "worlds", "of data parallelism", "full first",
                   title=f"{args.devices} devices of {memory / GIB:.1f} GiB")  # fmt: skip
     for way in splits:
         name = f"{way.simulators} + {way.learners}" if way.simulators else "data parallelism"
         table.add_row(name, f"{way.worlds:,}", f"{way.worlds / base:.2f}" if base else "-", way.limit)
-    console.print(table)
+    tell(lines, table)
     for mode, check in checks.items():
-        console.print(f"check, {mode}: predicted {check['predicted']}, found {check['found']} ({check['error']:+.0%})")
+        tell(f"check, {mode}: predicted {check['predicted']}, found {check['found']} ({check['error']:+.0%})")
 
 
 PROCESSES = {

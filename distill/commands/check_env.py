@@ -14,7 +14,6 @@ from typing import Literal
 
 import mujoco
 import torch
-from rich.console import Console
 from scipy.spatial.transform import Rotation
 
 from ... import __version__, sims
@@ -28,6 +27,7 @@ from ...sims.scene import Scene
 from ...sims.tasks.grasp import GraspTask
 from ...sims.tasks.observations import IMAGE_GROUPS
 from ...sims.vec_env import VecEnv
+from ..runs.progress import tell
 from .arguments import CheckEnvArgs
 from .bench import recorded_targets
 
@@ -60,7 +60,7 @@ def check_env(args: CheckEnvArgs) -> list[str]:
         kept = check_vec_env(env, args.seed, args.episodes)
     finally:
         env.close()
-    Console().print("\n".join(f"holds: {promise}" for promise in kept), markup=False, highlight=False)
+    tell("\n".join(f"holds: {promise}" for promise in kept))
     return kept
 
 
@@ -110,7 +110,7 @@ def check_isaac(
     finally:
         env.close()
     lines = [*_heading(engine, config, num_envs), "", *_table(findings)]
-    Console(soft_wrap=True).print("\n".join(lines), markup=False, highlight=False)
+    tell("\n".join(lines))
     broken = [finding.what for finding in findings if finding.verdict == "BROKEN"]
     if failure or broken:
         raise failure or ContractError(f"{len(broken)} of {len(findings)} checks are broken: {'; '.join(broken)}")
@@ -167,7 +167,7 @@ def _same_places(env: GraspTask, engine: IsaacEngine, twin: MujocoEngine, seed: 
         ("axes of joints, orientation of palm and object", TURN, turns),
     ):
         off = {name: float((getattr(body, name).cpu() - getattr(expected, name)).abs().max()) for name in names}
-        worst = max(off, key=lambda name: off[name])
+        worst = names[int(torch.tensor([off[name] for name in names]).argmax())]  # NaN is the worst
         yield _judge(f"{what} for the same joint angles", off[worst], limit, f"{worst} off by {off[worst]:.1e}")
 
 
@@ -195,16 +195,16 @@ def _same_motion(env: GraspTask, config: EnvConfig, seed: int) -> Iterator[Findi
     try:
         env.reset(seed)
         cpu.reset(seed)
-        apart = 0.0
+        apart = torch.zeros(())
         with recorded_targets(cpu.engine) as targets:
             for action in random_actions(env, seed + 1, STEPS):
                 cpu.step(action.cpu())
                 env.engine.step(targets[-1][0].to(env.device), everyone)
                 off = env.engine.read().palm_pos.cpu() - cpu.engine.read().palm_pos
-                apart = max(apart, float(off.norm(dim=1).max()))
+                apart = torch.maximum(apart, off.norm(dim=1).max())  # NaN stays
     finally:
         cpu.close()
-    yield _judge("palm under the same joint targets, 1 s", apart, PALM_LAG, f"up to {1000 * apart:.1f} mm apart")
+    yield _judge("palm under the same joint targets, 1 s", float(apart), PALM_LAG, f"up to {1000 * apart:.1f} mm apart")
     env.reset(seed)
     height = env.engine.read().object_pos[:, 2]
     for _ in range(STEPS):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from ... import __version__
 from ...errors import HandsightError, unknown
+from ...files import FULL, check_writable
 from ..runs.interrupt import Unread
 
 
@@ -57,6 +58,8 @@ COMMANDS = {
     "check-env": Command("commands.check_env.check_env", "CheckEnvArgs", "does an environment keep its promises?"),
 }
 RESUMABLE = ("train-teacher", "train-student")
+GOES_ON = {**{name: "--resume RUN" for name in ("demo", *RESUMABLE)}, "record": "the same command"}
+"""How whoever was stopped by a full disk goes on."""
 SIGHTS = ("state", "depth")
 """What a teacher may see; each has defaults of its own."""
 
@@ -84,7 +87,9 @@ def _answer(words: list[str]) -> int:
             _run(words)
     except (HandsightError, OSError) as error:
         message = str(error).removeprefix(f"{words[0]}: ")
-        sys.stderr.write(f"handsight {words[0]}: {message}\n")
+        full = isinstance(error, OSError) and error.errno in FULL and words[0] in GOES_ON
+        hint = f"; once there is room, {GOES_ON[words[0]]} goes on" if full else ""
+        sys.stderr.write(f"handsight {words[0]}: {message}{hint}\n")
         return 2
     except KeyboardInterrupt as stop:
         sys.stderr.write(f"handsight {words[0]}: {str(stop) or 'stopped by SIGINT'}\n")
@@ -115,6 +120,8 @@ def _run(words: list[str]) -> None:
     if "torch" not in sys.modules:
         sys.stderr.write(f"handsight {name}: loading PyTorch and MuJoCo, which takes some seconds\n")
     _check_device(config)
+    if getattr(config, "out", None) is not None:
+        check_writable(config.out)
     _found(COMMANDS[name].place)(config, **extra)
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rich.console import Console
-
 from ...errors import HandsightError
 from ..report import tables
 from ..report.candidates import comparability, gather
@@ -15,6 +13,7 @@ from ..report.illustrate import illustrate
 from ..report.report import write_page
 from ..report.results import try_all
 from ..report.study_results import Study
+from ..runs.progress import tell
 from ..runs.provenance import provenance
 from .arguments import CompareArgs, StudyArgs
 from .evaluate import summary_table
@@ -52,7 +51,5 @@ def compare(args: CompareArgs) -> Comparison:
         loaded = {policy.name: one.loaded for policy, one in zip(policies, candidates, strict=True)}
         illustrate(comparison, lambda policy: loaded[policy.name], out, device=args.device)
     report = write_page(Study({"": comparison}, {}, ()), out)[0] if args.report else out / "comparison.md"
-    console = Console()
-    console.print(summary_table({policy.name: policy.evaluation for policy in policies}))
-    console.print(f"Saved in {out}; open {report}")
+    tell(summary_table({one.name: one.evaluation for one in policies}), f"Saved in {out}; open {report}")
     return comparison

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from tensordict import TensorDict
 
@@ -28,7 +27,7 @@ from ...students.export import check_installed
 from ..evaluation.evaluate import set_reset_kind
 from ..runs import stored_config
 from ..runs.policy_io import check_signature
-from ..runs.progress import stage
+from ..runs.progress import stage, tell
 from ..runs.provenance import provenance
 from .arguments import DeployArgs
 
@@ -66,7 +65,6 @@ def deploy(args: DeployArgs) -> dict[str, Any]:
         figures = loop.figures() | {"loaded": policy.ready["loaded"], "threads": args.threads}
     _show(args, figures)
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(args.out, figures | {"provenance": provenance()})
     return figures
 
@@ -211,10 +209,9 @@ def _show(args: DeployArgs, figures: Mapping[str, Any]) -> None:
     table = Table("ms", *(f"p{p}" for p in PERCENTILES), "max", title=str(args.model))
     for name, title in (("latency_ms", "observation sent to action there"), ("compute_ms", "inside the policy")):
         table.add_row(title, *(f"{value:.2f}" for value in figures[name].values()))
-    console = Console()
-    console.print(table)
-    console.print(
+    tell(
+        table,
         f"{figures['steps']} steps at {1e3 / figures['period_ms']:.1f} Hz (a tick took {figures['tick_ms']:.1f} ms): "
         f"{figures['missed_deadlines']} missed deadlines; success {figures['success']:.2f} "
-        f"of {figures['episodes']} episodes; {figures['threads']} thread"
+        f"of {figures['episodes']} episodes; {figures['threads']} thread",
     )

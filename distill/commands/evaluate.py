@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
+from ...errors import HandsightError
+from ...files import check_writable, read_json
 from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import Evaluation
 from .arguments import EvaluateArgs
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
-    """What `handsight evaluate` does: evaluate, save, and print the table of figures."""
-    from ..runs.policy_io import load_policy
-    from ..runs.progress import stage
+    """What `handsight evaluate` does: evaluate, save, and print the table of figures. Raises HandsightError, before the
+    first episode, where nothing can be saved, or another evaluation is."""
+    from ..runs.policy_io import load_policy, origin_of
+    from ..runs.progress import stage, tell
+    from ..runs.provenance import provenance, sources_digest
 
     loaded = load_policy(args.policy, device=args.device)
+    origin = origin_of(loaded)
+    who = {"policy": origin["sha256"], "sources": sources_digest()}
+    names = ("seed", "episodes", "num_envs", "reset_kind", "deterministic")
+    out = _place(args, loaded.results / "evaluation", who | {name: getattr(args, name) for name in names})
+    check_writable(out)
     with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
         result = evaluate(
             loaded.policy,
@@ -30,12 +43,28 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             device=args.device,
             advance=progress.advance,
         )
-    out = args.out or loaded.results / "evaluation"
-    result.save(out)
-    console = Console()
-    console.print(summary_table({str(args.policy): result}))
-    console.print(f"Saved in {out}")
+    result = replace(result, settings=result.settings | who)
+    result.save(out, {"checkpoint": origin, **provenance()})
+    tell(summary_table({str(args.policy): result}), f"Saved in {out}")
     return result
+
+
+def _place(args: EvaluateArgs, usual: Path, wanted: Mapping[str, Any]) -> Path:
+    """Where an evaluation goes, so that none takes the place of another: the usual folder, or one of its own beside it.
+
+    Raises:
+        HandsightError: the folder asked for holds another evaluation; says what differs.
+    """
+    out = args.out or usual
+    file = out / "evaluation.json"
+    found = read_json(file).get("settings", {}) if file.is_file() else wanted
+    differing = [
+        f"{name}: {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value
+    ]
+    if differing and args.out:
+        raise HandsightError("\n  ".join([f"{out} holds another evaluation; take another --out:", *differing]))
+    own = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
+    return usual.with_name(f"{usual.name}-{own}") if differing else out
 
 
 def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:

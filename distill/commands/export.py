@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from ... import sims
 from ...errors import HandsightError
-from ...files import write
+from ...files import check_writable, write, written
 from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
+from ..runs.progress import tell
 from ..runs.provenance import provenance
 from .arguments import ExportArgs
 from .onnx_policy import OnnxPolicy
@@ -33,20 +33,21 @@ def export(args: ExportArgs) -> Path:
     """What `handsight export` does: write, compare, say where.
 
     Raises:
-        ExportError: no format was named, a package is missing, or the two differ.
+        ExportError: no format was named, a package is missing, or the two differ; then nothing is written.
     """
     if not args.onnx:
         raise HandsightError("expected a format; available: --onnx")
     loaded = load_policy(args.policy)
     out = args.out or loaded.results / "policy.onnx"
-    write_onnx(loaded, out)
-    console = Console()
-    if args.check_steps:
-        apart = closed_loop_difference(loaded, out, args.check_steps)
-        if apart > TOLERANCE:
-            raise ExportError(f"{out}: actions differ from torch by {apart:.2e}; expected at most {TOLERANCE}")
-        console.print(f"Largest difference from torch over {args.check_steps} closed-loop steps: {apart:.1e}")
-    console.print(f"Saved {out}, opset {OPSET}, {out.stat().st_size / 2**20:.2f} MiB")
+    check_writable(out)
+    with written(out) as draft:
+        write_onnx(loaded, draft)
+        if args.check_steps:
+            apart = closed_loop_difference(loaded, draft, args.check_steps)
+            if not apart <= TOLERANCE:
+                raise ExportError(f"{out}: actions differ from torch by {apart:.2e}; expected at most {TOLERANCE}")
+            tell(f"Largest difference from torch over {args.check_steps} closed-loop steps: {apart:.1e}")
+    tell(f"Saved {out}, opset {OPSET}, {out.stat().st_size / 2**20:.2f} MiB")
     return out
 
 
@@ -79,12 +80,13 @@ def quiet_exporter() -> Iterator[None]:
 
 @torch.no_grad()
 def closed_loop_difference(loaded: LoadedPolicy, path: Path, steps: int, worlds: int = 2) -> float:
-    """Greatest difference of mean and standard deviation while the exported policy drives, each with its own memory."""
+    """Greatest difference of mean and standard deviation while the exported policy drives, each with its own memory;
+    NaN where one of them is."""
     exported = OnnxPolicy(path)
     task = replace(loaded.env_config.task, episode_steps=steps)
     env = sims.make(replace(loaded.env_config, task=task), observe=set(loaded.policy.obs_keys), num_envs=worlds)
     try:
-        obs, apart = env.reset(HELD_OUT_SEED), 0.0
+        obs, apart = env.reset(HELD_OUT_SEED), torch.zeros(())
         hidden = loaded.policy.initial_hidden(worlds)
         for _ in range(steps):
             groups = obs.select(*loaded.policy.obs_keys)
@@ -93,11 +95,11 @@ def closed_loop_difference(loaded: LoadedPolicy, path: Path, steps: int, worlds:
                 torch.from_numpy(part)
                 for part in exported.act({key: groups[key].numpy() for key in loaded.policy.obs_keys})
             ]
-            apart = max(apart, *(float((a - b).abs().max()) for a, b in zip((mean, std), own, strict=True)))
+            apart = torch.stack([apart, *((a - b).abs().max() for a, b in zip((mean, std), own, strict=True))]).max()
             step = env.step(own[0])
             obs, hidden = step.obs, zero_where_first(hidden, step.first)
             if exported.hidden is not None:
                 exported.hidden[step.first.numpy()] = 0.0
-        return apart
+        return float(apart)
     finally:
         env.close()

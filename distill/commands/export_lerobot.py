@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from ...datasets.lerobot import check_installed, write_lerobot
 from ...datasets.reader import whole_shards
 from ...datasets.shard import read_header
-from ..runs.progress import stage
+from ..runs.progress import stage, tell
 from .arguments import ExportLeRobotArgs
 
 
@@ -20,5 +18,5 @@ def export_lerobot(args: ExportLeRobotArgs) -> Path:
     total = sum(read_header(path)["episodes"] for path in shards)
     with stage(f"Export {args.path}", total, "episodes") as progress:
         episodes, frames = write_lerobot(shards, args.out, args.task, args.quality, progress.advance)
-    Console().print(f"{episodes} episodes, {frames:,} frames in {args.out}")
+    tell(f"{episodes} episodes, {frames:,} frames in {args.out}")
     return args.out

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from ...datasets.reader import Survey, survey
 from ...datasets.schema import IMAGES, DatasetError, form_of
 from ...datasets.shard import Shard
 from ...files import written
+from ..runs.progress import tell
 from .arguments import InspectArgs
 
 SHEET = "contact_sheet.png"
@@ -22,9 +22,10 @@ def inspect(args: InspectArgs) -> dict[str, Any]:
     """What `handsight inspect` does: verify, print a table, draw a contact sheet; returns the figures.
 
     Raises:
-        DatasetError: a shard is damaged; names each, and the episodes of it that can still be read.
+        DatasetError: a shard is damaged (names each, and the episodes of it that can still be read), holds numbers that
+            are not finite, or comes from another environment than the others.
     """
-    found, console = survey(args.path), Console()
+    found = survey(args.path)
     shards = [Shard(path) for path in found.whole]
     if args.deep:
         for shard in shards:
@@ -32,10 +33,10 @@ def inspect(args: InspectArgs) -> dict[str, Any]:
                 shard.check_episode(name)
     figures = summary(shards) | {"damaged": len(found.damaged)}
     if shards:
-        console.print(_table(args.path, figures, shards[0]))
+        tell(_table(args.path, figures, shards[0]))
         sheet = _contact_sheet(args, shards)
         if sheet:
-            console.print(f"Saved {sheet}")
+            tell(f"Saved {sheet}")
     for shard in shards:
         shard.close()
     if found.damaged:
@@ -55,6 +56,8 @@ def summary(shards: list[Shard]) -> dict[str, Any]:
             by_teacher += bool("by_teacher" in shard.datasets(name) and shard.read(name, "by_teacher", slice(0, 1))[0])
             for path in shard.datasets(name):
                 dataset = shard.file[f"data/{name}/{path}"]
+                if dataset.dtype.kind == "f":
+                    shard.read(name, path)  # refuses what is not finite
                 size = sizes.setdefault(path, {"raw": 0, "stored": 0})
                 size["raw"] += dataset.nbytes
                 size["stored"] += dataset.id.get_storage_size()

@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from torch import Tensor
 
 from ... import sims
@@ -21,7 +20,7 @@ from ..evaluation import RECORD_SEED, training_seed
 from ..evaluation.evaluate import set_reset_kind
 from ..runs.interrupt import Interrupt
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
-from ..runs.progress import Stage, stage
+from ..runs.progress import Stage, stage, tell
 from ..runs.provenance import provenance
 from ..training.dagger import DaggerConfig, Recorder, collect
 from .arguments import RECORDABLE, RecordArgs
@@ -49,7 +48,7 @@ def record(args: RecordArgs) -> Path:
             recording.run(progress, lambda: interrupted.requested)
     finally:
         env.close()
-    Console().print(
+    tell(
         f"{recording.episodes} episodes in {args.out}, success {recording.success_rate:.3f}, "
         f"{recording.lost} lost to diverged worlds. handsight inspect {args.out} shows them."
     )
@@ -67,8 +66,9 @@ class Recording:
         """
         self.args, self.env, self.policy, self.teacher = args, env, policy, teacher
         self.facts = facts_of(env, policy.env_config, self._origin())
-        self.round = self.shards = self.episodes = self.succeeded = self.lost = 0
-        """Rounds done, shards finished; episodes recorded, those of them with success, and episodes lost."""
+        self.round = self.world = self.shards = self.episodes = self.succeeded = self.lost = 0
+        """Rounds done, and environments of the round under way; shards finished; episodes recorded, those of them with
+        success, and episodes lost."""
         self.settings = DaggerConfig(beta_start=args.beta, beta_iterations=0, act=args.act)
         sweep(args.out, f"*{SUFFIX}")
         for path in sorted(args.out.glob(PATTERN)):
@@ -98,17 +98,28 @@ class Recording:
         begun, nbytes = self.round, 0
         while not nbytes or (nbytes < self.args.shard_mib * 2**20 and self.episodes < self.args.episodes):
             try:
-                found = self._round(tick)[: self.args.episodes - self.episodes]
+                found = self._take(self._round(tick))
             except RolloutStoppedError:
                 if not nbytes:
                     raise
                 break
             yield from found
-            self.round, self.episodes = self.round + 1, self.episodes + len(found)
+            self.episodes += len(found)
             self.succeeded += sum(episode.success for episode in found)
             nbytes += sum(episode.nbytes for episode in found)
             progress.advance(len(found), success=self.success_rate)
-        extra |= {"rounds": [begun, self.round], "settings": self.args.settings(), "lost": self.lost}
+        done = {"rounds": [begun, self.round], "world": self.world, "lost": self.lost}
+        extra |= done | {"settings": self.args.settings()}
+
+    def _take(self, found: list[Episode]) -> list[Episode]:
+        """As many of a round's episodes as are still asked for, from the environment on at which it was left: however
+        often a recording is extended, it meets the same resets."""
+        wanted = [e for e in found if e.facts["world"] >= self.world][: self.args.episodes - self.episodes]
+        cut = self.episodes + len(wanted) == self.args.episodes and wanted[-1] is not found[-1]
+        end = wanted[-1].facts["world"] + 1 if cut else self.env.num_envs
+        self.lost += end - self.world - len(wanted)
+        self.round, self.world = (self.round, end) if cut else (self.round + 1, 0)
+        return wanted
 
     def _round(self, tick: Callable[[], None]) -> list[Episode]:
         """The first episode of each environment: whole, of the same resets for every policy."""
@@ -120,7 +131,10 @@ class Recording:
         facts = {"seed": seed, "beta": self.args.beta, "policy_version": self.facts.origin["policy"]["sha256"]}
         episodes = episodes_of(arrays, facts, lambda world: {"randomization": {k: v[world] for k, v in drawn.items()}})
         whole = [e for e in episodes if e.facts["row"] == 0 and e.columns["done"][-1]]
-        self.lost += self.env.num_envs - len(whole)
+        if not whole:
+            raise DatasetError(
+                f"{self.args.policy}: none of {self.env.num_envs} episodes of seed {seed} came to its end"
+            )
         return whole
 
     def _count(self, shard: Shard) -> None:
@@ -134,6 +148,7 @@ class Recording:
             lines = "\n  ".join([f"{shard.path} is of another recording; take another --out:", *differing])
             raise DatasetError(lines)
         self.round, self.lost = shard.extra["rounds"][1], shard.extra["lost"]
+        self.world = shard.extra.get("world", 0)  # recordings of the first edition leave the rest of a round out
         self.shards += 1
         self.episodes += len(shard.names)
         self.succeeded += sum(shard.episode_facts(name)["success"] for name in shard.names)

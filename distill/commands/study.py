@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from ...errors import HandsightError
 from ...files import owned
 from ..report.findings import study_headline
 from ..report.illustrate import illustrate_study
 from ..report.report import write_study_report
 from ..report.study_results import Study
+from ..runs.progress import tell
 from ..study.collect import collect
 from ..study.progress import shown
 from ..study.runner import PROGRAM, Progress, Runner
@@ -81,5 +80,5 @@ def run_report(args: ReportArgs) -> Path:
     if args.runs is not None:
         illustrate_study(study, args.results, args.runs, device=args.device)
     path = write_study_report(study, args.results)
-    Console().print(f"{study_headline(study)}\nOpen {path}")
+    tell(f"{study_headline(study)}\nOpen {path}")
     return path

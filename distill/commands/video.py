@@ -4,24 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
-from ...files import written
+from ...errors import HandsightError
+from ...files import check_writable, written
 from ..report.film import contact_sheet, make_film, write_video
 from .arguments import VideoArgs
 
 
 def run_video(args: VideoArgs) -> Path:
-    """What `handsight video` does: film, write the mp4 and the contact sheet, say where."""
+    """What `handsight video` does: film, write, say where. Raises HandsightError: no mp4 can be written there."""
     from ..runs.policy_io import load_policy
+    from ..runs.progress import tell
 
+    if args.out is not None and args.out.suffix != ".mp4":
+        raise HandsightError(f"video --out {args.out}: expected a name that ends in .mp4; no other kind is written")
     loaded = load_policy(args.policy, device=args.device)
     out = args.out or loaded.results / "videos" / f"resets-{args.seed}.mp4"
+    check_writable(out)
     film = make_film(
         loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview
     )
     write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
     with written(out.with_suffix(".png")) as draft:
         contact_sheet(film).savefig(draft, dpi=120, format="png")
-    Console().print(f"Saved {out} and {out.with_suffix('.png')}")
+    tell(f"Saved {out} and {out.with_suffix('.png')}")
     return out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,11 @@ class Evaluation:
             "looking": looking(self.visible),
         }
 
-    def save(self, folder: Path) -> None:
-        """Write evaluation.json (summary and settings), episodes.csv (one row per reset) and episodes.npz (all)."""
-        write_json(folder / "evaluation.json", plain({"settings": self.settings, "summary": self.summary()}))
+    def save(self, folder: Path, provenance: Mapping[str, Any] | None = None) -> None:
+        """Write evaluation.json (summary, settings and `provenance`, JSON-able: checkpoint, commit, versions),
+        episodes.csv (one row per reset) and episodes.npz (all)."""
+        found = {"settings": self.settings, "summary": self.summary(), "provenance": provenance or {}}
+        write_json(folder / "evaluation.json", plain(found))
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(["reset", *(name for name, _ in self.columns())])

@@ -13,7 +13,7 @@ from ...files import explained, read_json
 from ...sims.tasks.task import as_today
 from ..evaluation.statistics import plain
 from ..runs import checkpoint, zoo
-from ..runs.policy_io import LoadedPolicy, load_policy
+from ..runs.policy_io import LoadedPolicy, found_again, load_policy
 from ..runs.run import CONFIG
 from .policy_kind import PolicyKind, sight_of
 
@@ -86,12 +86,14 @@ def _candidate(loaded: LoadedPolicy, tree: dict[str, Any]) -> Candidate:
     sight = sight_of(tree["policy"]["config"])
     if "teacher" not in tree:
         return Candidate(loaded, origin, PolicyKind(sight, warm_start=bool(origin.warm_started_from)))
-    teacher, kind = zoo.resolve(tree["teacher"]["path"]), PolicyKind("unknown", sight)
+    near = run.path if run else loaded.path
+    teacher = found_again(tree["teacher"]["path"], near, tree["teacher"]["sha256"])
+    kind = PolicyKind("unknown", sight)
     if teacher.is_dir():
         known = checkpoint.load(teacher)
         kind = PolicyKind(sight_of(known["policy"]["config"]), sight, bool(known.get("warm_started_from")))
     driver = tree.get("driver", {})
-    where = Path(driver["path"]) if driver else None
+    where = found_again(driver["path"], near, driver["sha256"]) if driver else None
     return Candidate(loaded, origin, kind, teacher, tree["teacher"]["sha256"], where, driver.get("sha256"))
 
 

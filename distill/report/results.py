@@ -13,6 +13,7 @@ from typing import Any
 
 from ... import sims
 from ...errors import HandsightError
+from ...files import is_writable
 from ...policies.policy import Policy
 from ...sims.machine import without_machine
 from ..evaluation.ablation import AblatedPolicy, kinds_of
@@ -22,9 +23,9 @@ from ..evaluation.evaluation import ARRAYS, Evaluation
 from ..evaluation.statistics import plain
 from ..evaluation.trial import TrialConfig
 from ..runs import checkpoint
-from ..runs.policy_io import LoadedPolicy, load_policy
+from ..runs.policy_io import LoadedPolicy, load_policy, origin_of
 from ..runs.progress import stage
-from ..runs.provenance import versions
+from ..runs.provenance import provenance, sources_digest
 from .candidates import Candidate, Origin
 from .policy_kind import PolicyKind
 
@@ -70,7 +71,7 @@ class Trials:
     config: TrialConfig
     env_config: sims.EnvConfig
     out: Path
-    """Folder for what is found out about a policy that lies in no run folder."""
+    """Folder for what is found out about a policy that lies in no run folder, or in one that cannot be written."""
     advance: Callable[[int], None] = lambda episodes: None
     """Is called with the number of episodes finished."""
 
@@ -104,13 +105,16 @@ class Trials:
         ablation: str | None = None,
         driver: LoadedPolicy | None = None,
     ) -> tuple[Evaluation, Disagreement | None]:
-        """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder.
+        """Evaluate, or read what the same evaluation of the same checkpoint left in the run folder (or in `out`).
 
         With a driver, which acts instead of the candidate, the evaluation is the driver's.
         """
         drives = candidate.driver_digest if driver else None
         who = who_met(candidate.origin.digest, teacher.origin.digest if teacher else None, ablation, drives)
-        folder = self.folder(candidate.loaded.results if candidate.origin.run else self.out, who)
+        home = candidate.loaded.results if candidate.origin.run else self.out
+        folder = self.folder(home, who)
+        if not (is_evaluated(folder) or is_writable(folder)):
+            folder = self.folder(self.out, who)
         if is_evaluated(folder):
             self.advance(self.config.episodes)
             return Evaluation.load(folder), Disagreement.load(folder / "disagreement.npz") if teacher else None
@@ -122,10 +126,9 @@ class Trials:
         else:
             driving = driver.policy if driver else None
             evaluation, both = disagreement(policy, teacher.loaded.policy, self.env_config, **how, driver=driving)
-            folder.mkdir(parents=True, exist_ok=True)
             both.save(folder / "disagreement.npz")
         evaluation = replace(evaluation, settings=evaluation.settings | who)
-        evaluation.save(folder)
+        evaluation.save(folder, {"checkpoint": origin_of(candidate.loaded), **provenance()})
         return evaluation, both
 
     def folder(self, home: Path, who: Mapping[str, Any]) -> Path:
@@ -133,7 +136,7 @@ class Trials:
         columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
         environment = {
             "env": plain(without_machine(self.env_config, asdict(self.env_config))),
-            "worlds": sources_digest(),
+            "sources": sources_digest(),
         }
         wanted = {**who, **self.config.resets, **environment, "columns": columns}
         return home / "evaluations" / hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
@@ -180,14 +183,6 @@ def driver_of(candidate: Candidate, device: str) -> LoadedPolicy | None:
 def is_evaluated(folder: Path) -> bool:
     """Whether an evaluation is there, whole: its episodes are written last."""
     return (folder / "episodes.npz").is_file()
-
-
-def sources_digest() -> str:
-    """Digest of everything that an evaluation's environments are made of: our simulator's sources and the packages'
-    versions."""
-    sources = sorted(Path(sims.__file__).parent.rglob("*.py"))
-    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources))
-    return f"{digest.hexdigest()} {versions()}"
 
 
 def unique_names(labels: Sequence[str], seeds: Sequence[int | None]) -> list[str]:

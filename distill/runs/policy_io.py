@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,23 @@ def find_checkpoint(path: Path | str) -> Path:
     if path.suffix == checkpoint.SUFFIX:
         return path
     folder = Run.open(path).checkpoints
-    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder, checkpoint.PERIODIC)
+    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder)
+
+
+def found_again(path: Path | str, run: Path, sha256: str | None) -> Path:
+    """Where the checkpoint or folder that a run names is now: at `path`, or there below a folder above the folder `run`
+    (if both were moved, or the run is gone on with from elsewhere), or any checkpoint of the runs beside it. With
+    `sha256` only a checkpoint of that digest counts, without it only the name does; if none fits, `path`."""
+    place, here = zoo.resolve(path), run.resolve()
+    beside = here.parent.parent.glob(f"*/*/checkpoints/*{checkpoint.SUFFIX}") if sha256 else ()
+    for one in chain([place], (above / place for above in here.parents), beside):
+        if (
+            one.exists()
+            if sha256 is None
+            else (one / checkpoint.MANIFEST).exists() and checkpoint.digest(one) == sha256
+        ):
+            return one
+    return place
 
 
 def restrict(signature: Mapping[str, Any], groups: Collection[str]) -> dict[str, Any]:

@@ -6,12 +6,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 LINE_EVERY = 15.0
 """Seconds between two plain lines."""
+
+
+def tell(*found: RenderableType) -> None:
+    """Show on stdout what a command found. Names are no markup, and a line of words is not broken inside a path."""
+    console = Console(markup=False, highlight=False)
+    for one in found:
+        console.print(one, soft_wrap=isinstance(one, str))
 
 
 class Stage:
@@ -45,7 +52,7 @@ class Stage:
         self._print(", ".join([*parts, *([_shown(self._figures)] if self._figures else [])]))
 
     def _print(self, words: str) -> None:
-        self._console.print(words, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(words, soft_wrap=True)
 
 
 class _Bar(Stage):
@@ -82,7 +89,7 @@ def stage(
     """
     global _screen
     outer = _screen
-    console = console or (outer.console if outer else Console(stderr=True))
+    console = console or (outer.console if outer else Console(stderr=True, markup=False, highlight=False))
     if not console.is_terminal:  # in a notebook, too: what stays in its output is to be short
         lines = Stage(console, title, total, unit, done)
         yield lines
@@ -102,8 +109,8 @@ class _Rate(ProgressColumn):
 
 
 def _new_screen(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    figures = TextColumn("{task.fields[figures]}")
+    title, figures = (TextColumn(f"{{task.{one}}}", markup=False) for one in ("description", "fields[figures]"))
+    columns = (title, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     return Progress(*columns, figures, console=console, speed_estimate_period=60.0)
 
 

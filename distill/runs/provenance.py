@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -17,6 +18,8 @@ _PACKAGES = (
     *("torch", "lightning", "tensordict", "timm", "kornia"),
     *("mujoco", "mujoco-warp", "warp-lang", "numpy", "scipy"),
 )
+ROOMS = ("policies", "sims", "teachers", "students", "datasets", "distill")
+"""Folders of the package's modules."""
 
 
 def provenance() -> dict[str, Any]:
@@ -50,6 +53,15 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def sources_digest() -> str:
+    """sha256 of every module of the package, with the packages' versions: what an evaluation's figures depend on beside
+    its checkpoints and settings."""
+    root = Path(__file__).resolve().parents[2]
+    sources = [*root.glob("*.py"), *(source for room in ROOMS for source in (root / room).rglob("*.py"))]
+    named = (f"{source.relative_to(root)} ".encode() + source.read_bytes() for source in sorted(sources))
+    return f"{hashlib.sha256(b''.join(named)).hexdigest()} {versions()}"
 
 
 def hardware() -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Pace:
 @contextmanager
 def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Progress[Task]], None]]:
     """Show where a study stands, by a table on a terminal and by lines in a log."""
-    console, watch = console or Console(stderr=True), Watch(work)
+    console, watch = console or Console(stderr=True, markup=False, highlight=False), Watch(work)
     terminal = console.is_terminal
     every = REDRAW if terminal else LINE_EVERY
     last, before = -every, (-1, -1)
@@ -60,7 +60,7 @@ def shown(work: Work, console: Console | None = None) -> Iterator[Callable[[Prog
             if live:
                 live.update(watch.table(progress), refresh=True)
             else:
-                console.print("; ".join(watch.lines(progress)), markup=False, highlight=False, soft_wrap=True)
+                console.print("; ".join(watch.lines(progress)), soft_wrap=True)
 
         yield show
 

@@ -61,8 +61,8 @@ def collect(
         behaviour: a policy that acts in every episode, by its mean, instead of teacher and student.
 
     Returns:
-        columns (T, N, ...) in host memory for the buffer, and metrics by name. What is NaN or infinite is zero, to
-        everybody, and no row from there to the end of the episode is valid.
+        columns (T, N, ...) in host memory for the buffer, `mean` as it would be executed, and metrics by name. What is
+        NaN or infinite is zero, to everybody, and no row from there to the end of the episode is valid.
     """
     student.eval()
     draws = torch.Generator().manual_seed(seed)
@@ -82,11 +82,17 @@ def collect(
         noted = recorder.before(env, obs) | _kept(env, obs, student, config)
         step = env.step(finite(action))
         sound = sound & finite_rows([*obs.values(), label, label_std, mean, step.reward])
-        row = {"mean": label, "std": label_std, "first": first, "valid": step.valid & sound, "by_teacher": by_teacher}
+        row = {
+            "mean": label.clamp(-1, 1),
+            "std": label_std,
+            "first": first,
+            "valid": step.valid & sound,
+            "by_teacher": by_teacher,
+        }
         row |= outcome(action, step) | noted | recorder.after(step)
         rows.append({name: finite(column) for name, column in row.items()})
-        diverged = step.log.get("diverged", torch.zeros_like(first))
-        notes.append({"own": finite(mean), "diverged": diverged, "nonfinite": step.valid & ~sound})
+        broken = {name: step.log.get(name, torch.zeros_like(first)) for name in ("diverged", "lost")}
+        notes.append({"own": finite(mean), "nonfinite": step.valid & ~sound, **broken})
         hidden = [zero_where_first(finite(answer[2]), step.first.to(answer[2].device)) for answer in answers]
         obs, first, sound = step.obs, step.first, sound | step.first
         tick()
@@ -113,7 +119,9 @@ def _kept(env: VecEnv, obs: Mapping[str, Tensor], student: Policy, config: Dagge
     return {key: obs[key] for key in kept_groups(student)} | label
 
 
-def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor, nonfinite: Tensor) -> dict[str, float]:
+def _metrics(
+    columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor, lost: Tensor, nonfinite: Tensor
+) -> dict[str, float]:
     """What a rollout says of the student before it learns from it.
 
     `imitation_error`: E|a_S - a_T|^2 / Var(a_T) of executed actions, over the episodes in which the student acted;
@@ -122,16 +130,18 @@ def _metrics(columns: Mapping[str, Tensor], own: Tensor, diverged: Tensor, nonfi
     Args:
         columns: of the rollout, (T, N, ...).
         own: (T, N, A) mean of the student.
-        diverged: (T, N) bool, the step lost the episode.
+        diverged: (T, N) bool, the step ended the episode without a result.
+        lost: (T, N) bool, there was no simulator; the first such row ends its episode, if that was not over.
         nonfinite: (T, N) bool, the episode had a number that was NaN or infinite by then.
     """
     student_acts = ~columns["by_teacher"]
-    rows, lost = columns["valid"] & student_acts, diverged & student_acts
-    labels, ended = columns["mean"].clamp(-1, 1)[rows], columns["done"] & rows
-    found = {"diverged": float(lost.sum()), "nonfinite": float(nonfinite.sum())}
+    rows, diverged, gone = columns["valid"] & student_acts, diverged & student_acts, lost & student_acts
+    gone[1:] &= ~(lost | columns["done"])[:-1]
+    labels, ended = columns["mean"][rows], columns["done"] & rows
+    found = {"diverged": float(diverged.sum()), "nonfinite": float(nonfinite.sum())}
     if len(labels) > 1:
         missed, spread = own.clamp(-1, 1)[rows] - labels, (labels - labels.mean(0)).square().sum()
         found["imitation_error"] = float(missed.square().sum() / spread.clamp(min=1e-12))
-    if episodes := int(ended.sum() + lost.sum()):
+    if episodes := int(ended.sum() + diverged.sum() + gone.sum()):
         found["success_at_end"] = int((ended & columns["success"]).sum()) / episodes
     return found

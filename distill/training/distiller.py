@@ -109,10 +109,10 @@ class Distiller:
                 and `std` (T, B, A), and `object` (T, B, 3) metres and `depth` (T, B, 1, H, W) int16 millimetres where
                 these are learnt.
         """
-        valid = batch["valid"]
+        valid, depth = batch["valid"], batch.get("depth")
         obs = {key: batch[key] for key in self.student.obs_keys}
         if self.augment is not None and self.student.training and "stereo" in obs:
-            obs["stereo"] = self.augment(obs["stereo"])
+            obs["stereo"], depth = self.augment(obs["stereo"], depth)
         output = self.student.sequence(obs, batch["first"], valid)
         label_std, std = batch["std"][valid], output.std[valid]
         error = executed_error(output.mean[valid], batch["mean"][valid])
@@ -128,8 +128,8 @@ class Distiller:
         if self.config.object_weight:
             missed = 10 * (output.object_position[valid] - batch["object"][valid])
             parts["object"] = self.config.object_weight * missed.square().mean()
-        if output.depth is not None:
-            label, known = self.student.depth_label(batch["depth"][valid])
+        if output.depth is not None and depth is not None:
+            label, known = self.student.depth_label(depth[valid])
             parts["depth"] = self.config.depth_weight * (output.depth - label)[known].square().mean()
             self.depth_spread = label[known].var(correction=0).detach()
         return parts

@@ -22,7 +22,8 @@ from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
 from ...students import StereoStudent, StudentConfig
 from ..evaluation import STUDENT_SEED, training_seed
-from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
+from ..runs import checkpoint
+from ..runs.policy_io import LoadedPolicy, facts_of, found_again, load_policy, origin_of
 from ..runs.provenance import provenance
 from ..runs.run import Run
 from . import memory
@@ -31,7 +32,7 @@ from .dagger import collect
 from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
-from .session import Session, Training, carry_out, config_and_run, losses, make_env
+from .session import PERIODIC, Session, Training, carry_out, config_and_run, losses, make_env
 from .student_config import StudentRunConfig
 
 SEQUENCES = "sequences"
@@ -55,9 +56,19 @@ def train_student(
     """
     here = None if config is None or resume is None else config.env
     config, run = config_and_run(config, resume, StudentRunConfig, "train_student")
+    config = config if run is None else _found(config, run)
     fabric = make_fabric(config.device, config.precision)
     training = OfflineTraining(config, fabric) if config.data else StudentTraining.start(config, fabric, here)
     return carry_out(training, run, run_root)
+
+
+def _found(config: StudentRunConfig, run: Run) -> StudentRunConfig:
+    """The configuration of a run to go on with, the policies and data that it names looked up where they are now."""
+    begun = checkpoint.complete(run.checkpoints, PERIODIC)
+    saved = checkpoint.load(begun[-1]) if begun else {}
+    sums = {who: saved[who]["sha256"] for who in ("teacher", "driver") if who in saved} | {"data": None}
+    named = {who: path for who in ("teacher", "driver", "data") if (path := getattr(config, who))}
+    return replace(config, **{who: found_again(path, run.path, sums.get(who)) for who, path in named.items()})
 
 
 class StudentTraining(Training):

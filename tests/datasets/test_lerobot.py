@@ -66,10 +66,20 @@ def test_videos_show_what_was_seen_and_episodes_say_where(exported):
         begin = chosen[key + "from_timestamp"]
         assert begin == pytest.approx(0.4 * (number % 2))
         seen = episode(number, size=16).columns["stereo"][:, 1].transpose(0, 2, 3, 1)
-        for t in range(5):  # chroma is halved, so noise is kept in brightness only
-            shown = frames[round(begin + 0.08 * t, 4)]
-            grey = [image.astype(float) @ [0.299, 0.587, 0.114] for image in (shown, seen[t])]
-            assert np.corrcoef(grey[0].ravel(), grey[1].ravel())[0, 1] > 0.95
+        for t in range(5):
+            assert np.array_equal(frames[round(begin + 0.08 * t, 4)], seen[t])
+
+
+@pytest.mark.parametrize("size", [16, 15])  # images of 16 x 18 and of 15 x 17 pixels
+def test_a_lossy_video_looks_like_what_was_seen_at_any_size(size, tmp_path):
+    write(tmp_path / "data", shards=1, episodes=1, size=size)
+    out = export_lerobot(ExportLeRobotArgs(tmp_path / "data", tmp_path / "out", quality=1))
+    with av.open(str(out / "videos/observation.images.right/chunk-000/file-000.mp4")) as video:
+        shown = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    seen = episode(0, size=size).columns["stereo"][:, 1].transpose(0, 2, 3, 1)
+    for pair in zip(shown, seen, strict=True):  # chroma may be halved, so noise is kept in brightness only
+        grey = [image.astype(float) @ [0.299, 0.587, 0.114] for image in pair]
+        assert np.corrcoef(grey[0].ravel(), grey[1].ravel())[0, 1] > 0.95
 
 
 def test_statistics_are_those_of_all_steps(exported):

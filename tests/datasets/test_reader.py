@@ -7,11 +7,23 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from handsight.datasets import DatasetError, SeededBatches, Windows, collate, survey, whole_shards, write_shard
+from handsight.datasets import DatasetError, SeededBatches, Windows, collate, survey, whole_shards, write_shard, writer
+from handsight.distill.commands.export_lerobot import ExportLeRobotArgs, export_lerobot
+from handsight.distill.commands.inspect import InspectArgs, inspect
 from handsight.sims.tasks.task import as_today
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shards import FACTS, episode, write
+
+READERS = [
+    pytest.param(survey, id="survey"),
+    pytest.param(lambda folder: whole_shards(folder, 1.0), id="train-student --data"),
+    pytest.param(lambda folder: inspect(InspectArgs(folder)), id="inspect"),
+    pytest.param(
+        lambda folder: export_lerobot(ExportLeRobotArgs(folder, folder.with_name("lerobot"))), id="export-lerobot"
+    ),
+]
+"""Everything that reads the shards of a folder together."""
 
 
 def windows(folder, **changes) -> Windows:
@@ -104,6 +116,51 @@ def test_shards_of_different_worlds_do_not_mix(tmp_path):
     write_shard(shards[-1], other, [episode(0)], {})
     with pytest.raises(DatasetError, match=r"shard_000009.hdf5 comes from another environment .* differ in control_dt"):
         Windows(shards, ("reward",), 5)
+
+
+def wall(height):
+    return {"scene": {"wall": None if height is None else {"height": height}, "rig": {}}}
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize(
+    ("facts", "named"),
+    [
+        ({"signature": {**FACTS.signature, "rig": {"width": 64}}}, r"rig.width \(None and 64\)"),
+        ({"signature": {**FACTS.signature, "obs": {"left": {"shape": [2]}}}}, r"obs.left.shape \(None and \[2\]\)"),
+        ({"signature": {**FACTS.signature, "task": "reach"}}, r"task \(None and reach\)"),
+        ({"env_config": wall(0.2)}, r"scene.wall.height \(None and 0.2\)"),
+    ],
+)
+def test_every_reader_refuses_shards_of_different_environments_and_says_in_what(read, facts, named, tmp_path):
+    write(tmp_path, shards=1)
+    write_shard(tmp_path / "shard_000009.hdf5", replace(FACTS, **facts), [episode(0)], {})
+    with pytest.raises(DatasetError, match=f"shard_000009.hdf5 comes from another environment .* differ in {named}"):
+        read(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_wall_that_no_shard_has_is_no_difference(tmp_path):
+    write(tmp_path, shards=1)
+    write_shard(tmp_path / "shard_000009.hdf5", replace(FACTS, env_config=wall(None)), [episode(0)], {})
+    assert len(survey(tmp_path).whole) == 2
+
+
+@pytest.mark.parametrize("column", ["mean", "std", "reward", "proprio", "physics", "action"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_neither_written_nor_read(column, value, tmp_path, monkeypatch):
+    bad = episode(0)
+    bad.columns[column][3] = value
+    path = tmp_path / "shard_000000.hdf5"
+    with pytest.raises(DatasetError, match=r"demo_0: .*: expected finite numbers, found (nan|inf) in row 3"):
+        write_shard(path, FACTS, [bad], {})
+    assert not path.exists()
+    with monkeypatch.context() as patch:  # as a version before this one would have written it
+        patch.setattr(writer, "check_dataset", lambda *_: None)
+        write_shard(path, FACTS, [bad], {})
+    for read in (lambda folder: inspect(InspectArgs(folder)), lambda folder: Windows([path], (column,), 5)):
+        with pytest.raises(DatasetError, match=r"shard_000000.hdf5: demo_0: .*: expected finite numbers, found"):
+            read(tmp_path)
 
 
 def test_a_column_that_was_not_recorded_is_named(tmp_path):

@@ -172,6 +172,8 @@ def test_unlike_training_environments_are_noted(tmp_path):
 def test_teacher_that_is_gone_leaves_a_note(chain):
     teacher, student = chain
     (teacher / "checkpoints" / "best.ckpt").rename(teacher / "checkpoints" / "other.ckpt")
+    assert [c.kind.label for c in gather([student])[0]] == ["depth teacher", "depth → stereo"]  # the same, renamed
+    checkpoint.remove(teacher / "checkpoints" / "other.ckpt")
     candidates, notes = gather([student])
     assert [c.kind.label for c in candidates] == ["unknown → stereo"]
     assert "not at" in notes[0]

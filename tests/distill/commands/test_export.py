@@ -198,6 +198,23 @@ def test_the_command_writes_compares_and_says_where(worlds, tmp_path, capsys):
     assert file == tmp_path / "policy.onnx" and "over 100 closed-loop steps" in said and "opset 20" in said
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), 1.0])
+def test_a_file_that_answers_otherwise_is_refused_and_not_left_behind(wrong, worlds, tmp_path, monkeypatch):
+    path = saved(tmp_path, worlds, ActorCritic(ActorCriticConfig(), worlds.obs_spec, worlds.action_dim),
+                 ActorCriticConfig(), ("state", "proprio"))  # fmt: skip
+    act = OnnxPolicy.act
+
+    def answer(self, obs):
+        mean, std = act(self, obs)
+        mean[1, 2] += wrong
+        return mean, std
+
+    monkeypatch.setattr(OnnxPolicy, "act", answer)
+    with pytest.raises(HandsightError, match=r"policy.onnx: actions differ from torch by (nan|inf|1.00e\+00)"):
+        export.export(ExportArgs(path, onnx=True, check_steps=3))
+    assert [one.name for one in tmp_path.iterdir()] == ["policy.ckpt"]
+
+
 def test_a_format_must_be_named(tmp_path):
     with pytest.raises(HandsightError, match="available: --onnx"):
         export.export(ExportArgs(tmp_path))

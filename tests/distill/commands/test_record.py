@@ -113,6 +113,54 @@ def test_a_recording_is_gone_on_with_where_it_ended(args):
     assert len(resets) == len(set(resets)) == 31
 
 
+@pytest.mark.parametrize("diverge", [[], [(1, 4), (2, 4), (5, 4)]])
+@pytest.mark.parametrize("steps", [(6, 20), (8, 9, 16, 20), (3, 4, 19, 20)])
+def test_a_recording_that_is_extended_is_the_one_made_at_once(steps, diverge, args, toy_sims, monkeypatch):
+    from handsight import sims
+
+    monkeypatch.setattr(
+        sims, "make", lambda config, observe, num_envs, **_: ToyEnv(observe, num_envs, diverge=set(diverge))
+    )
+    whole, parts = replace(args, out=args.out / "whole"), replace(args, out=args.out / "parts")
+    record.record(whole)
+    for count in steps:
+        record.record(replace(parts, episodes=count))
+    assert_same(everything(parts.out), everything(whole.out))
+    last = [list(map(Shard, survey(one.out).whole))[-1].extra for one in (parts, whole)]
+    assert [last[0][key] for key in ("world", "lost")] == [last[1][key] for key in ("world", "lost")]
+
+
+def test_what_the_teacher_would_have_done_is_an_action(args, monkeypatch):
+    def eager(self, obs, hidden, forward=Scripted.forward):
+        mean, std, hidden = forward(self, obs, hidden)
+        return 3 * mean, std, hidden
+
+    monkeypatch.setattr(Scripted, "forward", eager)
+    record.record(args)
+    labels = np.concatenate([shard.read(name, "teacher_mean") for shard, name in episodes(args.out)])
+    assert np.abs(labels).max() == 1 and (np.abs(labels) == 1).mean() > 0.24
+
+
+def test_answers_that_are_not_finite_are_refused_with_their_place(args, monkeypatch):
+    def lost(self, obs, hidden, forward=Scripted.forward):
+        mean, std, hidden = forward(self, obs, hidden)
+        return mean * np.nan if "state" in self.obs_keys else mean, std, hidden
+
+    monkeypatch.setattr(Scripted, "forward", lost)
+    with pytest.raises(DatasetError, match=r"teacher_mean: expected finite numbers, found nan in row 0|none of 8"):
+        record.record(args)
+    assert not args.out.exists() or not list(args.out.iterdir())
+
+
+def test_a_round_in_which_every_episode_is_lost_is_said_instead_of_tried_for_ever(args, monkeypatch):
+    from handsight import sims
+
+    lost = {(world, 4) for world in range(8)}
+    monkeypatch.setattr(sims, "make", lambda config, observe, num_envs, **_: ToyEnv(observe, num_envs, diverge=lost))
+    with pytest.raises(DatasetError, match="none of 8 episodes of seed 3000000 came to its end"):
+        record.record(args)
+
+
 def test_ctrl_c_keeps_finished_rounds_and_the_rest_is_recorded_later(args, monkeypatch):
     record.record(replace(args, out=args.out / "whole"))
     large = replace(args, shard_mib=100, out=args.out / "broken")

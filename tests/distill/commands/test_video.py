@@ -2,9 +2,11 @@
 
 import av
 import numpy as np
+import pytest
 import torch
 from matplotlib.figure import Figure
 
+from handsight.distill.commands.video import VideoArgs, run_video
 from handsight.distill.report.film import (
     DEPTH_RANGE,
     colour_depth,
@@ -14,6 +16,7 @@ from handsight.distill.report.film import (
     outline,
     write_video,
 )
+from handsight.errors import HandsightError
 
 from ..toy_env import Scripted, ToyConfig, ToyEnv
 
@@ -41,6 +44,12 @@ def test_film_shows_what_the_policy_was_given(toy_sims):
     assert film.over[-1].all()
     assert film.success[-1].all()
     assert film.caption(ToyEnv.episode_steps, 0) == f"reset 0   {film.kinds[0]}   step 8   success"
+
+
+@pytest.mark.parametrize("name", ["x.gif", "x", "x.avi", "x.mp4.png"])
+def test_a_name_of_another_kind_is_refused_before_anything_is_loaded(name, tmp_path):
+    with pytest.raises(HandsightError, match=f"{name}: expected a name that ends in .mp4"):
+        run_video(VideoArgs(tmp_path / "nowhere", out=tmp_path / name))
 
 
 def test_lost_world_stands_still():

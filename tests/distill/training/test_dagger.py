@@ -121,6 +121,35 @@ def test_an_aborted_episode_is_a_failure():
     assert metrics["diverged"] == 1 and metrics["success_at_end"] <= 0.5
 
 
+class Losing(ToyEnv):
+    """The simulator of environment 0 is away for three steps, as `RemoteVecEnv` says it."""
+
+    def step(self, action):
+        step = super().step(action)
+        away = torch.zeros(self.num_envs, dtype=torch.bool)
+        away[0] = 2 <= int(self.clock[1]) < 5
+        step.first, step.valid = step.first | away, step.valid & ~away
+        step.terminated, step.truncated = step.terminated & ~away, step.truncated & ~away
+        step.log |= {"lost": away}
+        return step
+
+
+def test_an_episode_whose_simulator_was_lost_is_one_failure():
+    _, teacher, student = scene()
+    env = Losing(("state", "proprio", "stereo"), 4)
+    columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)
+    ended = columns["done"] & columns["valid"]
+    assert int(ended.sum()) == 4 and metrics["diverged"] == 0
+    assert metrics["success_at_end"] == int((ended & columns["success"]).sum()) / 5
+
+
+def test_the_label_is_the_teachers_action_as_it_would_be_executed():
+    env, teacher, student = scene()
+    teacher.forward = lambda obs, hidden: (5 * Scripted.forward(teacher, obs, hidden)[0], torch.ones(WORLDS, 3), hidden)
+    columns, _ = collect(env, teacher, student, beta(1.0), 0, seed=3)
+    assert torch.equal(columns["mean"], torch.stack(env.actions).clamp(-1, 1)) and columns["mean"].abs().max() == 1
+
+
 def test_imitation_error_is_the_unexplained_share_of_executed_actions():
     env, teacher, student = scene(64)
     columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3)

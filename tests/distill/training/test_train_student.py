@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from handsight import sims
+from handsight.distill.report.candidates import gather
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.runs.policy_io import LoadedPolicy, SignatureError, load_policy, policy_tree
@@ -20,7 +21,7 @@ from handsight.distill.training.student_config import StudentRunConfig
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig
 from handsight.students import AugmentConfig, BackboneConfig, StudentConfig
-from handsight.teachers import ActorCritic, ActorCriticConfig
+from handsight.teachers import ActorCritic, ActorCriticConfig, RolloutStoppedError
 
 from ..toy_env import Scripted, ToyEnv
 
@@ -225,6 +226,43 @@ def test_resume_refuses_a_teacher_that_was_replaced(toy_sims, scripted, tmp_path
     run = train_student.train_student(quick(scripted), run_root=tmp_path)
     checkpoint.save(scripted, {"seal": 2})
     with pytest.raises(HandsightError, match=r"its teacher .*best.ckpt was replaced"):
+        train_student.train_student(resume=run.path)
+
+
+@pytest.mark.parametrize("moved", ["nothing", "both", "the teacher"])
+def test_a_resumed_student_finds_its_teacher_from_any_folder(moved, toy_sims, tmp_path, monkeypatch):
+    """Named relative to the folder in which the run began, and moved since, with the run or without it."""
+    began, teacher = tmp_path / "began", Path("runs/teacher-depth/2026/checkpoints/best.ckpt")
+    began.mkdir()
+    monkeypatch.chdir(began)
+    teacher_checkpoint(teacher, ToyEnv(("state", "proprio", "depth", "stereo"), 1))
+    collect = train_student.collect
+
+    def leave(env, teacher, student, config, iteration, *rest, **more):
+        if iteration == 1:
+            raise RolloutStoppedError
+        return collect(env, teacher, student, config, iteration, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_student, "collect", leave)
+        run = train_student.train_student(quick(teacher, iterations=2), run_root=Path("runs")).path
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    home = began
+    if moved == "both":
+        home = began.rename(tmp_path / "archive")
+    elif moved == "the teacher":
+        (began / teacher).parents[2].rename(began / "runs" / "renamed")
+    assert len(train_student.train_student(resume=home / run).metrics()) == 2
+    candidates, notes = gather([home / run])
+    assert len(candidates) == 2 and not notes
+
+
+def test_a_teacher_that_is_nowhere_is_named(toy_sims, tmp_path):
+    teacher = teacher_checkpoint(tmp_path / "a" / "teacher.ckpt", ToyEnv(("state", "proprio", "depth", "stereo"), 1))
+    run = train_student.train_student(quick(teacher), run_root=tmp_path / "runs")
+    checkpoint.remove(teacher)
+    with pytest.raises(HandsightError, match=r"teacher.ckpt: expected a folder with manifest.json, found nothing"):
         train_student.train_student(resume=run.path)
 
 
