@@ -82,14 +82,8 @@ def collect(
         noted = recorder.before(env, obs) | _kept(env, obs, student, config)
         step = env.step(finite(action))
         sound = sound & finite_rows([*obs.values(), label, label_std, mean, step.reward])
-        row = {
-            "mean": label.clamp(-1, 1),
-            "std": label_std,
-            "first": first,
-            "valid": step.valid & sound,
-            "by_teacher": by_teacher,
-        }
-        row |= outcome(action, step) | noted | recorder.after(step)
+        row = {"mean": label.clamp(-1, 1), "std": label_std, "first": first, "by_teacher": by_teacher}
+        row |= {"valid": step.valid & sound} | outcome(action, step) | noted | recorder.after(step)
         rows.append({name: finite(column) for name, column in row.items()})
         broken = {name: step.log.get(name, torch.zeros_like(first)) for name in ("diverged", "lost")}
         notes.append({"own": finite(mean), "nonfinite": step.valid & ~sound, **broken})
