@@ -22,7 +22,8 @@ from .test_train_student import quick, scripted  # noqa: F401
 from .test_train_teacher import SMALL, small
 
 GRU = dataclasses.replace(SMALL, actor_keys=("state", "proprio"), recurrent="gru", recurrent_size=4)
-FLOOD = AdaptiveRate(initial=1e30, target_kl=None)
+FLOOD = AdaptiveRate(target_kl=None)
+object.__setattr__(FLOOD, "initial", 1e30)  # far beyond the range that the configuration would allow
 
 
 def infinite_reward(step):
@@ -108,7 +109,8 @@ def test_a_student_leaves_out_the_rows_that_are_not_finite(faulty, scripted, tmp
 @pytest.mark.parametrize("gradient_steps", [1, 2])
 def test_a_student_that_loses_itself_keeps_what_it_was(toy_sims, scripted, tmp_path, gradient_steps):  # noqa: F811
     config = quick(scripted)
-    dagger = dataclasses.replace(config.dagger, learning_rate=1e30, gradient_steps=gradient_steps)
+    dagger = dataclasses.replace(config.dagger, gradient_steps=gradient_steps)
+    object.__setattr__(dagger, "learning_rate", 1e30)
     with pytest.raises(NotFiniteError, match=r"run .* stopped: .*; kept: iteration_000000\.ckpt"):
         train_student(dataclasses.replace(config, dagger=dagger), run_root=tmp_path)
     assert finite(Run.open(runs_under(tmp_path)[0])) == 1
