@@ -6,6 +6,8 @@ The depth camera *is* the left eye. Camera frames follow MuJoCo: x right, y up, 
 from __future__ import annotations
 
 import math
+from functools import cache
+from statistics import NormalDist
 
 import mujoco
 import numpy as np
@@ -42,12 +44,19 @@ def eye_poses(rig: CameraRig, params: WorldParams, dtype: torch.dtype = torch.fl
     """
     drawn = (params.camera_shift, params.camera_turn, params.eye_shift, params.eye_turn)
     shift, turn, eye_shift, eye_turn = (one.to(dtype) for one in drawn)
-    tensor = lambda values: torch.as_tensor(np.array(values), dtype=dtype, device=shift.device)  # noqa: E731
-    axes, middle = tensor(_axes(rig)), tensor(rig.position)
-    pair = quat_multiply(tensor(_quat(rig)), exp_quat(turn))
-    apart = (tensor(_places(rig)) - middle + eye_shift) @ axes  # in the pair's own frame
+    quat, axes, middle, nominal = _drawing(rig, dtype, shift.device)
+    pair = quat_multiply(quat, exp_quat(turn))
+    apart = (nominal + eye_shift) @ axes  # in the pair's own frame
     places = middle + shift[:, None] + rotate(quat_to_matrix(pair), apart)
     return places, quat_multiply(pair[:, None], exp_quat(eye_turn))
+
+
+@cache
+def _drawing(rig: CameraRig, dtype: torch.dtype, device: torch.device) -> list[Tensor]:
+    """The pair as it was designed, in the mount's frame: its quaternion (4,), axes (3, 3), middle (3,) m and the eyes'
+    places (2, 3) m seen from there. Kept, as a GPU would be waited for."""
+    parts = _quat(rig), _axes(rig), np.array(rig.position), np.array(_places(rig)) - rig.position
+    return [torch.as_tensor(part, dtype=dtype, device=device) for part in parts]
 
 
 def extrinsics(rig: CameraRig, params: WorldParams) -> Tensor:
@@ -135,7 +144,7 @@ def _in_shadow(disparity: Tensor) -> Tensor:
 
 def _quantile(share: float) -> float:
     """Below this is a `share` of normal numbers."""
-    return math.sqrt(2) * float(torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64)))
+    return NormalDist().inv_cdf(share) if share < 1 else math.inf
 
 
 def depth_to_millimetres(depth: Tensor, rig: CameraRig) -> Tensor:

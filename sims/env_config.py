@@ -231,8 +231,8 @@ class IsaacConfig(Checked):
     """Interpreter that has isaacgym, e.g. /opt/rlgpu/bin/python3.8; None = $HANDSIGHT_ISAAC_PYTHON."""
     compute_device: Annotated[int, Within(0, 1023)] = machine(0)
     """CUDA ordinal of the GPU that simulates."""
-    graphics_device: Annotated[int, Within(0, 1023)] = machine(0)
-    """Vulkan ordinal of the GPU that renders: the same GPU, though it may be numbered otherwise."""
+    graphics_device: Annotated[int, Within(-1, 1023)] = machine(0)
+    """Vulkan ordinal of the GPU that renders: the same GPU, though it may be numbered otherwise; -1 renders nothing."""
     timeout: Annotated[float, Within(0.01, 86_400)] = machine(60.0)
     """Longest wait for a step, s; starting and building may take ten times as long."""
 

@@ -52,7 +52,7 @@ class Stage:
         self._print(", ".join([*parts, *([_shown(self._figures)] if self._figures else [])]))
 
     def _print(self, words: str) -> None:
-        self._console.print(words, soft_wrap=True)
+        self._console.print(words, soft_wrap=True, markup=False, highlight=False)
 
 
 class _Bar(Stage):

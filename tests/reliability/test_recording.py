@@ -51,7 +51,7 @@ RECORDER = """
         os.dup2(os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
         os.dup2(1, 2)
         try:
-            go(root / "data", 10**6)
+            go(root / "data", 40_000)
         except BaseException:
             traceback.print_exc()
         os._exit(1)

@@ -37,7 +37,13 @@ def test_another_evaluation_does_not_take_its_place_and_the_same_one_does(args, 
     run_evaluate(args)
     first = (args.policy / "evaluation" / "evaluation.json").read_bytes()
     tree = checkpoint.load(args.policy / "checkpoints" / "best.ckpt")
-    for change in ({"seed": 7}, {"episodes": 3}, {"num_envs": 2}, {"reset_kind": None}, {"deterministic": False}):
+    for change in (
+        {"seed": 1_000_007},
+        {"episodes": 3},
+        {"num_envs": 2},
+        {"reset_kind": None},
+        {"deterministic": False},
+    ):
         run_evaluate(replace(args, **change))
     checkpoint.save(args.policy / "checkpoints" / "best.ckpt", tree)  # as a training that goes on leaves it
     run_evaluate(args)
@@ -53,8 +59,8 @@ def test_another_evaluation_does_not_take_its_place_and_the_same_one_does(args, 
 def test_a_folder_that_was_asked_for_and_holds_another_is_refused_before_the_first_episode(args, tmp_path, toy_sims):
     run_evaluate(replace(args, out=tmp_path / "mine"))
     built = len(toy_sims)
-    with pytest.raises(HandsightError, match=r"(?s)mine holds another evaluation; take .*:\n  seed: .*not 7"):
-        run_evaluate(replace(args, out=tmp_path / "mine", seed=7))
+    with pytest.raises(HandsightError, match=r"(?s)mine holds another evaluation; take .*:\n  seed: .*not 1000007"):
+        run_evaluate(replace(args, out=tmp_path / "mine", seed=1_000_007))
     assert len(toy_sims) == built
     run_evaluate(replace(args, out=tmp_path / "mine"))
 

@@ -43,7 +43,7 @@ LINES = [
     (STUDENT, "--iterations 0", "StudentRunConfig.iterations"),
     (STUDENT, "--dagger.gradient-steps 0", "DaggerConfig.gradient_steps"),
     (["video", "zoo:depth"], "--speed 0", "VideoArgs.speed: expected a number in 0.1..10, found 0.0"),
-    (STATE, "--num-envs 1 --rollout-steps 2 --ppo.minibatches 4", "expected at most 2 ppo.minibatches"),
+    (STATE, "--num-envs 1 --rollout-steps 2 --ppo.minibatches 4", "expected at most 2"),
     # whose resets are another's
     (STATE, "--seed 1000000", "TeacherConfig.seed: expected a whole number in 0..499,999, found 1000000"),
     (["evaluate", "zoo:state"], "--seed 3", "EvaluateArgs.seed: expected a whole number in 1,000,000..1,900,000"),
