@@ -17,7 +17,7 @@ RENDERED, HIDDEN_FROM_WRIST = 1, 3
 """Geom groups: what every camera sees, and what the wrist pair never does, so that its ray tracing leaves it out."""
 FIRM = {"solref": [0.0178, 1.0], "solimp": [0.98, 0.995, 0.001, 0.5, 2.0]}
 """Contacts as firm as steps of 9 ms allow: the median held object sinks .5 mm into the fingers, where the first
-edition's contacts let it sink 4.8 (benchmarks/contacts.py)."""
+edition's contacts let it sink 5.2 (benchmarks/contacts.py)."""
 Point = tuple[float, float, float]
 
 
