@@ -25,8 +25,8 @@ spinning objects gain energy."""
 
 
 SOLVER = mujoco.mjtSolver.mjSOL_PGS, 12
-"""Solver of contacts and its most iterations. Newton's method, which mujoco_warp has, takes a quarter more time: with it
-the engines agree step by step, with this one in how often and how high policies lift (benchmarks/contacts.py)."""
+"""Solver of contacts and its most iterations. Newton's method, mujoco_warp's, takes a quarter more time: with it the
+engines agree step by step, with this one in how often and how high policies lift (benchmarks/contacts.py)."""
 
 
 class MujocoEngine(Engine):
