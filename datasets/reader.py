@@ -200,11 +200,12 @@ def _check_same(facts: Facts, shard: Shard) -> None:
 
 def _environment(facts: Facts) -> dict[str, Any]:
     """What must be equal for shards to be read together, by dotted name; a wall is no part of a signature."""
-    walls = {name: leaf for name, leaf in _leaves(facts.env_config).items() if name.startswith("scene.wall")}
-    return _leaves(as_today(facts.signature)) | walls
+    walls = {name: leaf for name, leaf in leaves(facts.env_config).items() if name.startswith("scene.wall")}
+    return leaves(as_today(facts.signature)) | walls
 
 
-def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
+def leaves(tree: Any, name: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted name."""
     if not isinstance(tree, Mapping):
         return {name: tree}
-    return {path: leaf for key, sub in tree.items() for path, leaf in _leaves(sub, f"{name}.{key}".strip(".")).items()}
+    return {path: leaf for key, sub in tree.items() for path, leaf in leaves(sub, f"{name}.{key}".strip(".")).items()}

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...datasets.reader import leaves
 from ...errors import HandsightError
 from ...files import explained, read_json
 from ...sims.tasks.task import as_today
@@ -160,7 +161,7 @@ def comparability(candidates: Sequence[Candidate]) -> list[str]:
     """
     first = candidates[0]
     for other in candidates[1:]:
-        signatures = [flat({key: as_today(c.loaded.signature).get(key) for key in WIRING}) for c in (first, other)]
+        signatures = [leaves({key: as_today(c.loaded.signature).get(key) for key in WIRING}) for c in (first, other)]
         wrong = differences(*signatures)
         if wrong:
             head = f"compare: {other.loaded.path} and {first.loaded.path} cannot be compared; they differ in"
@@ -186,7 +187,7 @@ def refuse_incomparable(candidates: Sequence[Candidate], what: str) -> None:
 def _other_environments(candidates: Sequence[Candidate]) -> list[str]:
     first, notes = candidates[0], []
     for other in candidates[1:]:
-        apart = differences(*(flat(plain(asdict(c.loaded.env_config))) for c in (first, other)))
+        apart = differences(*(leaves(plain(asdict(c.loaded.env_config))) for c in (first, other)))
         if apart:
             notes.append(
                 f"{other.loaded.path} was trained in another environment than the one in which all are evaluated "
@@ -215,14 +216,7 @@ def _other_trainings(candidates: Sequence[Candidate]) -> list[str]:
 def _settings(candidate: Candidate) -> dict[str, Any]:
     """A training's configuration without what is compared."""
     kept = {key: value for key, value in candidate.origin.config.items() if key not in ELSEWHERE}
-    return {name: leaf for name, leaf in flat(kept).items() if name not in COMPARED}
-
-
-def flat(tree: Any, name: str = "") -> dict[str, Any]:
-    """Leaves of nested dicts by dotted name."""
-    if not isinstance(tree, dict):
-        return {name: tree}
-    return {key: leaf for part, sub in tree.items() for key, leaf in flat(sub, f"{name}.{part}".strip(".")).items()}
+    return {name: leaf for name, leaf in leaves(kept).items() if name not in COMPARED}
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

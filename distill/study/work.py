@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from ...datasets.reader import leaves
 from ...sims.machine import with_machine_of
 from ..evaluation.statistics import plain
 from ..evaluation.trial import TrialConfig
-from ..report.candidates import Candidate, differences, flat, load_candidate
+from ..report.candidates import Candidate, differences, load_candidate
 from ..report.results import Trials, ablations_of, is_evaluated, who_met
 from ..report.study_results import Match
 from ..runs import checkpoint
@@ -281,7 +282,7 @@ def unlike_in(run: Run, expected: TeacherConfig | StudentRunConfig) -> list[str]
         if one != other and (one is None or other is None or not _same_origin(run, origin, one, other)):
             wrong.append(f"{origin}: {one} and {other}, which is another checkpoint")
     wanted, has = (
-        flat(plain(asdict(config)) | dict.fromkeys(origins)) for config in (with_machine_of(expected), found)
+        leaves(plain(asdict(config)) | dict.fromkeys(origins)) for config in (with_machine_of(expected), found)
     )
     return wrong + differences(wanted, has)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from handsight.datasets.reader import leaves
 from handsight.distill.commands import compare as compare_module
 from handsight.distill.commands.compare import CompareArgs, compare, run_compare
 from handsight.distill.report import tables
 from handsight.distill.report.candidates import (
     comparability,
     differences,
-    flat,
     gather,
     load_candidate,
     refuse_incomparable,
@@ -161,6 +161,12 @@ def test_policies_of_unlike_worlds_are_refused_and_told_apart(tmp_path):
         comparability([one, rig])
 
 
+def test_policies_of_two_versions_of_the_environments_are_refused(tmp_path):
+    one, other = (load_candidate(make_teacher(tmp_path, "state", version=version)) for version in (1, 2))
+    with pytest.raises(HandsightError, match=r"cannot be compared.*\n  version: 1 and 2"):
+        comparability([one, other])
+
+
 def test_unlike_training_environments_are_noted(tmp_path):
     one, other = (load_candidate(make_teacher(tmp_path, "state", seed)) for seed in (0, 1))
     assert comparability([one, other]) == []
@@ -190,7 +196,7 @@ def test_names_tell_seeds_apart():
 
 
 def test_flat_names_of_nested_differences():
-    assert differences(flat({"a": {"b": 1, "c": 2}}), flat({"a": {"b": 1, "c": 3}})) == ["a.c: 2 and 3"]
+    assert differences(leaves({"a": {"b": 1, "c": 2}}), leaves({"a": {"b": 1, "c": 3}})) == ["a.c: 2 and 3"]
 
 
 def test_extra_loss_is_the_difference_of_the_two_gaps():

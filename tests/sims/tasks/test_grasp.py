@@ -93,6 +93,8 @@ def test_a_diverged_world_is_invalid_and_the_others_stay_bit_identical():
         assert step.log["diverged"].tolist() == flags and step.first.tolist() == flags
         assert step.valid.tolist() == [not flag for flag in flags]
         assert not (step.terminated | step.truncated).any()
+        told = step.obs["proprio"][:, env.obs_spec["proprio"].part("last_action")]
+        assert told.any(1).tolist() == [not flag for flag in flags]  # a new episode knows of no action
         for group in ALL:
             assert torch.isfinite(step.obs[group].float()).all()
             others = [0, 1, 3, 4]
