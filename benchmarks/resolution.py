@@ -36,7 +36,7 @@ def depth_teacher(pixels: int, seed: int, runs: Path) -> Run:
     begun = runs_under(runs)
     if begun:
         return train_teacher(resume=begun[-1])
-    config = teacher("depth", warm_start=ZOO, chosen=Worlds(image=(pixels, pixels)))
+    config = teacher("depth", warm_start=ZOO, chosen=Worlds(image=f"{pixels}x{pixels}"))
     return train_teacher(replace(config, seed=seed), run_root=runs)
 
 
@@ -59,7 +59,7 @@ def make(kind: str, pixels: int, seed: int, runs: Path, episodes: int) -> None:
     else:
         of_depth = runs / f"depth-teacher-{pixels}-{seed}"
         source = runs_under(of_depth)[-1] if kind == "depth to stereo" else ZOO
-        config = student(teacher=source, chosen=Worlds(image=(pixels, pixels)))
+        config = student(teacher=source, chosen=Worlds(image=f"{pixels}x{pixels}"))
         config = replace(config, seed=seed, dagger=replace(config.dagger, buffer_gib=BUFFER_GIB))
         row = distil(config, where, episodes)
     keep(TABLE, name, part, row | {"cpu_seconds": round(time.process_time() - start, 1)})
