@@ -3,7 +3,7 @@
     uv run --group mutation python benchmarks/mutation.py --sample 400      # a tenth of the bugs, drawn by --seed
     uv run --group mutation python benchmarks/mutation.py teachers.ppo sims.draws      # all of some modules
 
-Works in a copy of what is committed, in build/mutation, and writes benchmarks/results/mutation.json: for each file how
+Works in a copy of what is committed, in runs/mutation, and writes benchmarks/results/mutation.json: for each file how
 many bugs were tried and how many survived, with the survivors' differences and, where it is known, why no test can see
 one (EQUIVALENT). A file that is tried again replaces its entry.
 """
@@ -11,7 +11,6 @@ one (EQUIVALENT). A file that is tried again replaces its entry.
 from __future__ import annotations
 
 import argparse
-import fnmatch
 import json
 import os
 import random
@@ -26,7 +25,7 @@ from handsight.distill.runs.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "mutation.json"
-PLACE = ROOT / "build" / "mutation"
+PLACE = ROOT / "runs" / "mutation"
 MODULES = (
     "teachers.*", "students.*", "datasets.*", "distill.evaluation.*", "sims.tasks.*", "sims.draws", "sims.cameras"
 )  # fmt: skip
