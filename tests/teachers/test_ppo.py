@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -191,10 +192,29 @@ def test_the_first_look_at_a_rollout_has_ratio_one():
 
 def test_kl_is_of_the_old_policy_from_the_new():
     ppo, buffer = build()
+    buffer.std.fill_(0.2)  # with equal spreads it would be the same the other way round
     batch = next(buffer.minibatches(1, *ppo.advantages(buffer)))
     new = ppo.policy.predict(batch.obs, batch.hidden, batch.first)
     expected = kl_divergence(batch.mean, batch.std, new.mean, new.std).mean()
     torch.testing.assert_close(ppo.loss(batch)[1]["kl"], expected.detach())
+
+
+def test_the_entropy_bonus_lowers_the_loss_by_its_weight():
+    (plain, buffer), (rewarded, _) = build(), build(entropy_coefficient=0.3)
+    batch = next(buffer.minibatches(1, *plain.advantages(buffer)))
+    loss, measured = plain.loss(batch)
+    assert measured["entropy"].item() == pytest.approx(ACTIONS * (math.log(0.6) + 0.5 * (1 + math.log(2 * math.pi))))
+    assert (loss - rewarded.loss(batch)[0]).item() == pytest.approx(0.3 * measured["entropy"].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(("coefficient", "bound"), [(100.0, 1.0), (-100.0, 0.05)])
+def test_no_gradient_step_takes_the_spread_beyond_its_bounds(coefficient, bound):
+    ppo, buffer = build(rate=AdaptiveRate(initial=1e-2, target_kl=None), epochs=200)
+    ppo.config = dataclasses.replace(ppo.config)
+    object.__setattr__(ppo.config, "entropy_coefficient", coefficient)  # a negative one is refused to users
+    for _ in range(2):
+        ppo.update(buffer)
+    assert ppo.policy.head.std().tolist() == pytest.approx([bound] * ACTIONS, rel=1e-4)
 
 
 def test_reward_scale_is_for_learning():

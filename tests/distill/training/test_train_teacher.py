@@ -3,13 +3,15 @@ import math
 import os
 import signal
 import threading
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from handsight.distill.evaluation import VALIDATION_SEED
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.interrupt import Interrupted
-from handsight.distill.runs.policy_io import load_policy
+from handsight.distill.runs.policy_io import BEST, load_policy
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.training import session, teacher_training, train_teacher
 from handsight.distill.training.curriculum import CurriculumConfig
@@ -20,6 +22,8 @@ from handsight.errors import HandsightError
 from handsight.files import owned
 from handsight.sims.scenes import SCENES
 from handsight.teachers import ActorCriticConfig, AdaptiveRate, PPOConfig, RolloutStoppedError
+
+from ..toy_env import ToyEnv
 
 SMALL = ActorCriticConfig(hidden=(16, 8), depth_features=8, depth_channels=(4, 4))
 NEAR_TO_WIDE = CurriculumConfig(start={"near": 1.0}, goal={"wide": 1.0}, gate="near", low=0.1, high=0.5)
@@ -140,9 +144,75 @@ def test_the_curriculum_reaches_the_worlds(toy_sims, tmp_path):
     assert training.env.mix == {"near": 0.0, "wide": 1.0}
 
 
+def test_the_mix_of_resets_moves_with_success(toy_sims, tmp_path):
+    training = TeacherTraining.start(small(), run=Run.create("teacher", small(), tmp_path))
+    training.curriculum.update = lambda ended: setattr(training.curriculum, "progress", 0.25)
+    training.iterate()
+    assert training.env.mix == {"near": 0.75, "wide": 0.25}
+
+
+def test_best_is_the_first_checkpoint_with_the_highest_success_at_the_end_of_held_out_resets(
+    toy_sims, tmp_path, monkeypatch
+):
+    found, asked = iter([0.25, 0.75, 0.75, 0.5]), []
+
+    def judged(env, policy, *, episodes, seed, watch):
+        asked.append((env.mix, env.num_envs, episodes, seed))
+        wins = torch.arange(8) < 8 * next(found)
+        return SimpleNamespace(
+            success_at_end=wins.numpy(), success_once=~wins.numpy(), episode_return=torch.zeros(8).numpy()
+        )
+
+    monkeypatch.setattr(teacher_training, "evaluate_in", judged)
+    run = train_teacher.train_teacher(
+        small(validate_every=1, checkpoint_every=1, keep_checkpoints=9, validation_kind="wide"), run_root=tmp_path
+    )
+    kept = [checkpoint.load(run.checkpoints / name)["policy"]["weights"] for name in ("iteration_000002.ckpt", BEST)]
+    same(*kept)
+    assert final(run)["best"] == 0.75
+    assert asked == [({"wide": 1.0}, 8, 8, VALIDATION_SEED)] * 4
+    rows = [row["validation/success_at_end"] for row in run.metrics() if "validation/success_at_end" in row]
+    assert rows == [0.25, 0.75, 0.75, 0.5]
+
+
+def test_a_resumed_run_remembers_how_good_its_best_was(toy_sims, tmp_path, monkeypatch):
+    found = iter([1.0, 0.5])
+
+    def judged(env, policy, **asked):
+        wins = (torch.arange(8) < 8 * next(found)).numpy()
+        return SimpleNamespace(success_at_end=wins, success_once=wins, episode_return=torch.zeros(8).numpy())
+
+    monkeypatch.setattr(teacher_training, "evaluate_in", judged)
+    run = train_teacher.train_teacher(small(), run_root=tmp_path)  # validated after iterations 2 and 4
+    checkpoint.remove(run.checkpoints / "iteration_000004.ckpt")
+    found = iter([0.5])
+    train_teacher.train_teacher(resume=run.path)
+    same(
+        checkpoint.load(run.checkpoints / BEST)["policy"]["weights"],
+        checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["policy"]["weights"],
+    )
+
+
+def test_clocks_of_a_teachers_worlds_are_spread_so_that_not_all_episodes_end_at_once(toy_sims, tmp_path, monkeypatch):
+    spread = []
+    monkeypatch.setattr(ToyEnv, "stagger", lambda env: spread.append(env.total_steps))
+    TeacherTraining.start(small(), run=Run.create("teacher", small(), tmp_path))
+    assert spread == [0]  # once, before the first step
+
+
+def test_with_lag_the_environments_are_led_by_the_weights_that_were_just_learnt(toy_sims, tmp_path):
+    training = TeacherTraining.start(small(lag=True), run=Run.create("teacher", small(lag=True), tmp_path))
+    training.iterate()
+    before = {name: value.clone() for name, value in training.policy.state_dict().items()}
+    training.iterate()
+    led = training.actor.state_dict()
+    assert all(torch.equal(led[name], before[name]) for name in before)
+    training.close()
+
+
 def test_normalisers_know_the_worlds_before_the_first_update(toy_sims, tmp_path):
     training = TeacherTraining.start(small(), run=Run.create("teacher", small(), tmp_path))
-    assert training.policy.normalizers["state"].count > 0
+    assert training.policy.normalizers["state"].count == 5 * 8  # the first rollout's rows
     assert training.iteration == 0
 
 
