@@ -108,6 +108,17 @@ def test_the_rate_reaches_the_optimiser():
     assert ppo.optimizer.param_groups[0]["lr"] == metrics["lr"]
 
 
+def test_once_an_update_the_rate_follows_the_divergence_of_the_last_epoch(monkeypatch):
+    ppo, buffer = build(rate=AdaptiveRate(every="update"), epochs=3)
+    measured, followed, improve = [], [], ppo.improve
+    monkeypatch.setattr(ppo, "improve", lambda batch: measured.append(improve(batch)) or measured[-1])
+    monkeypatch.setattr(ppo, "_adapt", followed.append)
+    ppo.update(buffer)
+    kl = [float(one["kl"]) for one in measured]
+    assert len(kl) == 3 * 2 and kl[0] != pytest.approx(kl[-1], rel=1e-3)
+    assert [float(one) for one in followed] == pytest.approx([(kl[-2] + kl[-1]) / 2])
+
+
 def test_each_minibatch_may_move_the_rate():
     ppo, buffer = build(rate=AdaptiveRate(initial=1e-3, target_kl=1e-9), epochs=2)
     assert ppo.update(buffer)["lr"] == pytest.approx(1e-3 / 1.5**4)

@@ -90,3 +90,60 @@ def test_augmentation_reaches_the_student_in_training_only():
     Distiller(student, DaggerConfig(augment=AugmentConfig(noise=5.0)), 1).losses(batch)
     images = batch["stereo"].flatten(0, 2).float()
     assert not torch.equal(seen[0], images) and torch.equal(seen[1], images) and torch.equal(seen[2], images)
+
+
+def test_the_rate_rises_over_the_first_iteration_and_falls_along_a_cosine_to_its_last_share():
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    config = DaggerConfig(gradient_steps=4, learning_rate=1e-3, final_rate=0.1)
+    distiller, rates = Distiller(student, config, iterations=3), []
+    for _ in range(12):
+        rates.append(1e3 * distiller.optimizer.param_groups[0]["lr"])
+        distiller.improve(batch)
+    assert rates[0] == pytest.approx(0.25) and rates[1] == pytest.approx(0.5 * (0.1 + 0.9 * 0.98296), rel=1e-4)
+    assert rates[3] == pytest.approx(0.1 + 0.9 * 0.853553, rel=1e-5)  # (1 + cos(45 degrees)) / 2
+    assert rates[6] == pytest.approx(0.55)
+    assert 1e3 * distiller.optimizer.param_groups[0]["lr"] == pytest.approx(0.1)
+
+
+def test_gradients_are_scaled_down_to_the_norm_that_is_allowed():
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+
+    def norm(allowed: float) -> float:
+        Distiller(student.train(), DaggerConfig(max_grad_norm=allowed), 1).improve(batch)
+        return float(torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]).norm())
+
+    assert norm(1e6) > 0.02
+    assert norm(0.01) == pytest.approx(0.01, rel=1e-3)
+
+
+def test_weights_decay_as_configured_and_those_that_are_frozen_stay():
+    env, teacher, student = scene()
+    frozen, free = student.object_head.weight, student.head.mean.weight
+    frozen.requires_grad_(False)
+    before, other = frozen.clone(), free.detach().clone()
+    batch = batch_of(env, teacher, student)
+    config = DaggerConfig(gradient_steps=1, learning_rate=1e-2, weight_decay=50.0, max_grad_norm=1e-6)
+    distiller = Distiller(student, config, 1)
+    distiller.improve(batch)
+    assert torch.equal(frozen, before)
+    # AdamW: half is taken away by rate x decay; its first step moves each weight by the rate at most
+    assert (free.detach() - 0.5 * other).abs().max() <= 1.001e-2
+
+
+def test_the_spread_is_fitted_without_moving_the_mean():
+    env, teacher, student = scene()
+    Distiller(student, DaggerConfig(), 1).losses(batch_of(env, teacher, student))["spread"].backward()
+    moved = {name for name, p in student.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert moved == {"head.log_std"}
+
+
+def test_a_student_is_fitted_in_training_mode_and_asked_in_evaluation_mode():
+    env, teacher, student = scene()
+    batch, modes = batch_of(env, teacher, student), []
+    student.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    sequence = student.sequence
+    student.sequence = lambda *args: (modes.append(student.training), sequence(*args))[1]
+    Distiller(student, DaggerConfig(gradient_steps=2), 1).fit([batch, batch])
+    assert modes == [True, True, False]
