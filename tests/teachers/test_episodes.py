@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from tensordict import TensorDict
@@ -54,6 +56,19 @@ def test_a_diverged_episode_is_dropped_and_counted():
     metrics, _ = tracker.summary()
     assert metrics["diverged"] == 1
     assert metrics["return"] == (1 + 3) / 2
+
+
+def test_a_row_whose_numbers_are_not_finite_counts_for_nothing():
+    tracker = EpisodeTracker(2)
+    tracker.add(row([1.0, 1.0]))
+    broken = row([50.0, 1.0], truncated=(1, 0), success=(1, 0))
+    tracker.add(replace(broken, valid=torch.tensor([False, True])))
+    assert tracker.summary()[0]["episodes"] == 0  # what ends in such a row is not an episode to learn from
+    tracker.add(row([2.0, 1.0], truncated=(1, 1)))
+    metrics, _ = tracker.summary()
+    assert metrics["success_once"] == 0
+    assert metrics["length"] == (2 + 3) / 2
+    assert metrics["return"] == (3 + 3) / 2
 
 
 def test_reward_terms_are_averaged_over_valid_rows():
