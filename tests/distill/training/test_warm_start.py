@@ -68,6 +68,26 @@ def test_critic_normalisers_and_std_are_inherited():
     assert torch.equal(warm.policy.critic[0].weight, expert.critic[0].weight)
 
 
+def test_every_rollout_so_far_is_learnt_from_and_none_that_is_still_to_come():
+    env, _, warm = build()
+    obs, hidden, episodes, dealt = env.reset(0), warm.policy.initial_hidden(32), EpisodeTracker(32), []
+    for number, buffer in enumerate(warm.buffers):
+        parts = buffer.minibatches
+        buffer.minibatches = lambda *args, number=number, parts=parts: dealt.append(number) or parts(*args)
+    for _ in range(4):
+        buffer = warm.buffer
+        obs, hidden = collect(env, warm.actor, buffer, obs, hidden, episodes)
+        warm.update(buffer)
+    per_update = len(dealt) // 4  # as many passes over a rollout each
+    assert per_update == 2 and dealt[:per_update] == [0, 0]
+    warm.config = dataclasses.replace(warm.config, gradient_steps=200)
+    dealt.clear()
+    buffer = warm.buffer
+    collect(env, warm.actor, buffer, obs, hidden, episodes)
+    warm.update(buffer)
+    assert set(dealt) == {0, 1, 2, 3, 4}
+
+
 def test_the_expert_does_not_change():
     env, expert, warm = build()
     before = {name: value.clone() for name, value in expert.state_dict().items()}
