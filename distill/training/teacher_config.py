@@ -20,8 +20,8 @@ DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("ob
 DEPTH_RATE = AdaptiveRate(
     raise_below=0.85, lower_above=1.4, up=1.3, down=1.3, minimum=3e-4, maximum=1.5e-3, every="update"
 )
-DEPTH_PPO = PPOConfig(epochs=3, value_clip=None, aux_warmup_iterations=6, rate=DEPTH_RATE)
-SCRATCH_PPO = replace(DEPTH_PPO, clip_critic_apart=True, rate=replace(DEPTH_RATE, minimum=1e-4))
+DEPTH_PPO = PPOConfig(epochs=3, aux_warmup_iterations=6, rate=DEPTH_RATE)
+SCRATCH_PPO = replace(DEPTH_PPO, rate=replace(DEPTH_RATE, minimum=1e-4))
 EASY_TO_WIDE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 0.8}, low=0.3, high=0.8)
 NEAR_TO_WIDE = CurriculumConfig(
     start={"near": 0.5, "easy": 0.5, "wide": 0.0}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7}

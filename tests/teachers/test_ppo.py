@@ -178,13 +178,16 @@ def test_warm_up_trains_value_and_auxiliary_head_only():
     assert all(not torch.equal(after[name], before[name]) for name in before if name.startswith(still))
 
 
-def test_gradients_are_clipped_together():
-    ppo, buffer = build(max_grad_norm=0.1)
+@pytest.mark.parametrize(("apart", "norm"), [(False, 0.1), (True, 0.1 * math.sqrt(2))])
+def test_gradients_are_clipped_together_or_the_critics_apart(apart, norm):
+    ppo, buffer = build(max_grad_norm=0.1, clip_critic_apart=apart)
     advantage, returns = ppo.advantages(buffer)
     batch = next(buffer.minibatches(1, advantage, 100 * returns))
     assert ppo.improve(batch)["grad_norm"] > 0.1
     total = torch.cat([parameter.grad.flatten() for parameter in ppo.policy.parameters()]).norm()
-    assert total.item() == pytest.approx(0.1, rel=1e-3)
+    assert total.item() == pytest.approx(norm, rel=1e-3)
+    critic = torch.cat([parameter.grad.flatten() for parameter in ppo.policy.critic.parameters()]).norm()
+    assert (critic.item() == pytest.approx(0.1, rel=1e-3)) == apart
 
 
 def test_the_first_look_at_a_rollout_has_ratio_one():
