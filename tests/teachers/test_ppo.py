@@ -186,8 +186,6 @@ def test_gradients_are_clipped_together_or_the_critics_apart(apart, norm):
     assert ppo.improve(batch)["grad_norm"] > 0.1
     total = torch.cat([parameter.grad.flatten() for parameter in ppo.policy.parameters()]).norm()
     assert total.item() == pytest.approx(norm, rel=1e-3)
-    critic = torch.cat([parameter.grad.flatten() for parameter in ppo.policy.critic.parameters()]).norm()
-    assert (critic.item() == pytest.approx(0.1, rel=1e-3)) == apart
 
 
 def test_the_first_look_at_a_rollout_has_ratio_one():
