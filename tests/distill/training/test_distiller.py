@@ -7,8 +7,9 @@ import torch
 
 from handsight.distill.training.dagger import DaggerConfig, collect
 from handsight.distill.training.distiller import Distiller, divergence, executed_error
-from handsight.students import AugmentConfig
+from handsight.students import AugmentConfig, StereoStudent, StudentConfig
 
+from ..toy_env import Scripted, ToyEnv
 from .test_dagger import scene
 
 # mean, label, error: inside; label beyond the range; both beyond the same end; only the student beyond; opposite ends
@@ -147,3 +148,18 @@ def test_a_student_is_fitted_in_training_mode_and_asked_in_evaluation_mode():
     student.sequence = lambda *args: (modes.append(student.training), sequence(*args))[1]
     Distiller(student, DaggerConfig(gradient_steps=2), 1).fit([batch, batch])
     assert modes == [True, True, False]
+
+
+def test_depth_is_learnt_where_there_is_a_return_only():
+    torch.manual_seed(0)
+    env = ToyEnv(("state", "proprio", "stereo", "depth"), 6)
+    student = StereoStudent(StudentConfig(memory_size=16, depth_head=True), env.obs_spec, env.action_dim)
+    batch = collect(env, Scripted("state"), student, DaggerConfig(beta_start=0.0), 0, seed=3)[0]
+    batch["depth"][..., :8] = 0
+    output, valid = student.sequence(batch, batch["first"], batch["valid"]), batch["valid"]
+    label, known = student.depth_label(batch["depth"][valid])
+    assert known.any() and not known.all()
+    missed = (output.depth - label).square()
+    parts = Distiller(student, DaggerConfig(depth_weight=3.0), 1).losses(batch)
+    torch.testing.assert_close(parts["depth"], 3 * missed[known].mean())
+    assert not torch.allclose(missed[known].mean(), missed.mean(), rtol=0.01)
