@@ -27,14 +27,17 @@ WORLDS, STEPS = 6, 8
 def measure(name: str) -> dict[str, list[float]]:
     """Numbers by what and when they were: those of two worlds in full, images by their means."""
     env = make(ENVIRONMENTS[name], GROUPS, WORLDS, world_offset=2)
-    env.set_reset_mix({"wide": 0.5, "easy": 0.25, "near": 0.25})
+    grasps = ENVIRONMENTS[name].task.action_space == "palm6+synergy5"  # so that hand and object meet
+    env.set_reset_mix({"near": 1.0} if grasps else {"wide": 0.5, "easy": 0.25, "near": 0.25})
+    push = torch.tensor([0.0, 0, -1, 0, 0, 0, 0.8, 0.5, 0.5, 0.5, 0.5]) if grasps else torch.zeros(env.action_dim)
     draws = torch.Generator().manual_seed(0)
     obs, found = env.reset(11), {}
     found["drawn"] = numbers(env.drawn())
     found["reset"] = numbers(obs)
-    env.stagger()
+    if not grasps:
+        env.stagger()
     for t in range(STEPS):
-        step = env.step(0.6 * torch.randn(WORLDS, env.action_dim, generator=draws))
+        step = env.step(push + 0.6 * torch.randn(WORLDS, env.action_dim, generator=draws) * (0.1 if grasps else 1))
         if t in (0, 2, 4, 5, STEPS - 1):
             outcome = {"reward": step.reward, "terminated": step.terminated, "truncated": step.truncated}
             found[f"step {t}"] = numbers({**step.obs, **step.log, **outcome, "valid": step.valid, "first": step.first})
@@ -61,8 +64,9 @@ def numbers(named) -> dict[str, list[float]]:
 def test_environments_of_this_version_are_those_that_policies_learnt_in(name):
     expected, found = json.loads(NUMBERS.read_text())[name], measure(name)
     assert list(found) == list(expected)
+    exact = 1 if "synergy" not in name else 20  # contacts make much of the last bits, which machines may not share
     for what, values in expected.items():
-        close = pytest.approx(values, rel=2e-3, abs=0.4 if what.endswith(("depth", "stereo")) else 2e-4)
+        close = pytest.approx(values, rel=2e-3 * exact, abs=0.4 if what.endswith(("depth", "stereo")) else 2e-4 * exact)
         assert found[what] == close, f"{what}: meant? Then it is another version: raise VERSION in sims/tasks/task.py"
 
 
