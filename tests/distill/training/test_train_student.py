@@ -84,6 +84,24 @@ def test_what_is_logged(toy_sims, scripted, tmp_path):
     assert [len(list(run.path.glob(name))) for name in ("metrics.csv", "events*", "sequences")] == [1, 1, 0]
 
 
+def test_every_iteration_meets_other_resets_and_normalisers_take_in_the_rows_that_count(
+    toy_sims, scripted, tmp_path, monkeypatch
+):
+    seeds, rows, collect = [], [], train_student.collect
+
+    def watched(env, teacher, student, config, iteration, seed, tick, **how):
+        columns, met = collect(env, teacher, student, config, iteration, seed, tick, **how)
+        columns["valid"][-2:, 0] = False  # as after a loss
+        seeds.append(seed)
+        rows.append(int(columns["valid"].sum()))
+        return columns, met
+
+    monkeypatch.setattr(train_student, "collect", watched)
+    run = train_student.train_student(quick(scripted), run_root=tmp_path)
+    assert len(set(seeds)) == 3 and rows == [4 * 8 - 2] * 3
+    assert load_policy(run.path).policy.normalize["proprio"].count == sum(rows)
+
+
 def test_the_worlds_render_what_is_needed_and_nothing_else(toy_sims, scripted, tmp_path):
     train_student.train_student(quick(scripted, iterations=1), run_root=tmp_path)
     assert set(toy_sims[-1].obs_spec) == {"depth", "stereo", "proprio", "state"}
