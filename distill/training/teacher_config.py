@@ -22,7 +22,6 @@ DEPTH_RATE = AdaptiveRate(
 )
 DEPTH_PPO = PPOConfig(epochs=3, aux_warmup_iterations=6, rate=DEPTH_RATE)
 SCRATCH_PPO = replace(DEPTH_PPO, rate=replace(DEPTH_RATE, minimum=1e-4))
-EASY_TO_WIDE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 0.8}, low=0.3, high=0.8)
 NEAR_TO_WIDE = CurriculumConfig(
     start={"near": 0.5, "easy": 0.5, "wide": 0.0}, goal={"near": 0.1, "easy": 0.2, "wide": 0.7}
 )
@@ -59,7 +58,7 @@ class TeacherConfig(Checked):
     """What actor and critic see, and how large they are."""
     ppo: PPOConfig = field(default_factory=PPOConfig)
     """How a rollout becomes gradient steps."""
-    curriculum: CurriculumConfig = EASY_TO_WIDE
+    curriculum: CurriculumConfig = NEAR_TO_WIDE
     """Kinds of reset over time."""
     warm_start: Path | None = None
     """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
@@ -132,7 +131,7 @@ class TeacherConfig(Checked):
     @classmethod
     def depth(cls) -> TeacherConfig:
         """The depth teacher, end to end from scratch."""
-        return cls(sight="depth", policy=DEPTH_POLICY, ppo=SCRATCH_PPO, curriculum=NEAR_TO_WIDE, iterations=800)
+        return cls(sight="depth", policy=DEPTH_POLICY, ppo=SCRATCH_PPO, iterations=800)
 
     @classmethod
     def warm_started(cls, state_teacher: Path) -> TeacherConfig:
