@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import resource
 import shutil
 import socket
 import time
@@ -257,6 +258,34 @@ def is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def memory_limits(proc: Path = Path("/proc/self"), cgroups: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """Bytes that this process may take by the limits that are set: of each control group (version 1 or 2) that it is
+    in, its container's among them; and what is left of RLIMIT_AS and RLIMIT_DATA. Empty where there are none.
+
+    proc, cgroups: where the system tells of the process and of control groups.
+    """
+    found = []
+    for line in _lines(proc / "cgroup"):
+        _, controllers, place = line.split(":", 2)
+        kind, name = ("memory", "memory.limit_in_bytes") if controllers else (".", "memory.max")
+        if not controllers or "memory" in controllers.split(","):
+            inside = cgroups / kind / place.lstrip("/")  # in a container often a place of the host's, not to be seen
+            above = [one for one in (inside, *inside.parents) if one.is_relative_to(cgroups / kind)]
+            found += [int(text) for one in above for text in _lines(one / name) if text.isdecimal()]
+    taken = {line.partition(":")[0]: line.split()[1] for line in _lines(proc / "status") if line.endswith(" kB")}
+    for limit, what in ((resource.RLIMIT_AS, "VmSize"), (resource.RLIMIT_DATA, "VmData")):
+        most = resource.getrlimit(limit)[0]
+        found += [max(0, most - 1024 * int(taken.get(what, 0)))] if most != resource.RLIM_INFINITY else []
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []
 
 
 @contextmanager

@@ -53,11 +53,26 @@ class Checked:
     whether it comes from Python, the command line, a run's JSON or a study's TOML."""
 
     def __post_init__(self) -> None:
-        """Raises HandsightError: the first field with another value; names it, what was expected and what was found."""
+        """Raises HandsightError: the first field with another value, or a least value above the greatest; names it,
+        what was expected and what was found."""
         for name, hint in _hints(type(self)).items():
             value = getattr(self, name)
             if expected := _missed(hint, value):
                 raise HandsightError(f"{type(self).__name__}.{name}: expected {expected}, found {value!r:.200}")
+        for low, high in ends(type(self)):
+            least, most = getattr(self, low), getattr(self, high)
+            if least is not None and most is not None and least > most:
+                raise HandsightError(
+                    f"{type(self).__name__}: expected {low} <= {high}, found {low}={least}, {high}={most}"
+                )
+
+
+@cache
+def ends(config_class: Any) -> list[tuple[str, str]]:
+    """Pairs of fields that are a least and a greatest value by their names, e.g. ("min_std", "max_std")."""
+    names, words = _hints(config_class), (("min", "max"), ("low", "high"))
+    pairs = [(name, name.replace(low, high)) for name in names for low, high in words if low in name]
+    return [pair for pair in pairs if pair[1] in names]
 
 
 @cache

@@ -159,7 +159,7 @@ class Randomization(Checked):
     pixel_noise: Annotated[float, Within(0, 255)] = 3.0
     """Standard deviation of RGB noise, grey levels of 255."""
     textures: bool = True
-    """Whether each environment's table has its own texture and colour, else one plain grey."""
+    """Whether each environment's table has its own texture and colour, else all have the same grey chequers."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..errors import HandsightError
+from ..files import memory_limits
 from .engines.world_fields import EXPANDED
 from .env_config import EnvConfig, SceneConfig, WarpConfig
 from .scene import Scene
@@ -92,14 +93,14 @@ def _held(owner: Any) -> int:
 
 
 def usable(device: str | torch.device) -> int:
-    """Bytes on a device that may be planned for.
+    """Bytes on a device that may be planned for; of a host, within the limits of its container and of this process.
 
     Raises:
         HandsightError: there is no such device here.
     """
     try:
         if torch.device(device).type == "cpu":
-            return int(USABLE_HOST * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+            return int(USABLE_HOST * min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *memory_limits()]))
         return int(USABLE_GPU * torch.cuda.mem_get_info(device)[0])
     except (RuntimeError, AssertionError, ValueError) as error:
         here = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]

@@ -25,7 +25,7 @@ BELOW = {
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
 QUIET = ("sims", "policies", "teachers", "students")
 """Rooms without side effects."""
-READ_ONLY = {"handsight.files.is_alive"}
+READ_ONLY = {"handsight.files.is_alive", "handsight.files.memory_limits"}
 """What they may import of `files`: nothing that writes."""
 READS_FILES_ONLY = "sims/isaacgym/worker.py"
 """A program for another interpreter, in a process of its own: Isaac Gym imports robots from files only."""
@@ -40,7 +40,7 @@ BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 22_710
+PACKAGE_LINES = 22_945
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

@@ -18,7 +18,7 @@ from handsight.distill.commands.footprint import FootprintConfig
 from handsight.distill.runs import stored_config
 from handsight.distill.study.spec import StudyConfig, StudySceneConfig
 from handsight.errors import HandsightError
-from handsight.ranges import Checked, Within
+from handsight.ranges import Checked, Within, ends
 
 ROOTS = [*(getattr(arguments, command.config) for command in cli.COMMANDS.values()), StudyConfig, FootprintConfig]
 CELLS = {"state-teacher": 1}
@@ -117,6 +117,22 @@ def test_ends_of_a_range_do_not_cross():
         low, high = getattr(made(config_class), name)
         with pytest.raises(HandsightError, match=rf"\.{name}: expected 2 values, .* the lower one first, found"):
             made(config_class, **{name: (high, low)})
+
+
+def test_a_least_value_is_nowhere_above_the_greatest():
+    pairs = {(c.__name__, low, high) for c in CONFIGS for low, high in ends(c)}
+    assert pairs == {
+        ("AdaptiveRate", "minimum", "maximum"),
+        ("ActorCriticConfig", "min_std", "max_std"),
+        ("StudentConfig", "min_std", "max_std"),
+        ("CurriculumConfig", "low", "high"),
+    }
+    for config_class in CONFIGS:
+        for low, high in ends(config_class):
+            least, most = (getattr(made(config_class), name) for name in (low, high))
+            made(config_class, **{low: least, high: least}) if config_class.__name__ != "CurriculumConfig" else None
+            with pytest.raises(HandsightError, match=rf"expected {low} <= {high}, found {low}={most}, {high}={least}"):
+                made(config_class, **{low: most, high: least})
 
 
 ANYTHING = st.recursive(

@@ -60,6 +60,8 @@ COMMANDS = {
 RESUMABLE = ("train-teacher", "train-student")
 GOES_ON = {**{name: "--resume RUN" for name in ("demo", *RESUMABLE)}, "record": "the same command"}
 """How whoever was stopped by a full disk goes on."""
+ANEW = {f"--{name.replace('_', '-')}": name for name in ("iterations", "teacher", "driver", "warm_start", "data")}
+"""Options, and their fields, that `--resume` may be given anew: how far to go, and where what it began with is now."""
 SIGHTS = ("state", "depth")
 """What a teacher may see; each has defaults of its own."""
 
@@ -113,8 +115,8 @@ def _run(words: list[str]) -> None:
     config_class, extra = _found(f"commands.arguments.{COMMANDS[name].config}"), {}
     if name in RESUMABLE:
         prog = " ".join(filter(None, ["handsight", name, sight]))
-        config, start = read_training(config_class, rest, prog, sight)
-        extra = {"run_root": start.runs} if start.resume is None else {"resume": start.resume}
+        config, start, changes = read_training(config_class, rest, prog, sight)
+        extra = {"run_root": start.runs} if start.resume is None else {"resume": start.resume, **changes}
     else:
         config = read(config_class, rest, f"handsight {name}")
     if "torch" not in sys.modules:
@@ -136,9 +138,14 @@ def read(config_class: type, words: Sequence[str], prog: str) -> Any:
     return options.parse(config_class, words, prog, config_class(env=start.change(worlds.default_factory())), start)
 
 
-def read_training(config_class: type, words: Sequence[str], prog: str, sight: str | None) -> tuple[Any, Any]:
-    """The configuration of a training from its words, and what it began with: the preset that the options change, or
-    with --resume the configuration of that run, of which they change only the settings of this machine."""
+def read_training(
+    config_class: type, words: Sequence[str], prog: str, sight: str | None
+) -> tuple[Any, Any, dict[str, Any]]:
+    """The configuration of a training from its words, what it began with, and what --resume changes.
+
+    It begins with the preset that the options change, or with --resume with the configuration of that run, of which
+    they change the settings of this machine and `ANEW` only.
+    """
     from ...sims.machine import machine_settings
     from ..runs.run import Run
     from . import options, presets
@@ -148,7 +155,7 @@ def read_training(config_class: type, words: Sequence[str], prog: str, sight: st
     own_worlds = any(word.startswith(("--env.", "-h", "--help")) for word in others)
     if start.resume is None:
         default = _default(sight, found, own_worlds)
-        return options.parse(config_class, words, prog, default, start), start
+        return options.parse(config_class, words, prog, default, start), start, {}
     saved = presets.on_this_machine(Run.open(start.resume).config(config_class))
     if sight is not None and saved.sight != sight:
         raise UsageError(f"--resume {start.resume}: expected a {sight} teacher, found a {saved.sight} teacher")
@@ -161,13 +168,15 @@ def read_training(config_class: type, words: Sequence[str], prog: str, sight: st
     changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
     changed = [one for one in changed if one[0] != "--isaac-python"]
     changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]
-    if changed:
+    anew = {field: value for option, value in changed if (field := ANEW.get(option))}
+    if len(anew) < len(changed):
+        known = [option for option, field in ANEW.items() if getattr(saved, field, None) is not None]
         raise UsageError(
             f"--resume {start.resume} goes on with that run's own configuration: found also "
-            f"{' '.join(f'{option} {value}' for option, value in changed)}; "
-            f"available: {', '.join(f'--{setting}' for setting in here)}"
+            f"{' '.join(f'{option} {value}' for option, value in changed if option not in ANEW)}; "
+            f"available: {', '.join([*(f'--{setting}' for setting in here), *known])}"
         )
-    return config, start
+    return config, start, anew
 
 
 def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
@@ -175,7 +184,7 @@ def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
     with: a student needs to know whose."""
     from . import presets
 
-    preset = presets.choose(found.start.preset, found.device)
+    preset = presets.choose(found.start.preset)
     if sight is not None:
         return presets.teacher(sight, preset, found.start, found.warm_start)
     if found.teacher or found.data:

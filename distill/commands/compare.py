@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from ...errors import HandsightError
@@ -40,6 +41,7 @@ def compare(args: CompareArgs) -> Comparison:
         raise HandsightError("compare: expected run folders or checkpoints of the policies to compare, found none")
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
+    candidates = [replace(one, loaded=one.loaded.tried_on(args.device)) for one in candidates]
     notes += comparability(candidates)
     policies = try_all(candidates, args, out)
     settings = {**policies[0].evaluation.settings, "provenance": provenance()}

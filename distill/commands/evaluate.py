@@ -25,7 +25,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
     from ..runs.progress import stage, tell
     from ..runs.provenance import provenance, sources_digest
 
-    loaded = load_policy(args.policy, device=args.device)
+    loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
     names = ("seed", "episodes", "num_envs", "reset_kind", "deterministic")

@@ -128,9 +128,11 @@ def run(config: FootprintConfig) -> Footprint:
     if config.cap is not None:
         _limit(config)
     watcher = Watcher(config.device)
+    from ...sims import memory
     from ...sims.remote.remote_vec_env import RemoteVecEnv
     from ..training.teacher_training import TeacherTraining
 
+    memory.USABLE_HOST = 1e6  # what fits is tried here, not predicted
     training = TeacherTraining.start(teacher(config))
     simulators = training.env.workers if isinstance(training.env, RemoteVecEnv) else []
     pids = {worker.describe().pid for worker in simulators}

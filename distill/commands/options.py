@@ -55,12 +55,13 @@ class Training(Worlds):
     """What a training begins with, and where its run lies."""
 
     preset: Annotated[str | None, tyro.conf.arg(metavar="cpu|gpu")] = None
-    """What to begin with, for two cores or for one GPU; without it the device decides."""
+    """What to begin with, for two cores or for one GPU; cpu if not given."""
     runs: Path = Path("runs")
     """Where the run folder goes."""
     resume: Path | None = None
     """Run folder to go on with, under its own configuration. What it ran on is not saved: `--device`, `--sims`,
-    `--env.isaac.python` and the like are given again; no other option is allowed."""
+    `--env.isaac.python` and the like are given again. `--iterations N` trains on to N of them; `--teacher` (`--driver`,
+    `--warm-start`, `--data`) says where that is now, if it was moved. No other option is allowed."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,6 @@ class _Peek(Generic[Start]):
     """What decides the defaults, and also stands in the configuration that they are of."""
 
     start: Annotated[Start, tyro.conf.arg(name="")]
-    device: Annotated[str | None, tyro.conf.arg(aliases=("--learner",))] = None
     teacher: Path | None = None
     data: Path | None = None
     warm_start: Path | None = None

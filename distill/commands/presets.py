@@ -1,6 +1,7 @@
 """Configurations that have been chosen for a kind of machine: `cpu` for two cores, `gpu` for one GPU.
 
-A preset is a function that returns a configuration; every option changes it. Where none is named, the device decides.
+A preset is a function that returns a configuration; every option changes it. Where none is named, it is `cpu`: the GPU
+engine is asked for by name.
 
 The GPU presets were rehearsed on a CPU, at small size; their sizes follow from these considerations, not from a search:
 
@@ -37,18 +38,11 @@ LARGE_IMAGE = 96
 """Pixels: from this height on a depth encoder has one convolution more, or its last layer would be most of it."""
 
 
-def choose(named: str | None, device: str | None) -> PresetName:
-    """The preset that was named; or else the one for the device that was named; or else for this machine.
-
-    Raises:
-        HandsightError: there is no such preset.
-    """
-    if named is not None:
-        if named not in get_args(PresetName):
-            raise HandsightError(unknown("preset", named, get_args(PresetName)))
-        return named  # type: ignore[return-value]
-    on_gpu = device.startswith("cuda") if device else gpu_here()
-    return "gpu" if on_gpu else "cpu"
+def choose(named: str | None) -> PresetName:
+    """The preset that was named, or else `cpu`. Raises HandsightError: there is no such preset."""
+    if named is not None and named not in get_args(PresetName):
+        raise HandsightError(unknown("preset", named, get_args(PresetName)))
+    return named or "cpu"  # type: ignore[return-value]
 
 
 def gpu_here() -> bool:

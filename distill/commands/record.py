@@ -33,7 +33,7 @@ def record(args: RecordArgs) -> Path:
         Interrupted: Ctrl-C; finished rounds are written.
         DatasetError: the folder holds another recording.
     """
-    policy = load_policy(args.policy, args.device)
+    policy = load_policy(args.policy, args.device).tried_on(args.device)
     teacher = load_policy(args.teacher, args.device) if args.teacher else policy
     observed = {*policy.policy.obs_keys, *teacher.policy.obs_keys, *args.groups, "state"}
     place = sims.worlds_device(policy.env_config, args.device)

@@ -37,6 +37,8 @@ FORMAT = "handsight-checkpoint"
 VERSION = 1
 SUFFIX = ".ckpt"
 TENSORS, TREE, MANIFEST = "tensors.safetensors", "tree.json", "manifest.json"
+PERIODIC = f"iteration_*{SUFFIX}"
+"""Names of the checkpoints from which a run is gone on with."""
 WEIGHTS = "policy/weights/"
 """Where a policy's weights stand in the tree."""
 _MOST_MANIFEST = 1 << 16

@@ -66,6 +66,18 @@ class LoadedPolicy:
             return Path("runs") / "zoo" / resident
         return self.run.path if self.run else self.path.parent
 
+    def tried_on(self, device: str) -> LoadedPolicy:
+        """The policy as it is tried on a device: who learnt in the GPU engine's worlds acts on a CPU in the CPU
+        engine's, and a line says so."""
+        if device != "cpu" or self.env_config.engine != "mujoco_warp":
+            return self
+        stored_config.tell(
+            f"{self.name} learnt in worlds of engine mujoco_warp; on device cpu it acts in the CPU engine's: the "
+            "same scene, draws and cameras, but contacts are solved by PGS in float64 instead of Newton in float32, at "
+            "a CPU's speed (handsight bench); --device cuda:0 takes its own"
+        )
+        return replace(self, env_config=replace(self.env_config, engine="mujoco"))
+
     def check(self, signature: Mapping[str, Any]) -> None:
         """Whether an environment of this signature fits the policy. Raises SignatureError, see `check_signature`."""
         check_signature(self.signature, signature, where=str(self.path))
@@ -154,21 +166,19 @@ def find_checkpoint(path: Path | str) -> Path:
     if path.suffix == checkpoint.SUFFIX:
         return path
     folder = Run.open(path).checkpoints
-    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder)
+    return folder / BEST if (folder / BEST).exists() else checkpoint.latest(folder, checkpoint.PERIODIC)
 
 
 def found_again(path: Path | str, run: Path, sha256: str | None) -> Path:
     """Where the checkpoint or folder that a run names is now: at `path`, or there below a folder above the folder `run`
     (if both were moved, or the run is gone on with from elsewhere), or any checkpoint of the runs beside it. With
-    `sha256` only a checkpoint of that digest counts, without it only the name does; if none fits, `path`."""
+    `sha256` only a checkpoint of that digest counts, or a run whose best it is, without it only the name does; if none
+    fits, `path`."""
     place, here = zoo.resolve(path), run.resolve()
     beside = here.parent.parent.glob(f"*/*/checkpoints/*{checkpoint.SUFFIX}") if sha256 else ()
     for one in chain([place], (above / place for above in here.parents), beside):
-        if (
-            one.exists()
-            if sha256 is None
-            else (one / checkpoint.MANIFEST).exists() and checkpoint.digest(one) == sha256
-        ):
+        kept = [k for k in (one, one / "checkpoints" / BEST) if (k / checkpoint.MANIFEST).exists()]
+        if one.exists() if sha256 is None else any(checkpoint.digest(k) == sha256 for k in kept):
             return one
     return place
 
@@ -200,10 +210,10 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
     expected, actual = (json.loads(json.dumps(as_today(signature))) for signature in (expected, actual))
     sees = any(len(spec["shape"]) > 1 for spec in expected["obs"].values())
     keys = [key for key in expected if key not in ("obs", "version") and (key != "rig" or sees)]
-    lines = [line for key in keys for line in _differences(key, expected[key], actual.get(key))]
+    lines = [line for key in keys for line in differences(key, expected[key], actual.get(key))]
     for name, spec in expected["obs"].items():
         if name in actual["obs"]:
-            lines += _differences(f"obs.{name}", spec, actual["obs"][name])
+            lines += differences(f"obs.{name}", spec, actual["obs"][name])
         else:
             there = ", ".join(actual["obs"]) or "none"
             lines.append(
@@ -213,11 +223,12 @@ def check_signature(expected: Mapping[str, Any], actual: Mapping[str, Any], wher
         raise SignatureError("\n  ".join([f"{where} does not fit this environment:", *lines]))
 
 
-def _differences(name: str, expected: Any, actual: Any) -> list[str]:
+def differences(name: str, expected: Any, actual: Any) -> list[str]:
+    """A line for each difference of two JSON values, with its dotted name below `name`; dicts are gone through."""
     if not (isinstance(expected, dict) and isinstance(actual, dict)):
         return [] if expected == actual else [f"{name}: expected {_shown(expected)}, found {_shown(actual)}"]
     pairs = {key: (expected.get(key), actual.get(key)) for key in (*expected, *actual)}
-    lines = [line for key, pair in pairs.items() for line in _differences(f"{name}.{key}", *pair)]
+    lines = [line for key, pair in pairs.items() for line in differences(f"{name}.{key}", *pair)]
     if not lines and name.endswith(".parts") and [*expected] != [*actual]:  # their order is the vector's layout
         lines.append(f"{name}: expected in the order {', '.join(expected)}, found {', '.join(actual)}")
     return lines

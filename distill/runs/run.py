@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,10 @@ class Run:
         self.path = path
         self.machine = ""
         """Settings of this session's machine, as text: what meta.json notes of them."""
+        self.stored: dict[str, Any] = {}
+        """The configuration as config.json has it, or will have it when the run goes on; checkpoints take it along."""
+        self.changes: dict[str, Any] = {}
+        """Fields of it that were given anew, and their values."""
         self.checkpoints = path / "checkpoints"
         self._rows = MetricsFile(path / METRICS)
         self._board: Any = None
@@ -63,7 +67,7 @@ class Run:
             raise RunError(f"a run is made from a dataclass instance, found {config!r}")
         facts = {"type": type(config).__qualname__, "config": stored_config.dump(config)}
         run = cls(_new_folder(Path(root) / name))
-        run.machine = stored_config.text(config)
+        run.machine, run.stored = stored_config.text(config), facts["config"]
         run.checkpoints.mkdir()
         seed = getattr(config, "seed", None)
         meta = {"name": name, "seed": seed, **provenance(), "machine": run.machine, "resumed": []}
@@ -116,23 +120,24 @@ class Run:
             raise RunError(f"{where}: {facts['type']} has no field {', '.join(sorted(unknown))} in this version")
         return config
 
-    def resume(self, config_class: type[Config], here: Config | None = None) -> Config:
+    def resume(self, config_class: type[Config], here: Config | None = None, **changes: Any) -> Config:
         """The configuration to go on with: the run's own, with this machine's settings.
 
         Args:
             config_class: its type.
             here: holds these settings; None: nothing was said of the machine.
+            changes: fields that get other values, from now on; `rewind` writes them down.
 
         Raises:
-            RunError: as `config`.
+            RunError: as `config`. HandsightError: it has no such value.
         """
         config = with_machine_of(self.config(config_class), here)
+        config = replace(config, **changes)  # type: ignore[type-var]
+        self.stored = stored_config.dump(config)
+        self.changes = {name: self.stored[name] for name in changes}
         self.machine, before = stored_config.text(config), self.meta.get("machine")
         begun = f"; it began with {before}" if before and before != self.machine else ""
         _log.info("resume %s on this machine with %s%s", self.path, self.machine or "no settings of its own", begun)
-        for origin in ("teacher", "driver", "data", "warm_start"):
-            if found := getattr(config, origin, None):
-                _log.info("resume %s reads its %s from %s, as %s says", self.path, origin, found, CONFIG)
         return config
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
@@ -149,14 +154,19 @@ class Run:
         """What was logged: one dict per row, with "step" and the metrics logged then."""
         return metrics_file.read(self.path / METRICS)
 
-    def rewind(self, step: int) -> None:
-        """Continue after `step`: later rows are dropped, TensorBoard hides later points, meta.json notes the resume."""
+    def rewind(self, step: int, iterations: int = 0) -> None:
+        """Continue after `step`: later rows are dropped, TensorBoard hides later points, config.json has the changes,
+        and meta.json notes the resume. iterations: how many led to `step`, all alike, with a row for each."""
         self.close()
-        self._rows.rewind(step)
+        if said := self._rows.rewind(step, [step * (one + 1) // iterations for one in range(iterations)]):
+            _log.warning("%s", said)
         self._purge_step = step + 1
-        meta = self.meta
-        meta["resumed"] = [*meta.get("resumed", []), {"step": step, "machine": self.machine, **provenance()}]
+        meta, now = self.meta, {"step": step, "machine": self.machine, "changes": self.changes}
+        meta["resumed"] = [*meta.get("resumed", []), {**now, **provenance()}]
         write_json(self.path / META, meta)
+        if self.changes:
+            facts = self._read(CONFIG)
+            write_json(self.path / CONFIG, {**facts, "config": {**facts["config"], **self.changes}})
         _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
     def close(self) -> None:

@@ -18,9 +18,12 @@ GONE = {"env.isaac.stand_in", "env.task.randomization.depth_noise"}
 _log = logging.getLogger(__name__)
 
 
+_adapter: Any = cache(TypeAdapter)
+
+
 def dump(config: Any) -> dict[str, Any]:
     """A frozen dataclass as JSON-able nested dicts, without its machine settings."""
-    return without_machine(config, TypeAdapter(type(config)).dump_python(config, mode="json"))
+    return without_machine(config, _adapter(type(config)).dump_python(config, mode="json"))
 
 
 def read(config_class: type[Config], values: Any, where: Path | str, error: type[HandsightError]) -> Config:
@@ -36,7 +39,7 @@ def read(config_class: type[Config], values: Any, where: Path | str, error: type
         HandsightError: as `error`; names every value that does not fit.
     """
     try:
-        config = TypeAdapter(config_class).validate_python(values)
+        config = _adapter(config_class).validate_python(values)
     except (ValidationError, HandsightError, RecursionError) as wrong:
         raise error(f"{where} does not fit {config_class.__name__}: {misfits(wrong)}") from wrong
     return unbound(config, where)

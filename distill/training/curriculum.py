@@ -34,6 +34,10 @@ class CurriculumConfig(Checked):
         for name, mix in (("start", self.start), ("goal", self.goal)):
             if abs(sum(mix.values()) - 1) > 1e-6:
                 raise HandsightError(f"curriculum.{name}: expected probabilities that add up to 1, found {mix}")
+        if self.start != self.goal and not self.start.get(self.gate):
+            begun = ", ".join(kind for kind, share in self.start.items() if share)
+            told = "expected a kind of reset that `start` has, as its success moves the mix"
+            raise HandsightError(f"curriculum.gate: {told}, found {self.gate!r}; available: {begun}")
 
 
 class Curriculum:

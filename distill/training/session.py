@@ -6,6 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,16 +19,19 @@ from ...policies.finite import NotFiniteError
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
-from ..runs import checkpoint
+from ..runs import checkpoint, stored_config
 from ..runs.interrupt import Interrupt
+from ..runs.policy_io import differences, find_checkpoint, found_again
 from ..runs.progress import Stage, stage
-from ..runs.run import Run, RunError
+from ..runs.run import CONFIG, Run, RunError
 from .data_parallel import gather
 
 Config = TypeVar("Config")
 _log = logging.getLogger(__name__)
-PERIODIC = "iteration_*.ckpt"
-"""Names of the checkpoints from which a run is gone on with."""
+MAY_CHANGE = ("iterations", "checkpoint_every", "keep_checkpoints", "memory_budget_gib")
+"""Fields of a configuration that may be others when a run is gone on with: no iteration depends on them."""
+ORIGINS = ("teacher", "driver", "warm_start", "data")
+"""Fields that say where something is; a digest in the checkpoints says what it is."""
 MOST_DIVERGED = 0.2
 """Share of diverged steps above which it is said aloud."""
 SHOWN = {"success_at_end": "success", "return": "return", "kl": "kl", "imitation_error": "error"}
@@ -73,10 +77,10 @@ class Training(ABC):
     def learn(self, session: Session) -> None:
         """Iterate, log and save until there were as many iterations as the configuration says."""
 
-    def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = PERIODIC) -> None:
-        """Write a checkpoint of an iteration, and drop the oldest ones."""
+    def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = checkpoint.PERIODIC) -> None:
+        """Write a checkpoint of an iteration, with the configuration that led to it, and drop the oldest ones."""
         path = self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}")
-        checkpoint.save(path, tree)
+        checkpoint.save(path, {**tree, "run_config": self.run.stored if self.run else {}})
         checkpoint.keep_last(path.parent, self.config.keep_checkpoints, pattern, path)
 
     @property
@@ -99,17 +103,19 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
-        RunError: another process trains this run.
+        RunError: another process trains this run, or it has done more iterations than it is to have.
         NotFiniteError: it came to NaN or infinite numbers; its last finite checkpoint is kept.
     """
     rank, training.run, held = training.fabric.global_rank, run, ExitStack()
     try:
         if run is not None and not rank:
             held.enter_context(owned(run.path, RunError))
-        if run is not None and checkpoint.complete(run.checkpoints, PERIODIC):
-            saved = checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))
+        if run is not None and (saved := newest(run)):
             with explained(run.path):
                 training.restore(saved)
+            if training.iteration > training.config.iterations:
+                done, asked = training.iteration, training.config.iterations
+                raise RunError(f"run {run.path} has done {done:,} iterations: expected no fewer, found {asked:,}")
         else:
             training.begin()
         if run is None:  # only now: a configuration that is refused leaves no folder behind
@@ -118,10 +124,10 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
             run = training.run = mine or Run.open(path)
             held.enter_context(nullcontext() if rank else owned(run.path, RunError))
         elif not rank:
-            run.rewind(training.steps)
+            run.rewind(training.steps, training.iteration)
         done, total = (count * training.units for count in (training.iteration, training.config.iterations))
         if done >= total:
-            _log.info("run %s is finished: nothing to do", run.path)
+            _log.info("run %s is finished: nothing to do; --iterations N trains on to N of them", run.path)
         else:
             with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
                 training.learn(sitting)
@@ -129,7 +135,7 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
     except NotFiniteError as lost:
         if run is None:
             raise
-        kept = checkpoint.complete(run.checkpoints, PERIODIC)
+        kept = checkpoint.complete(run.checkpoints, checkpoint.PERIODIC)
         raise NotFiniteError(f"run {run.path} stopped: {lost}; kept: {kept[-1].name if kept else 'nothing'}") from lost
     finally:
         training.close()
@@ -150,25 +156,64 @@ def make_env(
     if config.sims:
         arrive = arrive or learner
         return sims.make_remote(env_config, groups, share, config.sims, config.remote, arrive, rank, ranks)
-    return sims.make(env_config, groups, share, share * rank, sims.worlds_device(env_config, learner))
+    place = sims.worlds_device(env_config, learner)
+    if env_config.engine == "mujoco_warp" and place == "cpu":
+        stored_config.tell("engine mujoco_warp on device cpu: one core does what a GPU is for (--device cuda:0)")
+    return sims.make(env_config, groups, share, share * rank, place)
+
+
+def newest(run: Run) -> dict[str, Any]:
+    """The checkpoint from which a run is gone on with; empty if it has none."""
+    begun = checkpoint.complete(run.checkpoints, checkpoint.PERIODIC)
+    return checkpoint.load(checkpoint.latest(run.checkpoints, checkpoint.PERIODIC)) if begun else {}
 
 
 def config_and_run(
-    config: Config | None, resume: Path | None, config_class: type[Config], command: str
+    config: Config | None, resume: Path | None, config_class: type[Config], command: str, **changes: Any
 ) -> tuple[Config, Run | None]:
     """The configuration of a new run, or that of the run to go on with, and this run.
 
-    With `resume`, a run folder of this kind of configuration, the machine settings of `config` alone count. `command`
-    is who asks, for the message.
+    With `resume`, a run folder of this kind of configuration, the machine settings of `config` alone count, and the
+    `changes`: `iterations`, and where a policy or data are now. `command` is who asks, for the message.
 
     Raises:
-        HandsightError: neither is given; RunError: `resume` is no run folder, or one of another kind.
+        HandsightError: neither is given; RunError: `resume` is no run folder, one of another kind, one whose
+            config.json is not what its checkpoint was trained with, or what is named anew is not what it began with.
     """
+    if resume is None and changes:
+        raise HandsightError(f"{command}: {', '.join(changes)} change a run that is resumed; found none")
     run = None if resume is None else Run.open(resume)
-    found = config if run is None else run.resume(config_class, config)
-    if found is None:
+    if run is not None:
+        return _gone_on_with(run, run.resume(config_class, config, **changes)), run
+    if config is None:
         raise HandsightError(f"{command}: expected either a config or a run to resume")
-    return found, run
+    return config, run
+
+
+def _gone_on_with(run: Run, config: Config) -> Config:
+    """The configuration of a run to go on with, the policies and data that it names looked up where they are now."""
+    saved, now = newest(run), run.stored
+    if saved.get("run_config"):
+        where = f"the newest checkpoint of {run.path}"
+        was = stored_config.dump(stored_config.read(type(config), saved["run_config"], where, RunError))
+        names = [name for name in was if name not in (*MAY_CHANGE, *ORIGINS)]
+        if lines := [line for name in names for line in differences(name, was[name], now[name])]:
+            told = (
+                f"{run.path / CONFIG} is not what its newest checkpoint was trained with; put it back, or begin anew:"
+            )
+            raise RunError("\n  ".join([told, *lines]))
+    found = {who: path for who in ORIGINS if (path := getattr(config, who, None))}
+    for who, path in found.items():  # shards have no manifest; they are asked when they are read
+        sha256 = None if who == "data" else (saved.get(who) or {}).get("sha256")
+        if who in run.changes and who != "data":
+            found[who] = find_checkpoint(path)
+            if (here := checkpoint.digest(found[who])) != sha256:
+                known = f"expected sha256 {sha256}" if sha256 else "no checkpoint says yet which one that is"
+                raise RunError(f"resume {run.path}: {path} is not its {who}: {known}, found {here}")
+        elif who not in run.changes:
+            found[who] = found_again(path, run.path, sha256)
+        _log.info("resume %s reads its %s from %s", run.path, who, found[who])
+    return replace(config, **found)  # type: ignore[type-var]
 
 
 class Session:
@@ -204,6 +249,8 @@ def losses(metrics: Mapping[str, float], rows: int) -> str:
     failed, back = metrics.get("remote/replaced", 0.0), metrics.get("remote/seconds_restart", 0.0)
     told = [f"{failed:.0f} of the simulators failed, its worlds are missing and not learnt from"] * (failed > 0)
     told += [f"a successor took over after {back:.1f} s"] * (back > 0)
+    spare = metrics.get("remote/spares_lost", 0.0)
+    told += [f"{spare:.0f} spare simulators hung or died, others take their places"] * (spare > 0)
     skipped, nonfinite, lost = (metrics.get(name, 0.0) for name in ("skipped", "nonfinite", "diverged"))
     told += [f"{skipped:.0f} gradient steps were skipped: NaN or infinite gradients"] * (skipped > 0)
     told += [f"{nonfinite:.0f} of {rows:,} steps had NaN or infinite numbers and are not learnt from"] * (nonfinite > 0)

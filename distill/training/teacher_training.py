@@ -12,14 +12,14 @@ import torch
 from lightning.fabric import Fabric
 
 from ... import sims
-from ...errors import HandsightError
+from ...errors import HandsightError, unknown
 from ...policies.finite import NotFiniteError, check_finite, finite
 from ...sims.vec_env import VecEnv
 from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
 from ..evaluation import VALIDATION_SEED
 from ..evaluation.evaluate import evaluate_in
 from ..runs import checkpoint
-from ..runs.policy_io import BEST, load_policy, policy_tree
+from ..runs.policy_io import BEST, load_policy, origin_of, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
@@ -49,6 +49,8 @@ class TeacherTraining(Training):
         self.episodes = EpisodeTracker(env.num_envs, env.reset_kinds, env.device)
         self.iteration, self.best = 0, -1.0
         self.warm: WarmStart | None = None
+        self.imitated: dict[str, Any] | None = None
+        """Which state teacher the warm start imitates, {"path", "kind", "sha256"}."""
         self.ahead: ThreadPoolExecutor | None = None
         """Where the next rollout is collected while this one is learnt from, with `config.lag`."""
         self._validation: VecEnv | None = None
@@ -85,7 +87,9 @@ class TeacherTraining(Training):
         return training
 
     def begin(self) -> None:
-        """Reset the environments, and show the normalisers a first rollout."""
+        """Reset the environments, and show the normalisers a first rollout. Raises HandsightError: they do not know a
+        kind of reset that is asked for."""
+        self._check_kinds()
         self.warm = self._warm_start() if self.config.warm_start else None
         self._own_draws()
         self.env.set_reset_mix(self.curriculum.mix)
@@ -108,6 +112,9 @@ class TeacherTraining(Training):
             wanted = f"--sims with as many, e.g. cpu*{simulators}" if simulators else "no --sims"
             raise HandsightError(f"resume {self.folder}: its worlds were saved {where}; expected {wanted}")
         self.warm = self._warm_start() if saved["warm"] else None  # first: it copies weights of the state teacher
+        self.imitated, here = saved.get("warm_start"), self.imitated
+        if here and self.imitated and here["sha256"] != self.imitated["sha256"]:
+            raise HandsightError(f"resume {self.folder}: its warm start {here['path']} was replaced since it began")
         self.policy.load_state_dict(saved["policy"]["weights"])
         self.ppo.load_state_dict(saved["ppo"])
         if self.warm:
@@ -258,6 +265,13 @@ class TeacherTraining(Training):
             if env is not None:
                 env.close()
 
+    def _check_kinds(self) -> None:
+        config, known = self.config, self.env.reset_kinds
+        asked = {"curriculum.start": config.curriculum.start, "curriculum.goal": config.curriculum.goal}
+        asked["validation_kind"] = {config.validation_kind: 1.0} if config.validate_every else {}
+        for name, kind in ((name, kind) for name, mix in asked.items() for kind in mix if kind not in known):
+            raise HandsightError(unknown(name, kind, known))
+
     def _own_draws(self) -> None:
         """The same weights on every rank, but actions of its own."""
         if rank := self.fabric.global_rank:
@@ -267,6 +281,7 @@ class TeacherTraining(Training):
         return self._policy_tree() | {
             "ppo": self.ppo.state_dict(),
             "warm": self.warm.state_dict() if self.warm else None,
+            "warm_start": self.imitated,
             "curriculum": self.curriculum.state_dict(),
             "iteration": self.iteration,
             "best": self.best,
@@ -304,6 +319,7 @@ class TeacherTraining(Training):
         assert origin is not None
         loaded = load_policy(origin, str(self.fabric.device))
         loaded.check(self.env.signature)
+        self.imitated = origin_of(loaded)
         if not isinstance(loaded.policy, ActorCritic):
             raise HandsightError(f"warm start from {origin}: expected a teacher, found a {loaded.kind}")
         buffers = [self._new_buffer(config.iterations + 1) for _ in range(config.iterations)]

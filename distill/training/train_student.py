@@ -22,8 +22,7 @@ from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
 from ...students import StereoStudent, StudentConfig
 from ..evaluation import STUDENT_SEED, training_seed
-from ..runs import checkpoint
-from ..runs.policy_io import LoadedPolicy, facts_of, found_again, load_policy, origin_of
+from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.provenance import provenance
 from ..runs.run import Run
 from . import memory
@@ -32,7 +31,7 @@ from .dagger import collect
 from .data_parallel import make_fabric
 from .distiller import Distiller
 from .offline import OfflineTraining
-from .session import PERIODIC, Session, Training, carry_out, config_and_run, losses, make_env
+from .session import Session, Training, carry_out, config_and_run, losses, make_env
 from .student_config import StudentRunConfig
 
 SEQUENCES = "sequences"
@@ -40,7 +39,7 @@ SEQUENCES = "sequences"
 
 
 def train_student(
-    config: StudentRunConfig | None = None, resume: Path | None = None, run_root: Path = Path("runs")
+    config: StudentRunConfig | None = None, resume: Path | None = None, run_root: Path = Path("runs"), **changes: Any
 ) -> Run:
     """Distil a teacher in a run folder of its own, or go on with an interrupted run.
 
@@ -49,26 +48,17 @@ def train_student(
             count.
         resume: run folder; its newest periodic checkpoint is taken.
         run_root: where a new run folder goes.
+        changes: with `resume`: `iterations`, to train on to so many; `teacher`, `driver` or `data`, where that is now.
 
     Raises:
         Interrupted: Ctrl-C; every finished iteration is saved.
         SignatureError: the environments are not those that the teacher knows; says what differs.
     """
     here = None if config is None or resume is None else config.env
-    config, run = config_and_run(config, resume, StudentRunConfig, "train_student")
-    config = config if run is None else _found(config, run)
+    config, run = config_and_run(config, resume, StudentRunConfig, "train_student", **changes)
     fabric = make_fabric(config.device, config.precision)
     training = OfflineTraining(config, fabric) if config.data else StudentTraining.start(config, fabric, here)
     return carry_out(training, run, run_root)
-
-
-def _found(config: StudentRunConfig, run: Run) -> StudentRunConfig:
-    """The configuration of a run to go on with, the policies and data that it names looked up where they are now."""
-    begun = checkpoint.complete(run.checkpoints, PERIODIC)
-    saved = checkpoint.load(begun[-1]) if begun else {}
-    sums = {who: saved[who]["sha256"] for who in ("teacher", "driver") if who in saved} | {"data": None}
-    named = {who: path for who in ("teacher", "driver", "data") if (path := getattr(config, who))}
-    return replace(config, **{who: found_again(path, run.path, sums.get(who)) for who, path in named.items()})
 
 
 class StudentTraining(Training):
@@ -204,7 +194,7 @@ class StudentTraining(Training):
         if keep:
             prune(sequences, self.kept)
         else:
-            shutil.rmtree(sequences)
+            shutil.rmtree(sequences, ignore_errors=True)
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Continue bit for bit from a checkpoint of the run.
@@ -221,6 +211,9 @@ class StudentTraining(Training):
         spill = folder if self.config.dagger.spill else None
         self.buffer = SequenceBuffer.read(folder, saved["sequences"], self.buffer.capacity, self.facts, spill)
         self.kept.append(saved["sequences"])
+        if self.config.iterations > self.iteration > 0 == len(self.buffer):
+            lost = "was finished, and dropped its sequences: it goes on with new ones alone (--dagger.spill keeps them)"
+            warnings.warn(f"{self.folder} {lost}", stacklevel=2)
 
     def close(self) -> None:
         self.env.close()

@@ -17,7 +17,7 @@ from .teacher_training import TeacherTraining
 
 
 def train_teacher(
-    config: TeacherConfig | None = None, resume: Path | None = None, run_root: Path = Path("runs")
+    config: TeacherConfig | None = None, resume: Path | None = None, run_root: Path = Path("runs"), **changes: Any
 ) -> Run:
     """Train a teacher in a run folder of its own, or go on with an interrupted run.
 
@@ -25,11 +25,12 @@ def train_teacher(
         config: what to train; with `resume`, which goes on with the run's own, its machine settings alone count.
         resume: run folder; its newest periodic checkpoint is taken, and without one it begins anew.
         run_root: where a new run folder goes.
+        changes: with `resume`: `iterations`, to train on to so many; `warm_start`, where its state teacher is now.
 
     Raises:
         Interrupted: Ctrl-C; everything up to the last finished iteration is saved.
     """
-    config, run = config_and_run(config, resume, TeacherConfig, "train_teacher")
+    config, run = config_and_run(config, resume, TeacherConfig, "train_teacher", **changes)
     fabric = data_parallel.make_fabric(config.device, config.precision, config.ranks)
     train: Any = partial(_train, config=config, run=run, root=run_root)  # Fabric would rebuild frozen arguments
     if config.ranks == 1:

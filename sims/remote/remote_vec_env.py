@@ -101,9 +101,9 @@ class RemoteVecEnv(VecEnv):
         self._seen: list[dict[str, Tensor]] = [{} for _ in self._crews]
         """The latest observations, on the host; a lost simulator's rows go on showing its last one."""
         self._log: dict[str, np.dtype] = {}
-        spares.prepare(self.config.spares, maker, self.config.transport)
         self._sent_at = [0.0 for _ in self._crews]
-        self.traffic = Traffic()
+        self.traffic, self._maker = Traffic(), maker
+        spares.prepare(self.config.spares, maker, self.config.transport)
 
     # -- the contract --------------------------------------------------------------------------------------------
 
@@ -159,6 +159,7 @@ class RemoteVecEnv(VecEnv):
 
     def statistics(self) -> dict[str, float]:
         now, self.traffic = self.traffic, Traffic()
+        spares.prepare(self.config.spares, self._maker, self.config.transport)
         steps = max(now.steps, 1)
         return {
             "remote/bytes_per_step": now.bytes / steps,
@@ -168,6 +169,7 @@ class RemoteVecEnv(VecEnv):
             "remote/replaced": float(now.replaced),
             "remote/seconds_restart": now.restart,
             "remote/lost_rows": float(now.lost_rows),
+            "remote/spares_lost": float(spares.given_up()),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from handsight.distill.runs.run import Run, RunError
 from handsight.distill.runs.tree import unpack
 from handsight.distill.runs.zoo import ZooError
 from handsight.distill.study.spec import read_study
+from handsight.distill.training.session import config_and_run
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.training.train_teacher import train_teacher
 from handsight.errors import HandsightError
@@ -101,7 +102,7 @@ def test_a_resumed_run_takes_this_machines_settings(tmp_path, caplog):
 def test_a_resume_says_which_of_its_paths_are_read(tmp_path, caplog):
     caplog.set_level("INFO")
     run = Run.create("teacher-depth", TeacherConfig.warm_started(Path("/elsewhere/run")), tmp_path)
-    Run.open(run.path).resume(TeacherConfig)
+    config_and_run(None, run.path, TeacherConfig, "train_teacher")
     assert "reads its warm_start from /elsewhere/run" in caplog.text
 
 

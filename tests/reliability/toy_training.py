@@ -23,7 +23,7 @@ from toy_env import ToyEnv
 TEACHER = TeacherConfig(
     policy=ActorCriticConfig(hidden=(16,), recurrent="gru", recurrent_size=8),
     ppo=PPOConfig(epochs=2, minibatches=2),
-    curriculum=CurriculumConfig(start={"near": 1.0}, goal={"near": 0.5, "wide": 0.5}),
+    curriculum=CurriculumConfig(start={"near": 1.0}, goal={"near": 0.5, "wide": 0.5}, gate="near"),
     num_envs=8,
     rollout_steps=6,
     iterations=24,

@@ -135,6 +135,21 @@ def test_resume_takes_this_machines_settings_and_no_others(calls, tmp_path, caps
     assert "own configuration: found also --num-envs 3; available: --device, --threads" in said
 
 
+def test_resume_goes_further_and_is_told_where_a_teacher_is(monkeypatch, tmp_path, capsys):
+    heard = []
+    monkeypatch.setattr(
+        "handsight.distill.training.train_student.train_student", lambda config, **names: heard.append(names)
+    )
+    run = Run.create("student", arguments.StudentRunConfig(teacher=Path("zoo:state"), iterations=3), tmp_path)
+    resume = ["train-student", "--resume", str(run.path)]
+    assert cli.main([*resume, "--iterations", "5", "--teacher", "elsewhere"]) == 0
+    assert cli.main([*resume, "--iterations", "3"]) == 0
+    assert heard == [{"resume": run.path, "iterations": 5, "teacher": Path("elsewhere")}, {"resume": run.path}]
+    assert cli.main([*resume, "--iterations", "5", "--num-envs", "3"]) == 2
+    said = capsys.readouterr().err
+    assert "found also --num-envs 3; available: " in said and said.rstrip().endswith("--iterations, --teacher")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from handsight import sims
+from handsight.distill.commands.arguments import CompareArgs, RecordArgs, VideoArgs
+from handsight.distill.commands.compare import compare
 from handsight.distill.commands.evaluate import EvaluateArgs, run_evaluate
-from handsight.distill.runs import checkpoint, provenance
+from handsight.distill.commands.record import record
+from handsight.distill.commands.video import run_video
+from handsight.distill.runs import checkpoint, provenance, stored_config
 from handsight.errors import HandsightError
 
 from .test_compare import make_teacher
@@ -77,3 +82,41 @@ def test_a_change_anywhere_in_the_package_changes_its_digest(room, tmp_path, mon
     (tmp_path / room / "deep").mkdir(exist_ok=True)
     (tmp_path / room / ("deep" if room else "") / "b.py").write_text("a")
     assert provenance.sources_digest() != before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "video", "record", "compare"])
+def test_a_run_of_the_gpu_engine_is_tried_on_the_cpu_engine_where_there_is_no_gpu(
+    command, tmp_path, toy_sims, monkeypatch, caplog
+):
+    """Its configuration says so as a run of before does: engine mujoco_warp, device cuda:0."""
+    run = make_teacher(tmp_path / "runs", "depth")
+    best = run / "checkpoints" / "best.ckpt"
+    tree = checkpoint.load(best)
+    checkpoint.save(best, {**tree, "env_config": {**tree["env_config"], "engine": "mujoco_warp"}})
+    facts = json.loads((run / "config.json").read_text())
+    facts["config"] |= {"device": "cuda:0"}
+    facts["config"].setdefault("env", {})["engine"] = "mujoco_warp"
+    (run / "config.json").write_text(json.dumps(facts))
+    engines, make = [], sims.make
+
+    def noted(config, *rest, **more):
+        engines.append(config.engine)
+        return make(config, *rest, **more)
+
+    monkeypatch.setattr(sims, "make", noted)
+    stored_config.tell.cache_clear()
+    out, few = tmp_path / "out", {"episodes": 4, "num_envs": 4}
+    with caplog.at_level("WARNING", "handsight"):
+        match command:
+            case "evaluate":
+                run_evaluate(EvaluateArgs(run, out=out, **few))
+            case "video":
+                run_video(VideoArgs(run, episodes=1, out=tmp_path / "film.mp4", overview=False))
+            case "record":
+                record(RecordArgs(run, out=out, groups=("depth", "proprio"), **few))
+            case "compare":
+                compare(CompareArgs(policies=(run,), out=out, videos=False, report=False, **few))
+    assert engines and set(engines) == {"mujoco"}
+    assert sum("learnt in worlds of engine mujoco_warp; on device cpu" in line for line in caplog.messages) == 1
+    if command == "evaluate":
+        assert read(out)["settings"]["env"]["engine"] == "mujoco"

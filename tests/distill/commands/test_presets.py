@@ -88,25 +88,25 @@ def test_larger_images_have_a_deeper_encoder():
     assert presets.teacher("state", "gpu", Worlds(image="160x120")).policy == TeacherConfig.state().policy
 
 
+@pytest.mark.parametrize("cuda", [True, False])
 @pytest.mark.parametrize(
-    ("named", "device", "cuda", "found"),
+    ("words", "engine"),
     [
-        ("cpu", "cuda:0", True, "cpu"),
-        ("gpu", "cpu", False, "gpu"),
-        (None, "cuda:1", False, "gpu"),
-        (None, "cpu", True, "cpu"),
-        (None, None, True, "gpu"),
-        (None, None, False, "cpu"),
+        ([], "mujoco"),
+        (["--device", "cuda:0"], "mujoco"),
+        (["--preset", "cpu"], "mujoco"),
+        (["--preset", "gpu"], "mujoco_warp"),
+        (["--engine", "mujoco_warp"], "mujoco_warp"),
     ],
 )
-def test_the_device_decides_where_no_preset_is_named(monkeypatch, named, device, cuda, found):
+def test_nothing_but_its_name_or_the_preset_chooses_the_gpu_engine(monkeypatch, words, engine, cuda):
     monkeypatch.setattr(presets, "gpu_here", lambda: cuda)
-    assert presets.choose(named, device) == found
+    assert training(words, "state").env.engine == training(words, "depth").env.engine == engine
 
 
 def test_an_unknown_preset_names_the_nearest():
     with pytest.raises(HandsightError, match=r"unknown preset 'gpus' \(did you mean gpu\?\); available: cpu, gpu"):
-        presets.choose("gpus", None)
+        presets.choose("gpus")
 
 
 def test_a_student_on_the_gpu_sees_sharply_unless_its_teacher_looks(teacher):

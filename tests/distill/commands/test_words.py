@@ -15,7 +15,7 @@ from handsight.sims.scenes import SCENES
 
 def test_a_scene_may_stand_anywhere_and_other_options_change_it():
     words = ["--iterations", "3", "--scene=open", "--preset", "cpu", "--env.scene.rig.baseline", "0.2"]
-    config, _ = cli.read_training(TeacherConfig, words, "handsight train-teacher depth", "depth")
+    config, *_ = cli.read_training(TeacherConfig, words, "handsight train-teacher depth", "depth")
     assert config.iterations == 3
     assert config.env.scene.rig == replace(SCENES["open"].scene.rig, baseline=0.2)
     assert config.policy.depth_max_m == SCENES["open"].scene.rig.depth_max  # or it would not see what the cameras show
@@ -24,7 +24,7 @@ def test_a_scene_may_stand_anywhere_and_other_options_change_it():
 
 def test_a_scene_with_a_wall_survives_command_line_and_config_json(tmp_path):
     words = ["--scene", "occluded", "--preset", "cpu", "--env.scene.wall.height", "0.3"]
-    parsed, _ = cli.read_training(TeacherConfig, words, "handsight", "state")
+    parsed, *_ = cli.read_training(TeacherConfig, words, "handsight", "state")
     assert parsed.env.scene.wall == replace(SCENES["occluded"].scene.wall, height=0.3)
     assert Run.create("teacher-state", parsed, tmp_path).config(TeacherConfig) == parsed
 

@@ -1,6 +1,7 @@
 """Policies from checkpoints, and what is said when they do not fit."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -79,6 +80,33 @@ def test_run_without_a_best_gives_its_newest(saved):
     for name in ("iteration_9.ckpt", "iteration_10.ckpt"):
         checkpoint.save(run.checkpoints / name, tree)
     assert load_policy(run.path).path.name == "iteration_10.ckpt"
+
+
+def test_what_other_ranks_save_is_never_taken_for_a_policy(saved):
+    """They save where their environments stand, under names that come after the first rank's."""
+    _, run, tree = saved
+    checkpoint.remove(run.checkpoints / "best.ckpt")
+    checkpoint.save(run.checkpoints / "iteration_000005.ckpt", tree)
+    for iteration in (5, 6):
+        checkpoint.save(run.checkpoints / f"rank_1_iteration_{iteration:06d}.ckpt", {"worlds": {}})
+    assert load_policy(run.path).path == run.checkpoints / "iteration_000005.ckpt"
+    checkpoint.remove(run.checkpoints / "iteration_000005.ckpt")
+    with pytest.raises(checkpoint.CheckpointError, match=r"no complete checkpoint iteration_.* rank_1_iter"):
+        load_policy(run.path)
+
+
+def test_a_policy_of_the_gpu_engine_is_tried_on_a_cpu_in_the_cpu_engines_worlds_and_it_is_said(saved, caplog):
+    _, run, tree = saved
+    stored = {**tree, "env_config": {**tree["env_config"], "engine": "mujoco_warp"}}
+    checkpoint.save(run.checkpoints / "best.ckpt", stored)
+    loaded = load_policy(run.path)
+    with caplog.at_level("WARNING", "handsight"):
+        here = loaded.tried_on("cpu")
+    assert here.env_config == replace(loaded.env_config, engine="mujoco") and here.policy is loaded.policy
+    (said,) = [line for line in caplog.messages if "mujoco_warp" in line]
+    assert str(run.path) in said and "PGS in float64 instead of Newton in float32" in said and "--device cuda:0" in said
+    assert loaded.tried_on("cuda:0") is loaded and loaded.env_config.engine == "mujoco_warp"
+    assert here.tried_on("cpu") is here
 
 
 def test_checkpoint_without_a_policy_is_named(tmp_path):

@@ -63,10 +63,17 @@ def test_it_goes_on_where_it_was_saved():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"low": 0.7}, r"expected low < high, found low=0.7, high=0.6"),
+        ({"low": 0.7}, r"expected low <= high, found low=0.7, high=0.6"),
+        ({"low": 0.6}, r"expected low < high, found low=0.6, high=0.6"),
         ({"start": {"near": 0.4, "easy": 0.5}}, r"curriculum.start: expected probabilities that add up to 1"),
+        ({"gate": "esay"}, r"curriculum.gate: expected .* found 'esay'; available: near, easy$"),
+        ({"gate": "wide"}, r"curriculum.gate: expected .* `start` has, .* found 'wide'; available: near, easy$"),
     ],
 )
 def test_a_rule_that_cannot_work_is_refused(change, message):
     with pytest.raises(HandsightError, match=message):
         CurriculumConfig(**{**vars(CONFIG), **change})
+
+
+def test_a_mix_that_does_not_change_needs_no_gate():
+    CurriculumConfig(start={"wide": 1.0}, goal={"wide": 1.0}, gate="easy")

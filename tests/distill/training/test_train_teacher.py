@@ -351,3 +351,19 @@ def test_a_recurrent_rollout_deals_as_many_minibatches_as_are_asked_for(toy_sims
     assert sorted(part.first.shape[1] for part in training.buffer.minibatches(16, flat, flat)) == [1] * 14 + [2] * 2
     entropy = 3 * (math.log(0.6) + 0.5 * (1 + math.log(2 * math.pi)))  # of three actions, initial_std 0.6
     assert training.iterate()["entropy"] == pytest.approx(entropy, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"curriculum": CurriculumConfig({"far": 1.0}, {"wide": 1.0}, "far")}, r"unknown curriculum.start 'far'"),
+        ({"curriculum": CurriculumConfig({"near": 1.0}, {"far": 1.0}, "near")}, r"unknown curriculum.goal 'far'"),
+        ({"validation_kind": "wdie"}, r"unknown validation_kind 'wdie' \(did you mean wide\?\); available: near, wide"),
+    ],
+)
+def test_an_unknown_kind_of_reset_is_refused_before_a_run_is_made(toy_sims, tmp_path, monkeypatch, changes, message):
+    closed = []
+    monkeypatch.setattr(TeacherTraining, "close", lambda self: closed.append(self))
+    with pytest.raises(HandsightError, match=message):
+        train_teacher.train_teacher(small(**changes), run_root=tmp_path / "runs")
+    assert len(closed) == 1 and not (tmp_path / "runs").exists()

@@ -2,6 +2,7 @@ import importlib
 import os
 import signal
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -147,6 +148,43 @@ def test_a_failed_simulator_is_replaced_and_no_sample_is_mixed_up(remote, chaine
     figures = env.statistics()
     assert figures["remote/replaced"] == 1 and figures["remote/lost_rows"] == ledger.lost
     assert 0 < figures["remote/seconds_restart"] < 10
+
+
+def _spare(env, within=60.0):
+    """The process of the spare simulator, once there is one; it still imports then."""
+    ours, deadline = {worker.description.pid for worker in env.workers}, time.monotonic() + within
+    while time.monotonic() < deadline:
+        for pid in set(family_of(os.getpid())) - ours:
+            with suppress(OSError):
+                if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Simulator"):
+                    return pid
+        time.sleep(0.05)
+    pytest.fail("no spare simulator was started")
+
+
+def test_a_spare_that_hangs_while_it_starts_holds_nobody_up(remote, chained, monkeypatch):
+    """It is stopped; a failed simulator's successor is a process of its own, and later another spare is begun."""
+    spares.forget()
+    spares.given_up()
+    env = remote(config=RemoteConfig(step_timeout=1.0, build_timeout=300.0))
+    env.reset(0)
+    hung = _spare(env)
+    os.kill(hung, signal.SIGSTOP)
+    os.kill(env.workers[1].description.pid, signal.SIGKILL)
+    began, lost = time.monotonic(), 0
+    for action in actions(env, 100_000):
+        step = env.step(action)
+        lost += int(step.log["lost"].sum())
+        if lost and not step.log["lost"].any():
+            break
+        time.sleep(0.01)
+    print(f"whole again after {time.monotonic() - began:.1f} s")
+    assert time.monotonic() - began < 150.0, "two minutes and a half: half of what was waited for the spare"
+    monkeypatch.setattr(spares, "WARM_UP_TIMEOUT", 0.0)
+    first = spares._ready[env.config.transport][0]
+    figures = env.statistics()
+    assert figures["remote/replaced"] == 1 and figures["remote/spares_lost"] >= 1
+    assert first not in spares._ready[env.config.transport] and len(spares._ready[env.config.transport]) >= 1
 
 
 def test_failing_again_and_again_stops_with_the_last_traceback(remote, chained):
