@@ -9,7 +9,7 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from handsight.distill.runs import checkpoint
 from handsight.distill.training import data_parallel, train_teacher
 from handsight.distill.training.data_parallel import merge
-from handsight.distill.training.teacher_config import EASY_TO_WIDE, TeacherConfig
+from handsight.distill.training.teacher_config import NEAR_TO_WIDE, TeacherConfig
 from handsight.errors import HandsightError
 from handsight.policies.gaussian import log_prob
 from handsight.sims import EnvConfig
@@ -140,7 +140,7 @@ def test_what_cannot_go_together_is_refused(changes, words):
 @pytest.mark.slow
 def test_ranks_begin_as_processes_of_their_own(tmp_path):
     """As a user's do: nothing is inherited, so all that they are told travels to them."""
-    config = small(ranks=2, env=EnvConfig(threads=1), curriculum=EASY_TO_WIDE, iterations=2, validate_every=0)
+    config = small(ranks=2, env=EnvConfig(threads=1), curriculum=NEAR_TO_WIDE, iterations=2, validate_every=0)
     run = train_teacher.train_teacher(config, run_root=tmp_path)
     assert [row["step"] for row in run.metrics()] == [40, 80]
     names = {path.name for path in run.checkpoints.iterdir()}

@@ -12,7 +12,7 @@ from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import LoadedPolicy
 from handsight.distill.training import train_student, train_teacher
 from handsight.distill.training.data_parallel import make_fabric
-from handsight.distill.training.teacher_config import EASY_TO_WIDE
+from handsight.distill.training.teacher_config import NEAR_TO_WIDE
 from handsight.distill.training.teacher_training import TeacherTraining
 from handsight.sims.env_config import RemoteConfig
 from handsight.sims.remote.remote_vec_env import join
@@ -175,7 +175,7 @@ def test_a_lagging_run_is_resumed(toy_sims, tmp_path):
 
 
 def test_training_with_remote_simulators_learns_from_the_same_rollouts(ray_cluster):
-    config = small("depth", env=sims.EnvConfig(threads=1), num_envs=8, curriculum=EASY_TO_WIDE, iterations=2)
+    config = small("depth", env=sims.EnvConfig(threads=1), num_envs=8, curriculum=NEAR_TO_WIDE, iterations=2)
     figures = []
     for placement in ("", "cpu*2"):
         training = TeacherTraining.start(dataclasses.replace(config, sims=placement, remote=PATIENT))
