@@ -58,7 +58,7 @@ class Contrast:
     """By seed, in that order; positive: as the claim has it. `both` has no bounds where resets are not paired."""
     primary: bool = False
     p: float = float("nan")
-    """Of Student's t-test over seeds; Holm-adjusted among all contrasts but the primary and the negative controls."""
+    """Two-sided p of Student's t-test; Holm-adjusted among all contrasts but the primary and the negative controls."""
     apart: tuple[float, ...] = ()
     """By seed: success of the one teacher minus that of the other, on the reported resets."""
 
