@@ -13,7 +13,7 @@ from .memory import check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .scene import Scene
 from .tasks.grasp import GraspTask
-from .tasks.observations import IMAGE_GROUPS, group_spec
+from .tasks.observations import group_spec, rendered
 from .vec_env import ArraySpec
 
 
@@ -37,7 +37,7 @@ def make(
     if config.engine == "mujoco" and device != "cpu":
         raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
     check_worlds(config, observe, num_envs, device)
-    groups = [group for group in IMAGE_GROUPS if group in observe]
+    groups = rendered(observe)
     scene = Scene(config.scene)
     match config.engine:
         case "mujoco":

@@ -26,7 +26,7 @@ WORLD_SCRATCH = 15_000
 """Bytes that a physics step borrows for each world besides, most of them for the solver."""
 WORLD_BYTES = 400 * 2**10
 """Bytes of one environment on the CPU engine, without its images: 365 KiB measured between 64 and 320 of them."""
-VIEWS = {"depth": 1, "stereo": 2}
+VIEWS = {"depth": 1, "stereo": 2, "seen_position": 2}
 """Cameras that an observation group renders."""
 PIXEL_BYTES = 32
 """For one pixel of one camera: rendered, in the engine's buffers, and as an observation."""

@@ -99,7 +99,8 @@ class VecEnv(ABC):
         raise NotImplementedError(f"{type(self).__name__} steps all of its worlds together")
 
     def measure(self) -> dict[str, Tensor]:
-        """What `Step.log` says of the present state, each (N,): `visible`, `kind`, `reset_kind`, ...
+        """What `Step.log` says of the present state, each (N,): `visible` and `visible_right` (shares of the left and,
+        if it is rendered, the right eye's pixels that show the object), `kind`, `reset_kind`, ...
 
         Also right after `reset`, which has no other place to say whether the object is in view as an episode opens."""
         return {}

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from ..policies.memory import Memory
 from ..ranges import Checked, Pixels, Spread, Width, Within
 
-Sight = Literal["stereo", "left", "depth", "state"]
-GROUP = {"stereo": "stereo", "left": "stereo", "depth": "depth", "state": "state"}
-"""The observation group that each kind of sight reads, beside "proprio"."""
+Sight = Literal["stereo", "left", "depth", "state", "position", "noisy_position", "seen_position"]
+VECTORS = ("state", "position", "noisy_position", "seen_position")
+"""Kinds of sight without images."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class StudentConfig(Checked):
     """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
 
     sight: Sight = "stereo"
-    """Both eyes, the left one only, or as a control depth or state; what comes after the encoder is the same."""
+    """Both eyes, the left one only, or as a control depth, state, or of the state the object's position alone: exact,
+    with noise, or only while an eye of the pair sees it. What comes after the encoder is the same."""
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
     """The timm model that looks at each image."""
     fusion: Literal["cross_attention", "concat", "correlation", "left"] = "cross_attention"
@@ -104,7 +105,7 @@ class StudentConfig(Checked):
     @property
     def obs_keys(self) -> tuple[str, ...]:
         """Observation groups that a student of this kind reads."""
-        return GROUP[self.sight], *self.felt
+        return "stereo" if self.sight == "left" else self.sight, *self.felt
 
     @property
     def felt(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from ..policies.policy import Policy
 from ..policies.recurrent import RecurrentCore
 from ..sims.vec_env import ArraySpec
 from .backbone import DEPTH_MEAN, DEPTH_STD, Backbone
-from .config import StudentConfig
+from .config import VECTORS, StudentConfig
 from .fusion import Concat, Correlation, CrossAttention, DepthHead, depth_target
 
 Observation = Mapping[str, Tensor]
@@ -62,9 +62,9 @@ class StereoStudent(Policy):
         self.normalize = nn.ModuleDict({key: RunningMeanStd(obs_spec[key].shape[0]) for key in config.felt})
         proprio = sum(obs_spec[key].shape[0] for key in config.felt)
         self.feel = nn.Sequential(nn.Linear(proprio, config.proprio_features), nn.ELU())
-        if config.sight == "state":
-            width = obs_spec["state"].shape[0]
-            self.normalize["state"] = RunningMeanStd(width)
+        if config.sight in VECTORS:
+            width = obs_spec[config.sight].shape[0]
+            self.normalize[config.sight] = RunningMeanStd(width)
             self.see = nn.Sequential(nn.Linear(width, config.image_features), nn.ELU())
             self.see.append(nn.Linear(config.image_features, config.image_features))
         else:
@@ -123,8 +123,8 @@ class StereoStudent(Policy):
         asked for and there is a head for it."""
         proprio = torch.cat([self.normalize[key](obs[key]) for key in self.config.felt], dim=1)
         predicted = None
-        if self.config.sight == "state":
-            seen = self.see(self.normalize["state"](obs["state"]))
+        if self.config.sight in VECTORS:
+            seen = self.see(self.normalize[self.config.sight](obs[self.config.sight]))
         else:
             maps = self.backbone(self._images(obs))
             seen = self.fusion(maps, proprio)
@@ -158,7 +158,7 @@ class StereoStudent(Policy):
 FORMS = {
     "stereo": (torch.uint8, 4),
     "depth": (torch.int16, 3),
-    "state": (torch.float32, 1),
+    **dict.fromkeys(VECTORS, (torch.float32, 1)),
     "proprio": (torch.float32, 1),
     "calibration": (torch.float32, 1),
 }

@@ -11,7 +11,7 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig
+from ...sims.env_config import EnvConfig, Postures
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
@@ -73,6 +73,8 @@ class EvaluateArgs(Checked):
     """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
+    postures: Postures = "held_out"
+    """Arm postures with which episodes begin: those that no training meets, or those of trainings."""
     deterministic: bool = True
     """Act by the mean; otherwise by samples."""
     out: Path | None = None

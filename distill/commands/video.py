@@ -20,9 +20,8 @@ def run_video(args: VideoArgs) -> Path:
     loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
     out = args.out or loaded.results / "videos" / f"resets-{args.seed}.mp4"
     check_writable(out)
-    film = make_film(
-        loaded.policy, loaded.env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview
-    )
+    env_config = loaded.env_config.with_postures("held_out")
+    film = make_film(loaded.policy, env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview)
     write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
     with written(out.with_suffix(".png")) as draft:
         contact_sheet(film).savefig(draft, dpi=120, format="png")

@@ -11,18 +11,19 @@ from ...policies.policy import Policy
 
 IMAGES = ("depth", "stereo")
 """Groups that are tampered with; what the robot feels stays as it is."""
-SHUFFLED, FROZEN, BLACK = "shuffled", "frozen", "black"
-LEFT_BLACK, RIGHT_BLACK = "left eye black", "right eye black"
-KINDS = (SHUFFLED, FROZEN, BLACK, LEFT_BLACK, RIGHT_BLACK)
+SHUFFLED, FROZEN, BLACK, MEAN = "shuffled", "frozen", "black", "mean"
+EYES = {f"{eye} eye {how}": (i, how) for i, eye in enumerate(("left", "right")) for how in (BLACK, SHUFFLED, MEAN)}
+"""Number of the eye and what is done to it, by kind."""
+KINDS = (SHUFFLED, FROZEN, BLACK, MEAN, *EYES)
 
 
 def kinds_of(sight: str) -> tuple[str, ...]:
     """Ablations that mean something to a policy with this sight (`policy_kind.sight_of`); none without images."""
     match sight:
         case "stereo":
-            return SHUFFLED, FROZEN, LEFT_BLACK, RIGHT_BLACK
+            return SHUFFLED, FROZEN, *EYES
         case "depth" | "left eye":
-            return SHUFFLED, FROZEN, BLACK
+            return SHUFFLED, FROZEN, BLACK, MEAN
     return ()
 
 
@@ -31,8 +32,9 @@ class AblatedPolicy(Policy):
 
     shuffled: every world sees what another world's cameras see at this step, both eyes of the same one, the same other
     world all along: coherent images that have nothing to do with its own hand. frozen: every world sees the first
-    image of its episode again and again. black: nothing, 0 everywhere (for depth: no return). left / right eye black:
-    that one of a stereo pair.
+    image of its episode again and again. black: nothing, 0 everywhere (for depth: no return). mean: the mean of what
+    all worlds' cameras see at this step: as bright as an image, and nothing of this world. left / right eye ...: that
+    one of a stereo pair alone; the other sees on.
 
     What "frozen" has to remember lies in the policy's hidden state, which everyone zeroes where an episode opens:
     so it is right wherever that is, whenever each environment resets.
@@ -45,14 +47,14 @@ class AblatedPolicy(Policy):
             HandsightError: there is no such kind, or the policy has no images for it.
         """
         super().__init__()
-        groups = tuple(key for key in policy.obs_keys if key in (("stereo",) if "eye" in kind else IMAGES))
+        groups = tuple(key for key in policy.obs_keys if key in (("stereo",) if kind in EYES else IMAGES))
         if kind not in KINDS or not groups:
             raise HandsightError(
                 f"ablation {kind!r} of a policy that reads {', '.join(policy.obs_keys)}: expected one of "
-                f"{', '.join(KINDS)}, and a policy that reads {'stereo' if 'eye' in kind else ' or '.join(IMAGES)}"
+                f"{', '.join(KINDS)}, and a policy that reads {'stereo' if kind in EYES else ' or '.join(IMAGES)}"
             )
         self.policy, self.kind, self.seed, self.groups = policy, kind, seed, groups
-        self.obs_keys = policy.obs_keys
+        self.obs_keys, self.eyes = policy.obs_keys, getattr(policy, "eyes", 2)
 
     def initial_hidden(self, n: int) -> Tensor:
         """(n, H) zeros: the policy's own hidden state. "frozen" grows it behind that, once images are known."""
@@ -71,14 +73,20 @@ class AblatedPolicy(Policy):
 
     def _tampered(self, image: Tensor) -> Tensor:
         """image (N, ...): depth (N, 1, H, W) or stereo (N, 2, 3, H, W)."""
-        match self.kind:
+        if self.kind not in EYES:
+            return self._replaced(image, self.kind)
+        eye, how = EYES[self.kind]
+        eyes = image.clone()
+        eyes[:, eye] = self._replaced(image[:, eye], how)
+        return eyes
+
+    def _replaced(self, image: Tensor, how: str) -> Tensor:
+        match how:
             case "shuffled":
                 return image[other_world(len(image), self.seed).to(image.device)]
-            case "black":
-                return torch.zeros_like(image)
-        eyes = image.clone()
-        eyes[:, 0 if self.kind == LEFT_BLACK else 1] = 0
-        return eyes
+            case "mean":
+                return image.float().mean(0).round().to(image.dtype).expand_as(image)
+        return torch.zeros_like(image)
 
     def _held(self, seen: dict[str, Tensor], memory: Tensor) -> dict[str, Tensor]:
         """The first images of the episodes. memory (N, 0) in the first step of all, else (N, 1 + all their numbers);

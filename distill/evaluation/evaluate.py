@@ -13,16 +13,16 @@ import torch
 from ... import sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
-from ...sims.env_config import EnvConfig
+from ...sims.env_config import EnvConfig, Postures
 from ...sims.machine import without_machine
+from ...sims.tasks.task import VISIBLE
 from ...sims.vec_env import VecEnv
 from . import HELD_OUT_SEED
-from .evaluation import Evaluation
+from .evaluation import Evaluation, Eyes
 from .phases import LOGGED, UNKNOWN, phase_of
 from .rollout import Moment, play
 from .statistics import plain
 
-CAMERA_GROUPS = frozenset({"depth", "stereo"})
 Column = dict[str, Any]
 """NumPy arrays by name: what was logged at one moment (N,), or columns of an `Evaluation` (E, ...)."""
 
@@ -33,18 +33,20 @@ def evaluate(
     *,
     num_envs: int = 256,
     reset_kind: str | None = None,
+    postures: Postures = "held_out",
     device: str = "cpu",
     **how: Any,
 ) -> Evaluation:
     """Build the environment that `env_config` describes, evaluate in it and close it again.
 
-    A policy without a camera gets `depth`, so that visibility is known; it does not see it.
+    `stereo` is rendered in any case, so that it is known what each eye sees; no policy that does not read it sees it.
 
     Args:
         policy: acts, with its hidden state zeroed at the start.
         env_config: the task, robot, cameras and randomisation.
         num_envs: environments stepped together; the resets that are met depend on it.
         reset_kind: kind of reset of every episode; None takes the mix that the environment starts with.
+        postures: arm postures with which episodes begin; trainings meet only those called "training".
         device: the policy's; the environments are there, too, if their engine can be.
         how: `episodes`, `seed`, `deterministic`, `watch`, `advisor`, `advance` and `driver` of `evaluate_in`.
 
@@ -54,16 +56,19 @@ def evaluate(
     if num_envs < 1:
         raise HandsightError(f"evaluate: expected at least one environment, found num_envs={num_envs}")
     asked = [policy, *filter(None, (how.get("advisor"), how.get("driver")))]
-    groups = {key for one in asked for key in one.obs_keys}
-    if not groups & CAMERA_GROUPS:
-        groups.add("depth")
+    groups = {"stereo", *(key for one in asked for key in one.obs_keys)}
+    env_config = env_config.with_postures(postures)
     env = sims.make(env_config, groups, num_envs, device=sims.worlds_device(env_config, device))
     try:
         set_reset_kind(env, reset_kind)
         result = evaluate_in(env, policy, **how)
     finally:
         env.close()
-    where = {"reset_kind": reset_kind, "env": plain(without_machine(env_config, asdict(env_config)))}
+    where = {
+        "reset_kind": reset_kind,
+        "postures": postures,
+        "env": plain(without_machine(env_config, asdict(env_config))),
+    }
     return replace(result, settings=result.settings | where)
 
 
@@ -98,7 +103,7 @@ def evaluate_in(
     episode of each counts, never those that finish first (which would favour short ones).
 
     Args:
-        env: renders a camera group if visibility is to be known.
+        env: renders a camera group if visibility is to be known, `stereo` if that of both eyes is.
         policy: acts, with its hidden state zeroed at the start.
         episodes: resets to start from.
         seed: of the first round.
@@ -126,8 +131,11 @@ def evaluate_in(
         env_steps += env.num_envs * len(steps)
         rounds.append(_episodes(measured, steps, env.episode_steps))
         advance(rows.stop - rows.start)
+    columns = {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}
+    both_known = np.isfinite(columns["visible_right"]).any()
     return Evaluation(
-        **{name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]},
+        **columns,
+        eyes=eyes_of(driver or policy) if both_known else "left",
         object_kinds=tuple(getattr(env, "kinds", ())),
         reset_kinds=tuple(getattr(env, "reset_kinds", ())),
         seconds=time.perf_counter() - start,
@@ -136,9 +144,15 @@ def evaluate_in(
     )
 
 
+def eyes_of(policy: Policy) -> Eyes:
+    """Whose view counts for a policy: the left eye's for depth, which is that eye's, and for a student with one eye;
+    else either eye's. For a policy without cameras that is what the stereo students see beside which it stands."""
+    return "left" if "depth" in policy.obs_keys or getattr(policy, "eyes", 2) == 1 else "either"
+
+
 def _column(log: dict[str, torch.Tensor], rows: slice) -> Column:
     """What an evaluation keeps of a step's log, for the environments whose episodes these rows are."""
-    kept = ("reward", "here", "ended", "success", "kind", "reset_kind", "visible", *LOGGED)
+    kept = ("reward", "here", "ended", "success", "kind", "reset_kind", *VISIBLE, *LOGGED)
     return {name: log[name][: rows.stop - rows.start].cpu().numpy() for name in kept if name in log}
 
 
@@ -153,16 +167,16 @@ def _episodes(measured: Column, steps: list[Column], longest: int) -> Column:
     here, ended = (np.stack([step[name] for step in steps]) for name in ("here", "ended"))
     reward = np.stack([np.where(step["here"], step["reward"], 0.0) for step in steps])
     success = here & np.stack([step.get("success", np.zeros_like(here[0])) for step in steps]).astype(bool)
-    visible = np.full((here.shape[1], longest + 1), np.nan, dtype=np.float32)
-    phase = np.full(visible.shape, UNKNOWN, dtype=np.int8)
+    visible = {eye: np.full((here.shape[1], longest + 1), np.nan, dtype=np.float32) for eye in VISIBLE}
+    phase = np.full((here.shape[1], longest + 1), UNKNOWN, dtype=np.int8)
     for t, log in enumerate([measured, *steps]):
         running = log.get("here", np.ones_like(here[0]))
-        if "visible" in log:
-            visible[:, t] = np.where(running, log["visible"], np.nan)
+        for eye in VISIBLE:
+            visible[eye][:, t] = np.where(running, log.get(eye, np.nan), np.nan)
         if all(name in log for name in LOGGED):
             phase[:, t] = np.where(running, phase_of(*(log[name] for name in LOGGED)), UNKNOWN)
-    if "visible" not in measured:
-        visible[:, 0] = visible[:, 1]
+    for eye in set(VISIBLE) - set(measured):
+        visible[eye][:, 0] = visible[eye][:, 1]
     kinds = {}
     for name in ("kind", "reset_kind"):
         before = measured.get(name, np.zeros(here.shape[1], dtype=np.int64))
@@ -174,7 +188,7 @@ def _episodes(measured: Column, steps: list[Column], longest: int) -> Column:
         "aborted": ~over,
         "episode_return": reward.astype(np.float32).cumsum(axis=0)[-1],  # one step after the other, as it was earned
         "length": here.sum(axis=0),
-        "visible": visible,
+        **visible,
         "phase": phase,
         **kinds,
     }

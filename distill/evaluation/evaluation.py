@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ...files import explained, read_arrays, write, write_arrays, write_json
 from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
 from .statistics import bootstrap_mean, plain, wilson
+
+Eyes = Literal["left", "either"]
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,13 @@ class Evaluation:
     visible: NDArray[np.float32]
     """(E, T+1) share of the left eye's pixels that show the object, at the first observation and after each step;
     NaN after the episode's end, and everywhere if no camera was rendered."""
+    visible_right: NDArray[np.float32]
+    """(E, T+1) the same of the right eye; NaN everywhere if it was not rendered, as before version 0.2."""
     phase: NDArray[np.int8]
     """(E, T+1) what the hand was about at the same moments, an index into `phases.PHASES`; -1 after the episode's end,
     and everywhere if the environment does not tell."""
+    eyes: Eyes = "left"
+    """Whose view "in view" means: of the left eye, or of either eye of the pair."""
     object_kinds: tuple[str, ...] = ()
     reset_kinds: tuple[str, ...] = ()
     seconds: float = 0.0
@@ -53,14 +59,24 @@ class Evaluation:
     """What has to be equal for two evaluations to be comparable row by row: seed, num_envs, environment, ..."""
 
     @property
+    def pixels(self) -> NDArray[np.float32]:
+        """(E, T+1) share of the pixels of the policy's eyes that show the object, NaN where `visible` is."""
+        return self.visible if self.eyes == "left" else ((self.visible + self.visible_right) / 2).astype(np.float32)
+
+    @property
     def in_view_at_reset(self) -> NDArray[np.bool_]:
-        """(E,) the left eye saw the object in the episode's first observation."""
-        return self.visible[:, 0] > 0
+        """(E,) the policy's eyes saw the object in the episode's first observation."""
+        return self.pixels[:, 0] > 0
 
     @property
     def seen(self) -> bool:
         """Whether a camera was rendered, so that visibility is known."""
         return bool(np.isfinite(self.visible[:, 0]).any())
+
+    @property
+    def both_known(self) -> bool:
+        """Whether the right eye was rendered, too; it never was before version 0.2."""
+        return bool(np.isfinite(self.visible_right[:, 0]).any())
 
     @property
     def phased(self) -> bool:
@@ -69,8 +85,8 @@ class Evaluation:
 
     @property
     def in_view(self) -> NDArray[np.float32]:
-        """(E, T+1) 1 where the left eye sees the object, 0 where it does not, NaN where `visible` is."""
-        return np.where(np.isnan(self.visible), self.visible, self.visible > 0).astype(np.float32)
+        """(E, T+1) 1 where the policy's eyes see the object, 0 where they do not, NaN where `visible` is."""
+        return np.where(np.isnan(self.pixels), self.pixels, self.pixels > 0).astype(np.float32)
 
     def summary(self) -> dict[str, Any]:
         """Figures with 95 % intervals, JSON-able: Wilson for shares of episodes, bootstrap over episodes for means."""
@@ -108,14 +124,18 @@ class Evaluation:
 
     def visibility(self) -> dict[str, Any]:
         """Share of steps with the object in view and mean pixel share (each first averaged within its episode), the
-        share of running episodes with the object in view at each step, and how soon it is found where it was not in
-        view at the reset."""
+        share of running episodes with the object in view at each step, how soon it is found where it was not in view
+        at the reset, and, of both eyes, in which share of the resets each is blind, and both are."""
         in_view, known = self.in_view, ~np.isnan(self.visible).all(axis=0)
+        left, right = self.visible[:, 0] == 0, self.visible_right[:, 0] == 0
+        blind = {"left": left, "right": right, "both": left & right} if self.both_known else {"left": left}
         return {
             "steps_in_view": asdict(bootstrap_mean(row_means(in_view))),
-            "pixel_share": asdict(bootstrap_mean(row_means(self.visible))),
+            "pixel_share": asdict(bootstrap_mean(row_means(self.pixels))),
             "in_view_by_step": np.nanmean(in_view[:, known], axis=0).tolist(),
-            "looking": looking(self.visible),
+            "looking": looking(self.pixels),
+            "eyes": self.eyes,
+            "blind_at_reset": {eye: asdict(wilson(rows)) for eye, rows in blind.items()},
         }
 
     def save(self, folder: Path, provenance: Mapping[str, Any] | None = None) -> None:
@@ -145,17 +165,19 @@ class Evaluation:
             meta = json.loads(str(stored["meta"]))
             meta |= {name: tuple(meta[name]) for name in ("object_kinds", "reset_kinds")}
             arrays = {name: stored[name] for name in ARRAYS if name in stored}
-            arrays.setdefault("phase", np.full(arrays["visible"].shape, UNKNOWN, np.int8))  # older than the phases
+            shape = arrays["visible"].shape  # what is older than the phases, or than both eyes, knows nothing of them
+            arrays.setdefault("phase", np.full(shape, UNKNOWN, np.int8))
+            arrays.setdefault("visible_right", np.full(shape, np.nan, np.float32))
             return Evaluation(**arrays, **meta)
 
     def columns(self) -> list[tuple[str, list[Any]]]:
         """The table of episodes: (name, E entries)."""
-        names = [name for name in ARRAYS if name not in ("visible", "phase")]
+        names = [name for name in ARRAYS if name not in ("visible", "visible_right", "phase")]
         table = [(name, getattr(self, name).tolist()) for name in names]
         if self.seen:
             table.append(("in_view_at_reset", self.in_view_at_reset.tolist()))
             table.append(("steps_in_view", row_means(self.in_view).tolist()))
-            table.append(("pixel_share", row_means(self.visible).tolist()))
+            table.append(("pixel_share", row_means(self.pixels).tolist()))
         if self.phased:
             names = [*PHASES, ""]  # UNKNOWN is the last one
             table.append(("last_phase", [names[i] for i in last_phase(self.phase)]))
@@ -177,7 +199,7 @@ IN_VIEW, OUT_OF_VIEW = "in view", "out of view"
 
 
 def by_view(evaluation: Evaluation, steps: int) -> Masks:
-    """The object is in view of the left eye, or is not; nothing if no camera was rendered. steps: T."""
+    """The object is in view of the policy's eyes, or is not; nothing if no camera was rendered. steps: T."""
     if not evaluation.seen:
         return {}
     seen = evaluation.in_view[:, :steps].T > 0

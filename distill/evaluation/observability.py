@@ -14,19 +14,20 @@ from numpy.typing import NDArray
 
 from ...errors import HandsightError
 from .evaluation import Evaluation
-from .statistics import Interval, Seeded, mean_of, ratio, seeded
+from .statistics import Interval, Seeded, mean_of, paired_difference, paired_ratio, ratio, seeded
 
 Pair = tuple[Evaluation, Evaluation]
 """Evaluations of a teacher and its student."""
 Rows = NDArray[np.bool_] | None
 """(E,) bool, resets to look at; None takes all of them."""
-PAIRED = ("seed", "num_envs", "reset_kind", "env")
+PAIRED = ("seed", "num_envs", "reset_kind", "postures", "env")
 """Settings that decide which resets are met."""
 
 
 def success_gap(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
-    """`success_gaps` of a single teacher-student pair."""
-    return success_gaps([(teacher, student)], chosen).both
+    """`success_gaps` of a single teacher-student pair, with the interval of a paired difference of shares."""
+    check_paired(teacher, student)
+    return paired_difference(_rows(_lost([(teacher, student)]), chosen)[0])
 
 
 def success_gaps(pairs: Sequence[Pair], chosen: Rows = None) -> Seeded:
@@ -41,12 +42,13 @@ def success_part(teacher: Evaluation, student: Evaluation, chosen: NDArray[np.bo
     The parts of disjoint choices that cover all resets add up to `success_gap`. chosen (E,) bool.
     """
     check_paired(teacher, student)
-    return mean_of(_lost([(teacher, student)]) * chosen).both
+    return paired_difference(_lost([(teacher, student)])[0] * chosen)
 
 
 def retention(teacher: Evaluation, student: Evaluation, chosen: Rows = None) -> Interval:
-    """`retentions` of a single teacher-student pair."""
-    return retentions([(teacher, student)], chosen).both
+    """`retentions` of a single teacher-student pair, with the interval of a paired ratio of shares."""
+    check_paired(teacher, student)
+    return paired_ratio(*(_rows(one.success_at_end[None], chosen)[0] for one in (student, teacher)))
 
 
 def retentions(pairs: Sequence[Pair], chosen: Rows = None) -> Seeded:
@@ -122,10 +124,11 @@ def mean_sigma(std: NDArray, valid: NDArray[np.bool_]) -> Interval:
 
 def check_paired(first: Evaluation, second: Evaluation) -> None:
     """Raise HandsightError unless row i of both is the same reset."""
+    one, other = ({"postures": "training"} | evaluation.settings for evaluation in (first, second))
     differ = [
-        f"{key}: {first.settings.get(key)!r} and {second.settings.get(key)!r}"
+        "the environment" if key == "env" else f"{key}: {one.get(key)!r} and {other.get(key)!r}"
         for key in PAIRED
-        if first.settings.get(key) != second.settings.get(key)
+        if one.get(key) != other.get(key)
     ]
     if len(first.length) != len(second.length):
         differ.append(f"episodes: {len(first.length)} and {len(second.length)}")

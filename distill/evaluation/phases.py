@@ -71,7 +71,7 @@ def phase_summary(
 
 
 def first_look(visible: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(E,) number of the first moment at which the left eye sees the object, 0 = at the reset; NaN if it never does.
+    """(E,) the first moment at which the policy's eyes see the object, 0 = at the reset; NaN if they never do.
 
     visible (E, T+1): share of pixels, NaN after the episode's end.
     """
@@ -87,7 +87,7 @@ def looking(visible: NDArray[np.floating]) -> dict[str, Any]:
     otherwise a policy that gives up early on the hard ones would look quick. `found_by_step`: share of them that has
     seen it by step t, for t = 0, 1, ...
 
-    visible (E, T+1): share of the left eye's pixels, NaN after the episode's end.
+    visible (E, T+1): share of the pixels of the policy's eyes, NaN after the episode's end.
     """
     hidden = visible[visible[:, 0] == 0]
     first = first_look(hidden)

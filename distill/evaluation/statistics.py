@@ -1,18 +1,20 @@
-"""How sure a figure is: Wilson intervals for shares, bootstrap intervals for means, t-intervals over seeds."""
+"""How sure a figure is: Wilson intervals for shares, adjusted Wald intervals for paired differences of shares,
+bootstrap intervals for means, t-intervals over seeds, Holm's correction for several contrasts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+NORMAL = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,69 @@ def bootstrap_mean(values: ArrayLike) -> Interval:
     return _percentiles(float(column.mean()), np.concatenate([batch.mean(axis=-1) for batch in batches]))
 
 
-def t_interval(values: ArrayLike) -> Interval:
-    """Mean over training seeds with Student's t-interval. values (K,), one per policy; bounds are NaN for one."""
+def paired_difference(lost: ArrayLike) -> Interval:
+    """Difference of two shares of the same E episodes, with the adjusted Wald interval (Bonett and Price 2012,
+    'Adjusted Wald confidence interval for a difference of binomial proportions based on paired data'): one is added to
+    the counts of both kinds of disagreement, so that policies which agree in every episode are not surely equal.
+
+    lost (E,): 1 where only the first has it, -1 where only the second has it, else 0.
+    """
+    column = np.asarray(lost, dtype=np.float64)
+    if not len(column):
+        return Interval()
+    total = len(column) + 2
+    first, second = (float((column == sign).sum() + 1) / total for sign in (1, -1))
+    half = NORMAL * float(np.sqrt((first + second - (first - second) ** 2) / total))
+    middle = first - second
+    return Interval(float(column.mean()), max(-1.0, middle - half), min(1.0, middle + half))
+
+
+def paired_ratio(above: ArrayLike, below: ArrayLike) -> Interval:
+    """Share of the one divided by the share of the other over the same E episodes: the interval of the logarithm, with
+    one added to the counts of both kinds of disagreement, as in `paired_difference`. above, below (E,) bool."""
+    one, other = (np.asarray(column, dtype=bool) for column in (above, below))
+    if not one.any() or not other.any():
+        return Interval(float(ratio(one.sum(), other.sum())))
+    value = float(one.sum() / other.sum())
+    spread = np.sqrt(((one != other).sum() + 2) / ((one.sum() + 1) * (other.sum() + 1)))
+    low, high = (value * float(np.exp(sign * NORMAL * spread)) for sign in (-1, 1))
+    return Interval(value, low, high)
+
+
+def t_interval(values: ArrayLike, share: bool = False) -> Interval:
+    """Mean over training seeds with Student's t-interval. values (K,), one per policy; bounds are NaN for one.
+
+    The bounds of a `share` are worked out for its logit and stay inside [0, 1]; they are NaN where all seeds have 0 or
+    all have 1, as nothing tells how far they may spread.
+    """
     column = np.asarray(values, dtype=np.float64)
     mean = float(column.mean())
     if len(column) < 2:
         return Interval(mean)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(column) - 1) * stats.sem(column))
-    return Interval(mean, mean - half, mean + half)
+    if not share:
+        return Interval(mean, mean - half, mean + half)
+    if not 0 < mean < 1:
+        return Interval(mean)
+    middle, slope = float(special.logit(mean)), 1 / (mean * (1 - mean))  # the delta method
+    return Interval(mean, *(float(special.expit(middle + sign * half * slope)) for sign in (-1, 1)))
+
+
+def p_value(values: ArrayLike) -> float:
+    """Two-sided p of Student's t-test that the mean over training seeds is 0; NaN for fewer than two. values (K,)."""
+    column = np.asarray(values, dtype=np.float64)
+    return float(stats.ttest_1samp(column, 0.0).pvalue) if len(column) > 1 else float("nan")
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values adjusted for their number (Holm 1979): each may be held against the level that one alone would be.
+    What is NaN, not tested, stays so and counts as one of them."""
+    adjusted, most = [float("nan")] * len(p_values), 0.0
+    for turn, place in enumerate(np.argsort(p_values).tolist()):  # NaN last
+        if np.isfinite(p_values[place]):
+            most = max(most, min(1.0, (len(p_values) - turn) * p_values[place]))
+            adjusted[place] = most
+    return adjusted
 
 
 def plain(value: Any) -> Any:
@@ -93,7 +150,7 @@ class Seeded:
         return self.both.value
 
 
-def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
+def seeded(columns: NDArray[np.float64], figure: Figure, share: bool = False) -> Seeded:
     """A figure that is a function of sums over episodes, with its intervals.
 
     Every resample draws E resets, the same ones for all policies (they met the same, so a hard reset is hard for all of
@@ -105,22 +162,24 @@ def seeded(columns: NDArray[np.float64], figure: Figure) -> Seeded:
     Args:
         columns: (K, E, C) what is summed.
         figure: from sums (..., C) to the figure (...,); NaN where it is undefined, and such resamples are left out.
+        share: whether the figure lies in 0..1, as does its interval then.
     """
     policies, episodes, width = columns.shape
     values = figure(columns.sum(axis=1))
     if episodes < 2:
-        return Seeded(tuple(map(Interval, values.tolist())), Interval(float(values.mean())), t_interval(values))
+        return Seeded(tuple(map(Interval, values.tolist())), Interval(float(values.mean())), t_interval(values, share))
     by_episode = columns.transpose(1, 0, 2).reshape(episodes, policies * width)
     drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, policies, width))
     picked = np.random.default_rng(1).integers(0, policies, (RESAMPLES, policies))
     means = np.take_along_axis(drawn, picked, axis=1).mean(axis=1)
     each = tuple(_percentiles(float(value), drawn[:, k]) for k, value in enumerate(values))
-    return Seeded(each, _percentiles(float(values.mean()), means), t_interval(values))
+    return Seeded(each, _percentiles(float(values.mean()), means), t_interval(values, share))
 
 
-def mean_of(column: NDArray[np.float64]) -> Seeded:
-    """The mean over episodes of something that each of them has. column (K, E)."""
-    return seeded(np.stack([column, np.ones_like(column)], axis=-1), lambda sums: ratio(sums[..., 0], sums[..., 1]))
+def mean_of(column: NDArray[np.float64], share: bool = False) -> Seeded:
+    """The mean over episodes of something that each of them has. column (K, E); share: whether it lies in 0..1."""
+    columns = np.stack([column, np.ones_like(column)], axis=-1)
+    return seeded(columns, lambda sums: ratio(sums[..., 0], sums[..., 1]), share)
 
 
 def ratio(above: NDArray, below: NDArray) -> NDArray:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...ranges import Checked, Count, Episodes
+from ...sims.env_config import Postures
 from ...sims.machine import machine
 from . import HELD_OUT_SEED, HeldOutSeed
 
@@ -22,6 +23,8 @@ class TrialConfig(Checked):
     """Number of environments stepped together."""
     reset_kind: str | None = "wide"
     """Kind of reset that every episode starts from; None takes the mix of the environment's configuration."""
+    postures: Postures = "held_out"
+    """Arm postures with which episodes begin: those that no training meets, or those of trainings."""
     ablations: bool = False
     """Also try each policy that sees images with them shuffled, frozen and black: four to five times
     the time."""
@@ -31,4 +34,4 @@ class TrialConfig(Checked):
     @property
     def resets(self) -> dict[str, Any]:
         """What decides which resets are met, as `evaluate` takes it."""
-        return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind")}
+        return {name: getattr(self, name) for name in ("episodes", "seed", "num_envs", "reset_kind", "postures")}

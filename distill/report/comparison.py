@@ -28,10 +28,14 @@ from ..evaluation.observability import (
     unexplained_share,
 )
 from ..evaluation.statistics import Interval, Seeded, mean_of, seeded, t_interval, wilson
-from .policy_kind import STEREO, STUDENTS, TEACHERS, PolicyKind, taught
+from .policy_kind import LEFT, STEREO, STUDENTS, TEACHERS, PolicyKind, taught
 from .results import PolicyResult
 
 ALL = "all steps"
+MATCHED_WITHIN = 0.01
+"""Teachers whose success differs by more, on the resets that are reported, are not matched."""
+SHARES = ("success_at_end", "success_once", "steps_in_view", "pixel_share", "found", "failed in", "dropped")
+"""What the names of metrics begin with that lie in 0..1."""
 Pair = tuple[PolicyResult, PolicyResult]
 """A teacher and its student."""
 
@@ -64,6 +68,13 @@ class ExtraLoss:
     """Names of the two students that are set against each other: the same training seed."""
     figure: Seeded
     """Success gap of the state teacher's students minus the others', paired by training seed and by reset."""
+    apart: tuple[float, ...] = ()
+    """For each pair, success of the state teacher minus that of the other one, on the resets that are reported."""
+
+    @property
+    def equal_teachers(self) -> bool:
+        """Whether the teachers of each pair are as good as each other, to within a point."""
+        return all(abs(one) <= MATCHED_WITHIN for one in self.apart)
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,12 @@ class Comparison:
         same = [one for one in found if one.origin.seed == student.origin.seed]
         return next(iter(same or found), None)
 
+    def one_eyed(self, student: PolicyResult) -> PolicyResult | None:
+        """The student of the same teacher that was trained with the left eye alone, beside a stereo student."""
+        if student.kind.student != STEREO:
+            return None
+        return next((o for o in self.policies if o.kind.student == LEFT and o.teacher == student.teacher), None)
+
     @cached_property
     def table(self) -> tuple[Row, ...]:
         """All figures of all policies, tidy."""
@@ -124,9 +141,15 @@ class Comparison:
         """One figure of one policy; None where it is not known."""
         return self._figures.get((policy, metric))
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several training seeds of some kind of policy: intervals are over seeds then, and not over
+        resets, and those of fewer than three seeds are not told."""
+        return len(self.kinds) < len(self.policies)
+
     def over(self, kind: PolicyKind, metric: str, among: Sequence[str] = ()) -> Interval | None:
-        """The mean over the policies of a kind with Student's t-interval over training seeds; the figure itself where
-        one policy has it; None where none has.
+        """The mean over the policies of a kind with Student's t-interval over training seeds, from three on; the figure
+        itself where there is one policy of each kind; None where none is known.
 
         Args:
             kind: of the policies.
@@ -136,7 +159,10 @@ class Comparison:
         names = [one.name for one in self.of_kind(kind)]
         names = [name for name in names if not among or any(self.figure(name, other) for other in among)]
         each = [figure for name in names if (figure := self.figure(name, metric)) is not None]
-        return each[0] if len(each) == 1 else t_interval([figure.value for figure in each]) if each else None
+        if not each or not self.several:
+            return each[0] if each else None
+        values = [figure.value for figure in each]
+        return t_interval(values, metric.startswith(SHARES)) if len(each) > 2 else Interval(float(np.mean(values)))
 
     @cached_property
     def over_seeds(self) -> dict[PolicyKind, dict[str, Seeded]]:
@@ -147,7 +173,8 @@ class Comparison:
 
     def _pooled(self, kind: PolicyKind) -> dict[str, Seeded]:
         members, pairs = self.of_kind(kind), self.pairs(kind)
-        found = {"success": mean_of(np.stack([one.evaluation.success_at_end.astype(float) for one in members]))}
+        successes = np.stack([one.evaluation.success_at_end.astype(float) for one in members])
+        found = {"success": mean_of(successes, share=True)}
         evaluations = [(t.evaluation, s.evaluation) for t, s in pairs]
         if evaluations:
             found |= {"success_gap": success_gaps(evaluations), "retention": retentions(evaluations)}
@@ -161,7 +188,7 @@ class Comparison:
             found["observability_gap"] = observability_gaps([own for own, _ in both], [other for _, other in both])
         if all(one.evaluation.seen for one in members):
             found["steps_in_view"] = _mean_of_rows(members, lambda one: one.evaluation.in_view)
-            found["pixel_share"] = _mean_of_rows(members, lambda one: one.evaluation.visible)
+            found["pixel_share"] = _mean_of_rows(members, lambda one: one.evaluation.pixels)
         return found
 
     @cached_property
@@ -204,7 +231,8 @@ class Comparison:
 def _extra_loss(against: PolicyKind, both: Sequence[tuple[Pair, Pair]], chosen: NDArray[np.bool_] | None) -> ExtraLoss:
     first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*both, strict=True))
     names = tuple((one[1].name, other[1].name) for one, other in both)
-    return ExtraLoss(against, names, gap_differences(first, second, chosen))
+    apart = tuple(one[0].success - other[0].success for one, other in both)
+    return ExtraLoss(against, names, gap_differences(first, second, chosen), apart)
 
 
 def by_seed(first: Sequence[Pair], second: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
@@ -261,8 +289,8 @@ def _of_summary(summary: dict[str, Any]) -> dict[str, Interval]:
 
 def _of_pair(student: PolicyResult, teacher: PolicyResult) -> dict[str, Interval]:
     """What a student lost against its teacher on the same resets, and, where the teacher was asked, how far their
-    decisions are apart: over all steps, and by whether the left eye sees the object and by grasp phase (each against
-    the variance of the teacher's actions on those steps)."""
+    decisions are apart: over all steps, and by whether its eyes see the object and by grasp phase (each against the
+    variance of the teacher's actions on those steps)."""
     t, s, both = teacher.evaluation, student.evaluation, student.disagreement
     figures = {"success_gap": success_gap(t, s), "retention": retention(t, s)}
     views = {view: chosen for view, chosen in at_reset(s).items() if chosen.any()}
@@ -315,7 +343,7 @@ def sums_of(both: Disagreement) -> NDArray[np.float64]:
 
 def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResult], NDArray]) -> Seeded:
     """Mean over episodes of each episode's mean of a column (E, T+1)."""
-    return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]))
+    return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]), share=True)
 
 
 def over_seeds(figure: Seeded) -> Interval:

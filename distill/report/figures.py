@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple
 from functools import partial
 from typing import Any
 
@@ -19,8 +18,9 @@ from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
+from .contrasts import PASSES, Contrast
 from .curves import band, curve_of, over_steps, panels
-from .findings import Verdict
+from .findings import Verdict, seeds_in_words
 from .policy_kind import STUDENTS, TEACHERS, PolicyKind
 from .results import PolicyResult
 from .style import colour
@@ -58,11 +58,12 @@ STEPS = {ALL: ALL, IN_VIEW: "object in view", OUT_OF_VIEW: "object out of view",
 
 def success_figure(comparison: Comparison) -> Figure:
     """success_at_end by view at reset: all, in view, out of view."""
-    summary = comparison.policies[0].summary
-    metrics = {f"all resets\n(n = {summary['episodes']})": "success_at_end"}
+    metrics = {f"all resets\n(n = {comparison.policies[0].summary['episodes']})": "success_at_end"}
     names = {IN_VIEW: "object in view at reset", OUT_OF_VIEW: "out of view at reset"}
-    for view, outcome in summary.get("by_view_at_reset", {}).items():
-        metrics[f"{names[view]}\n(n = {outcome['episodes']})"] = f"success_at_end, {view} at reset"
+    for view in comparison.policies[0].summary.get("by_view_at_reset", {}):
+        counts = {one.summary["by_view_at_reset"][view]["episodes"] for one in comparison.policies}
+        number = " to ".join(map(str, dict.fromkeys((min(counts), max(counts)))))  # eyes differ, and what they see
+        metrics[f"{names[view]}\n(n = {number})"] = f"success_at_end, {view} at reset"
     return _success_by(comparison, comparison.kinds, metrics)
 
 
@@ -124,7 +125,7 @@ def bars(
             x = place + (number - (len(kinds) - 1) / 2) * width
             axes.bar(x, bar.value, 0.9 * width, color=colour(comparison, kind))
             tops = [bar.value, *each]
-            if np.isfinite([bar.low, bar.high]).all() and len(each) != 2:
+            if np.isfinite([bar.low, bar.high]).all():
                 axes.plot([x, x], [bar.low, bar.high], color="#222222", linewidth=1.1)
                 tops.append(bar.high)
             if len(each) > 1:
@@ -238,7 +239,7 @@ def _stacked(
         right, left = (right + part.value, left) if part.value >= 0 else (right, left + part.value)
     total = comparison.over(kind, whole, among=[metric for _, metric in parts.values()])
     if total is not None and right > left:
-        if np.isfinite([total.low, total.high]).all() and len(comparison.of_kind(kind)) != 2:
+        if np.isfinite([total.low, total.high]).all():
             axes.plot([total.low, total.high], [row, row], color="#222222", linewidth=1.1)
         axes.plot(total.value, row, "|", color="#222222", markersize=9)
 
@@ -267,15 +268,15 @@ def learning_figure(comparison: Comparison) -> Figure:
 
 
 def visibility_figure(comparison: Comparison) -> Figure:
-    """Share of running episodes with the object in view of the left eye at each step, by whether it was at reset: the
-    mean over the seeds of a policy kind, in a band from the lowest to the highest."""
-    view = comparison.policies[0].evaluation.in_view_at_reset
-    groups = {"All resets": np.ones_like(view), "Object in view at reset": view, "Out of view at reset": ~view}
-    groups = {name: rows for name, rows in groups.items() if rows.any()}
+    """Share of running episodes with the object in view of the policy's eyes at each step, by whether it was at reset:
+    the mean over the seeds of a policy kind, in a band from the lowest to the highest."""
+    views = [one.evaluation.in_view_at_reset for one in comparison.policies]
+    groups = {"All resets": None, "Object in view at reset": True, "Out of view at reset": False}
+    groups = {name: view for name, view in groups.items() if view is None or any((v == view).any() for v in views)}
     figure, each = panels(2.9, len(groups), sharey=True)
-    for axes, (name, rows) in zip(each, groups.items(), strict=True):
+    for axes, (name, view) in zip(each, groups.items(), strict=True):
         for kind in comparison.kinds:
-            curves = [_share_in_view(one, rows) for one in comparison.of_kind(kind)]
+            curves = [_share_in_view(one, view) for one in comparison.of_kind(kind)]
             band(axes, curves, kind.label, color=colour(comparison, kind), ls="--" if kind.is_student else "-")
         axes.set(title=name, xlabel="step of the episode", ylim=(0, 1.02), xlim=(0, None))
     each[0].set_ylabel("share with the object in view")
@@ -284,34 +285,46 @@ def visibility_figure(comparison: Comparison) -> Figure:
     return figure
 
 
-def _share_in_view(policy: PolicyResult, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(2, R) step, and share of the episodes that are running there."""
+def _share_in_view(policy: PolicyResult, view: bool | None) -> NDArray[np.float64]:
+    """(2, R) step, and share of the episodes that are running there, or of those that began in or out of its view."""
+    rows = slice(None) if view is None else policy.evaluation.in_view_at_reset == view
     seen = policy.evaluation.in_view[rows]
     running = np.isfinite(seen).sum(axis=0)
     known = running > 0
     return np.stack([np.flatnonzero(known).astype(np.float64), np.nansum(seen[:, known], axis=0) / running[known]])
 
 
-def seeds_in_words(count: int) -> str:
-    """How many seeds there are, for a figure."""
-    return "1 seed" if count == 1 else f"{count} seeds"
-
-
 def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
-    """The extra loss of the state teachers' students: a line per scene and kind of depth teacher; every pair of
-    students is a point, the bar is the interval over seeds (over resets for one seed)."""
-    figure, (axes,) = panels(0.9 + 0.52 * len(verdicts))
-    for row, verdict in enumerate(verdicts):
-        shade = INK if verdict.word in ("Supported", "Contradicted") else SOFT
-        mean, low, high = (100 * bound for bound in astuple(verdict.interval))
-        if np.isfinite([low, high]).all():
-            axes.plot([low, high], [row, row], color=shade, linewidth=2.2, solid_capstyle="butt")
-        axes.plot(mean, row, "D", color=shade, markersize=6.5)
-        each = [100 * one.value for one in verdict.loss.figure.each]
+    """The extra loss of the state teachers' students: a line per scene and kind of depth teacher."""
+    names = [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts]
+    shown = [v.word.startswith("Difference") for v in verdicts]
+    label = "extra loss of the state-taught students, points (right of zero: as the claim has it)"
+    return _forest(dict(zip(names, (v.loss.figure for v in verdicts), strict=True)), shown, label)
+
+
+def contrast_figure(contrasts: Sequence[Contrast]) -> Figure:
+    """The contrasts that a study named before it ran, a line each, the primary one first."""
+    contrasts = sorted(contrasts, key=lambda one: (not one.primary, one.config.control, one.config.claim))
+    kinds = ["control" if one.config.control else "primary" if one.primary else "" for one in contrasts]
+    names = [f"{one.name}{f' ({kind})' * bool(kind)}" for one, kind in zip(contrasts, kinds, strict=True)]
+    shown = [one.word == PASSES for one in contrasts]
+    return _forest(dict(zip(names, (one.figure for one in contrasts), strict=True)), shown, "points more that are lost")
+
+
+def _forest(figures: Mapping[str, Seeded], shown: Sequence[bool], label: str) -> Figure:
+    """A line for each figure, by its name, in points: a circle for each training seed, a diamond for their mean, and a
+    bar for Student's t-interval over seeds; of fewer than three seeds there is none. Grey where not `shown`."""
+    figure, (axes,) = panels(0.9 + 0.52 * len(figures))
+    for row, (one, dark) in enumerate(zip(figures.values(), shown, strict=True)):
+        shade, each = INK if dark else SOFT, [100 * value.value for value in one.each]
+        if len(each) > 2:
+            axes.plot([100 * one.seeds.low, 100 * one.seeds.high], [row, row], color=shade, linewidth=2.2,
+                      solid_capstyle="butt")  # fmt: skip
+        axes.plot(100 * one.value, row, "D", color=shade, markersize=6.5)
         if len(each) > 1:
             axes.plot(each, [row + 0.24] * len(each), "o", color="white", markeredgecolor=shade, markersize=4)
-    _rows(axes, [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts])
+    _rows(axes, list(figures))
     axes.tick_params(axis="y", pad=10)
-    axes.set_xlabel("extra loss of the state-taught students, points (right of zero: as the claim has it)")
+    axes.set_xlabel(label)
     axes.spines["left"].set_visible(False)
     return figure

@@ -8,26 +8,30 @@ from typing import Any, Literal
 
 from ..evaluation.statistics import Interval
 from .comparison import Comparison, ExtraLoss, over_seeds
+from .contrasts import PASSES, Contrast, registered
 from .page import MINUS
 from .results import PolicyResult
 from .study_results import Study
 
-CLAIM = (
-    "A student of a teacher that knows the state loses more of its teacher's success than a student of a teacher that "
-    "sees only a depth image, because the first teacher acts on what no camera shows."
-)
+CLAIMS = {
+    1: "A student of a teacher that knows the state loses more of its teacher's success than a student of a teacher "
+    "that sees only a depth image.",
+    2: "It loses more because the first teacher acts on what no camera shows.",
+}
+"""The claim in its two parts, each of which is judged by contrasts of its own."""
 DEPTH_TEACHERS = {
     "matched teachers": "equally good depth teachers",
+    "not matched": "depth teachers not matched to them (more than a point apart on these resets)",
     "warm start": "depth teachers that began with a warm start",
     "from scratch": "depth teachers that learnt from scratch",
 }
 """What they are called in a sentence, by the kind of the verdict."""
-Word = Literal["Supported", "Contradicted", "No difference shown", "Not decided by one seed"]
+Word = Literal["Difference shown", "Difference the other way", "No difference shown", "Not decided by one seed"]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one scene says of the claim, for one kind of depth teacher."""
+    """What one scene says of the first part of the claim, for one kind of depth teacher: explored, not named before."""
 
     scene: str
     """Empty for a comparison whose scene has no name."""
@@ -48,13 +52,15 @@ class Verdict:
             return "Not decided by one seed"
         both = (self.interval, self.loss.figure.both)
         if all(figure.low > 0 for figure in both):
-            return "Supported"
-        return "Contradicted" if all(figure.high < 0 for figure in both) else "No difference shown"
+            return "Difference shown"
+        return "Difference the other way" if all(figure.high < 0 for figure in both) else "No difference shown"
 
     @property
     def kind(self) -> str:
         """What tells it from the other verdicts of its scene, in a few words."""
-        return "matched teachers" if self.matched else "warm start" if self.loss.against.warm_start else "from scratch"
+        if self.matched:
+            return "matched teachers" if self.loss.equal_teachers else "not matched"
+        return "warm start" if self.loss.against.warm_start else "from scratch"
 
     @property
     def sentence(self) -> str:
@@ -62,7 +68,7 @@ class Verdict:
         seeds = len(self.loss.pairs)
         over = f"over {seeds} training seeds" if seeds > 1 else "an interval over resets only"
         lost, more, size = "state teachers", DEPTH_TEACHERS[self.kind], self.interval
-        if self.word == "Contradicted":
+        if self.word == "Difference the other way":
             lost, more, size = more, lost, _negative(size)
         where = f" in the scene {self.scene}" if self.scene else ""
         told = (
@@ -84,12 +90,60 @@ def _of_scene(scene: str, comparison: Comparison) -> list[Verdict]:
     return found + ([Verdict(scene, matched, matched=True)] if matched else [])
 
 
+def claim_sentences(study: Study) -> list[str]:
+    """What became of the claim's two parts, judged by the contrasts that the study named before; none if it named none.
+
+    The first part rests on the primary contrast alone, the second on all of its own, and on the primary and the
+    negative controls besides.
+    """
+    found = registered(study)
+    primary = next((one for one in found if one.primary), None)
+    if primary is None:
+        return []
+    words = {PASSES: "Supported", "the other way": "Contradicted"}
+    first = words.get(primary.word, primary.word.capitalize())
+    second, fired = "No contrast was named for it", [one.name for one in found if one.fires(primary)]
+    own = [one for one in found if one.config.claim == 2 and not one.config.control]
+    if own:
+        passed = [one.name for one in own if one.word == PASSES]
+        held = f"{len(passed)} of {len(own)} contrasts pass" + f" ({', '.join(passed)})" * bool(passed)
+        second = "Not supported: " + held
+        if len(passed) == len(own) and first == "Supported":
+            second = "Supported: " + held
+        if fired:
+            second = f"Not supported, as a negative control fires ({', '.join(fired)}): {held}"
+    said = f"{first}: {told(primary)}"
+    return [f"{CLAIMS[1]} {said}.", f"{CLAIMS[2]} {second}."]
+
+
+def told(one: Contrast) -> str:
+    """A contrast in words, with its interval, and what is left of it without one of the seeds."""
+    if not one.seeds:
+        return f"{one.name} is not known yet"
+    asked, spread = one.config, one.left_out
+    where = {
+        "hidden_resets": " (out of view at the reset minus in view)",
+        "hidden_steps": " (out of view minus in view)",
+    }
+    lost = "unexplained variance" if asked.where == "hidden_steps" else "success"
+    text = f"in the scene {asked.scene} {asked.loses} loses {points(over_seeds(one.figure))} of {lost}"
+    text += where.get(asked.where, "") + f" more than {asked.than}" * bool(asked.than)
+    text += f", minus the same in {asked.minus}" * bool(asked.minus)
+    text += f" ({seeds_in_words(len(one.seeds))}"
+    text += f"; without any one of them {100 * spread[0]:.1f} to {100 * spread[1]:.1f}" if spread else ""
+    text += f"; teachers apart by up to {100 * max(map(abs, one.apart)):.1f} points"
+    return text + ": not matched" * (asked.matched and not one.equal_teachers) + ")"
+
+
+def seeds_in_words(count: int) -> str:
+    """How many seeds there are."""
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
 def study_headline(study: Study) -> str:
     """The verdict in one sentence."""
-    found = verdicts(study)
-    return (
-        found[0].sentence if found else "No verdict: no state and depth teacher of one scene have stereo students yet."
-    )
+    found = [*claim_sentences(study), *(one.sentence for one in verdicts(study))]
+    return found[0] if found else "No verdict: no state and depth teacher of one scene have stereo students yet."
 
 
 def headline(comparison: Comparison) -> list[str]:
@@ -131,10 +185,13 @@ def study_limits(study: Study) -> list[str]:
     each = {scene: limits(comparison) for scene, comparison in study.comparisons.items()}
     shared = [one for one in next(iter(each.values()), []) if all(one in found for found in each.values())]
     found = shared + [f"Scene {scene}: {one}" for scene, said in each.items() for one in said if one not in shared]
-    rising = {f"{c.cell} ({c.scene})" for c in study.cells if c.flatness is not None and not c.flatness.flat}
-    if rising:
+    budgets = [n for n, budget in study.budgets.items() if not budget.enough and ("-to-" not in n)]
+    if budgets:
+        found.append(f"Budgets that are not shown to be enough, see What was run: {', '.join(budgets)}.")
+    if study.cells and not study.spec.get("contrasts"):
         found.append(
-            f"Some trainings were still rising in the last third of their budget: {', '.join(sorted(rising))}."
+            "First edition: no contrast had been named before the study ran, so that nothing is called supported; "
+            "students' learning rates fell to nothing, which flattens a curve by itself."
         )
     open_cells = [f"{c.scene}/seed{c.seed}/{c.cell} ({c.state})" for c in study.cells if c.state != "finished"]
     if open_cells:
@@ -158,12 +215,30 @@ def limits(comparison: Comparison) -> list[str]:
         *[f"{pixels}; larger ones may change who wins and by how much."] * bool(rig.get("height")),
         f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.",
         "Everything happened in simulation: nothing here says how a policy does on a robot.",
+        *_of_resets(comparison),
+        *_of_commits(comparison),
         *_of_teachers(comparison),
         *_of_warm_starts([one for one in comparison.policies if one.origin.warm_started_from]),
         *[control] * (taught and not controlled),
         "Students may still have been improving when their budget ended; see the learning curves.",
         *comparison.notes,
     ]
+
+
+def _of_resets(comparison: Comparison) -> list[str]:
+    """What evaluations of the first edition shared with trainings, and what they did not measure."""
+    found, first = [], comparison.policies[0].evaluation
+    if comparison.settings.get("postures", "training") == "training":
+        found.append("Shared postures: episodes began with arm postures from which the policies had learnt, too.")
+    if first.seen and not first.both_known:
+        found.append("In view means in view of the left eye only: what the right eye saw was not measured.")
+    return found
+
+
+def _of_commits(comparison: Comparison) -> list[str]:
+    dirty = [one.name for one in comparison.policies if (one.origin.meta.get("git") or {}).get("dirty")]
+    name = "All" if len(dirty) == len(comparison.policies) else ", ".join(dirty)
+    return [f"Trained from a working copy with changes that its commit does not hold: {name}."] if dirty else []
 
 
 def _of_seeds(comparison: Comparison) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +119,7 @@ def illustrate(
     with stage(title, len(at_hand) + bool(moments), unit="policies") as progress:
         for one, loaded in at_hand:
             how = (FILMED, settings["seed"], settings.get("reset_kind"), device)
-            film = make_film(loaded.policy, loaded.env_config, *how)
+            film = make_film(loaded.policy, _as_evaluated(loaded.env_config, settings), *how)
             file = f"videos/{file_name(one.kind.label)}.mp4"
             write_video(folder / file, film, title=one.name, speed=SPEED, tile=112)
             films.append(Picture(file, film_caption(one.name, film)))
@@ -133,6 +134,11 @@ def illustrate(
     made = Illustrations(told_apart, tuple(films), tuple(sheets))
     made.save(folder)
     return made
+
+
+def _as_evaluated(env_config: EnvConfig, settings: Mapping[str, Any]) -> EnvConfig:
+    """The environment with the arm postures of an evaluation; until version 0.2 these were the trainings'."""
+    return env_config.with_postures(settings.get("postures", "training"))
 
 
 def film_caption(name: str, film: Film) -> str:
@@ -200,7 +206,8 @@ def film_moments(
         turn, world = divmod(reset, settings["num_envs"])
         how = (1, settings["seed"] + turn, settings.get("reset_kind"), device)
         films = {
-            name: make_film(policy, env_config, *how, world_offset=world) for name, policy, _ in (failing, succeeding)
+            name: make_film(policy, _as_evaluated(env_config, settings), *how, world_offset=world)
+            for name, policy, _ in (failing, succeeding)
         }
         if [bool(film.success[-1, 0]) for film in films.values()] == [False, True]:
             yield reset, films

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..evaluation.statistics import Interval
-from .comparison import ALL, Comparison, in_stratum, over_seeds
+from ..evaluation.observability import success_gap
+from ..evaluation.statistics import Interval, Seeded
+from .comparison import ALL, Comparison, in_stratum
 from .page import DASH, Cell, Row, Table, number, render, share
 from .results import PolicyResult
 from .style import colour
@@ -75,11 +75,18 @@ def gap_table(comparison: Comparison) -> Table:
 
 def ablation_table(comparison: Comparison) -> Table:
     """What became of the policies with their images tampered with."""
-    rows = [
-        _row(comparison, policy, ABLATION_COLUMNS, before=(Cell(how, text=True),), stratum=how)
-        for policy in comparison.policies
-        for how in policy.ablations
-    ]
+    rows = []
+    for policy in comparison.policies:
+        rows += [
+            _row(comparison, policy, ABLATION_COLUMNS, before=(Cell(how, text=True),), stratum=how)
+            for how in policy.ablations
+        ]
+        trained = comparison.one_eyed(policy) if policy.ablations else None
+        if trained is not None:
+            lost = success_gap(policy.evaluation, trained.evaluation)
+            known = [comparison.figure(trained.name, m) for m in ("success_at_end", "unexplained_action_variance")]
+            cells = [Cell("another, trained with the left eye alone", text=True), share(known[0]), precise(lost)]
+            rows.append(Row(policy.name, [*cells, precise(known[1])], colour(comparison, policy.kind)))
     return Table(("policy", "images", *ABLATION_COLUMNS), rows)
 
 
@@ -97,13 +104,12 @@ def _row(
 
 
 def kind_table(comparison: Comparison) -> Table:
-    """One row for each kind of policy: over resets if it has one seed, else the mean with Student's t over seeds."""
+    """One row for each kind of policy: the mean with Student's t over seeds, from three on; over resets where there is
+    one policy of each kind."""
     rows = []
     for kind in comparison.kinds:
         seeds = len(comparison.of_kind(kind))
         cells = _cells(KIND_COLUMNS, partial(comparison.over, kind))
-        if seeds == 2:
-            cells = [replace(one, bounds="") for one in cells]  # two seeds give a t-interval that hides everything
         rows.append(Row(kind.label, [Cell(seeds), *cells], colour(comparison, kind)))
     return Table(("policy", "seeds", *KIND_COLUMNS), rows)
 
@@ -114,10 +120,17 @@ def matrix_table(comparison: Comparison) -> Table:
     for teacher, kinds in comparison.matrix.items():
         for student, kind in kinds.items():
             if kind:
-                found = {metric: over_seeds(one) for metric, one in comparison.over_seeds[kind].items()}
+                found = {metric: _told(comparison, one) for metric, one in comparison.over_seeds[kind].items()}
                 cells = [Cell(len(comparison.of_kind(kind))), *_cells(MATRIX_COLUMNS, found.get)]
                 rows.append(Row(f"{teacher} → {student}", cells))
     return Table(("teacher → student", "seeds", *MATRIX_COLUMNS), rows)
+
+
+def _told(comparison: Comparison, figure: Seeded) -> Interval:
+    """One kind of interval in one column: as `Comparison.over`."""
+    if not comparison.several:
+        return figure.both
+    return figure.seeds if len(figure.each) > 2 else Interval(figure.value)
 
 
 def loss_table(comparison: Comparison) -> Table:
@@ -127,6 +140,19 @@ def loss_table(comparison: Comparison) -> Table:
         cells = [Cell(len(loss.pairs)), precise(loss.figure.both), precise(loss.figure.seeds)]
         rows.append(Row(loss.against.label, cells))
     return Table(("against", "seeds", "bootstrap over seeds and resets", "Student's t over seeds"), rows)
+
+
+def view_told(comparison: Comparison) -> str:
+    """Whose view the columns "in view" mean."""
+    known = [one.evaluation for one in comparison.policies if one.evaluation.seen]
+    if not known:
+        return ""
+    if not any(one.both_known for one in known):
+        return "In view: of the left eye only, whatever the policy's own cameras are."
+    return (
+        "In view: of the policy's own cameras, which are the left eye for depth and one-eyed policies and either eye "
+        "for stereo students. Of policies without cameras, state teachers and their controls: either eye of the pair."
+    )
 
 
 def run_table(comparison: Comparison) -> Table:
@@ -164,4 +190,5 @@ def markdown(comparison: Comparison) -> str:
         "losses": loss_table(comparison),
         "ablations": ablation_table(comparison),
     }
-    return render("comparison.md.j2", {"episodes": comparison.policies[0].summary["episodes"], **tables})
+    return render("comparison.md.j2", {"episodes": comparison.policies[0].summary["episodes"],
+                                         "view": view_told(comparison), **tables})  # fmt: skip

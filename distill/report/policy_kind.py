@@ -17,7 +17,7 @@ class PolicyKind:
     teacher: str
     """What the teacher sees beside proprioception: "state", "depth", ...; "unknown" if it is not at hand."""
     student: str | None = None
-    """What the student sees: "state", "depth", "stereo", "left eye"; None for a teacher."""
+    """What the student sees: "state", "depth", "stereo", "left eye", "noisy position", ...; None for a teacher."""
     warm_start: bool = False
     """Whether the teacher imitated another one before it learnt by itself."""
     matched: bool = False
@@ -83,11 +83,13 @@ def read_kind(label: str) -> PolicyKind:
 
 
 def sight_of(policy_config: Mapping[str, Any]) -> str:
-    """What a policy of this configuration sees beside proprioception: "state", "depth", "stereo", "left eye".
+    """What a policy of this configuration sees beside proprioception: "state", "depth", "stereo", "left eye", ...
 
     A student that is given both eyes and fuses only the left one sees with its left eye.
     """
     if "sight" in policy_config:
         left = policy_config["sight"] == "left" or policy_config["fusion"] == "left"
-        return LEFT if left and policy_config["sight"] in ("stereo", "left") else policy_config["sight"]
+        return (
+            LEFT if left and policy_config["sight"] in ("stereo", "left") else policy_config["sight"].replace("_", " ")
+        )
     return next((key for key in policy_config["actor_keys"] if key != "proprio"), "proprio")

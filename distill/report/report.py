@@ -17,16 +17,17 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...files import write, write_json
-from ..evaluation.statistics import plain, t_interval
+from ..evaluation.statistics import plain
 from . import figures, page
-from .comparison import Comparison
+from .comparison import MATCHED_WITHIN, Comparison
+from .contrasts import Contrast, registered
 from .film import DEPTH_RANGE
-from .findings import CLAIM, facts, headline, study_limits, verdicts
+from .findings import CLAIMS, claim_sentences, facts, headline, study_limits, verdicts
 from .illustrate import Illustrations, Picture, told_apart
-from .page import DASH, Cell, Row, Table, data_uri
-from .page_tables import gap_table, kind_table, matrix_table, policy_table, precise, run_table
+from .page import DASH, MINUS, Cell, Row, Table, data_uri, number
+from .page_tables import gap_table, kind_table, matrix_table, policy_table, run_table, view_told
 from .policy_kind import STEREO
-from .study_results import Study
+from .study_results import Budget, Study
 from .style import drawn
 from .tables import figures_dict
 
@@ -74,6 +75,8 @@ def figures_of_study(study: Study) -> dict[str, Callable[[], Figure]]:
     wanted: dict[str, Callable[[], Figure]] = {}
     if found:
         wanted["verdict"] = partial(figures.verdict_figure, found)
+    if named := [one for one in registered(study) if one.seeds]:
+        wanted["contrasts"] = partial(figures.contrast_figure, named)
     for scene, comparison in study.comparisons.items():
         wanted |= {f"{_prefix(scene)}{name}": figure for name, figure in _of_scene(comparison).items()}
     return wanted
@@ -138,7 +141,9 @@ def contents(study: Study, pictures: Mapping[str, bytes], folder: Path) -> dict[
         else "What the students lose",
         "policies": sum(len(comparison.policies) for comparison in comparisons.values()),
         "started": provenance.get("started", "")[:10],
-        "claim": CLAIM,
+        "claims": CLAIMS.values(),
+        "judged": claim_sentences(study),
+        "contrasts": contrast_table(study),
         "verdicts": [verdict.sentence for verdict in found],
         "headline": [] if study.cells else headline(comparisons[""]),
         "scenes": [_scene(scene, comparisons[scene], folder / scene) for scene in order],
@@ -159,6 +164,7 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
         "name": scene,
         "prefix": _prefix(scene),
         "about": ABOUT.get(scene, ""),
+        "view": view_told(comparison),
         "episodes": len(comparison.policies[0].evaluation.length),
         "kinds": kind_table(comparison),
         "seeded": len(comparison.kinds) < len(comparison.policies),
@@ -194,8 +200,39 @@ def _embedded(picture: Picture, folder: Path) -> dict[str, str]:
     return {"caption": picture.caption, "data": data_uri(path.read_bytes(), path.suffix)}
 
 
+def contrast_table(study: Study) -> Table:
+    """The contrasts that the study named before it ran, and what became of them."""
+    found = registered(study)
+    primary = next((one for one in found if one.primary), None)
+    heads = ("contrast", "part", "loses", "than", "scene", "where", "seeds", "points, Student's t", "one seed left out",
+             "p (Holm)", "outcome")  # fmt: skip
+    return Table(heads, [Row(one.name, _of_contrast(one, primary)) for one in found])
+
+
+def _of_contrast(one: Contrast, primary: Contrast | None) -> list[Cell]:
+    asked, spread = one.config, one.left_out
+    part = "negative control" if asked.control else f"{asked.claim}, primary" if one.primary else str(asked.claim)
+    fires = "fires" if one.fires(primary) else "does not fire"
+    unmatched = ", not matched" * (asked.matched and not one.equal_teachers)
+    scene = asked.scene + f" {MINUS} {asked.minus}" * bool(asked.minus)
+    return [
+        Cell(part, text=True),
+        Cell(asked.loses + ", matched" * asked.matched, text=True),
+        Cell(asked.than or DASH, text=True),
+        Cell(scene, text=True),
+        Cell(asked.where.replace("_", " "), text=True),
+        Cell(len(one.seeds)),
+        number(one.figure.seeds if one.seeds else None, digits=1, scale=100),
+        Cell(f"{100 * spread[0]:.1f} to {100 * spread[1]:.1f}".replace("-", MINUS) if spread else DASH),
+        Cell(DASH if one.p != one.p else f"{one.p:.3f}"),
+        Cell((fires if asked.control and one.seeds else one.word) + unmatched, text=True),
+    ]
+
+
 def match_table(study: Study) -> Table:
-    """How the stronger teacher of a seed was brought down to the weaker one."""
+    """How the stronger teacher of a seed was brought down to the weaker one, and whether it is so on the reported
+    resets."""
+    reported = [study.reported_difference(m) for m in study.matches]
     rows = [
         Row(f"{m.scene}, seed {m.seed}", [
             Cell(m.stronger, text=True),
@@ -204,37 +241,53 @@ def match_table(study: Study) -> Table:
             Cell(f"{m.weaker_success:.3f}"),
             Cell(m.chosen.removesuffix(".ckpt"), text=True, code=True),
             Cell(f"{m.candidates[m.chosen]:.3f}"),
+            Cell(DASH if apart is None else f"{100 * apart:.1f}".replace("-", MINUS)),
+            Cell(DASH if apart is None else "matched" if abs(apart) <= MATCHED_WITHIN else "not matched", text=True),
         ])
-        for m in study.matches
+        for m, apart in zip(study.matches, reported, strict=True)
     ]  # fmt: skip
-    heads = ("scene", "stronger teacher", "at its best", "weaker teacher", "success", "checkpoint taken", "success")
+    heads = ("scene", "stronger teacher", "at its best", "weaker teacher", "success", "checkpoint taken", "success",
+             "points apart, reported resets", "outcome")  # fmt: skip
     return Table(heads, rows)
 
 
 def cell_table(study: Study) -> Table:
-    """What every kind of training cost, and whether it had come to rest when its budget ended."""
-    kinds, rows = dict.fromkeys((c.scene, c.cell) for c in study.cells), []
+    """What every kind of training cost, and whether its budget is shown to be enough."""
+    kinds, rows, budgets = dict.fromkeys((c.scene, c.cell) for c in study.cells), [], study.budgets
+    together = {name.removesuffix(": all students"): one for name, one in budgets.items() if "all students" in name}
     for scene, kind in kinds:
         found = [c for c in study.cells if (c.scene, c.cell) == (scene, kind)]
         done = [c for c in found if c.state == "finished"]
-        flat = [c.flatness for c in done if c.flatness is not None]
-        gains = t_interval([f.gain.value for f in flat]) if len(flat) > 1 else flat[0].gain if flat else None
+        budget = budgets.get(f"{scene}: {kind}")
         cells = [
             Cell(f"{len(done)} of {len(found)}"),
             Cell(f"{sum(c.steps for c in found) / 1e6:.2f} M"),
             Cell(f"{sum(c.seconds for c in found) / 60:.0f} min"),
-            precise(gains),
-            Cell(f"{sum(f.flat for f in flat)} of {len(flat)}" if flat else DASH),
+            *_of_budget(budget),
         ]
         rows.append(Row(f"{scene}: {kind}", cells))
-    return Table(("trainings", "finished", "steps", "learning time", "gain in a third more", "flat"), rows)
+    rows += [Row(f"{scene}: all students", [Cell(DASH)] * 3 + _of_budget(one)) for scene, one in together.items()]
+    return Table(("trainings", "finished", "steps", "learning time", "points in half as much again", "budget"), rows)
+
+
+def _of_budget(budget: Budget | None) -> list[Cell]:
+    gain = number(budget and budget.gain, digits=1, scale=100)
+    return [gain, Cell(budget.word.split(" by ")[0].split(" (")[0] if budget else DASH, text=True)]
 
 
 def study_dict(study: Study) -> dict[str, Any]:
     """Every figure of the report, for JSON (through `plain`)."""
     scenes = {scene: figures_dict(comparison) for scene, comparison in study.comparisons.items()}
     return {
-        "claim": CLAIM,
+        "claims": list(CLAIMS.values()),
+        "judged": claim_sentences(study),
+        "contrasts": [
+            {"name": one.name, "primary": one.primary, "seeds": one.seeds, "figure": one.figure, "p": one.p,
+             "without_one_seed": one.left_out, "teachers_apart": one.apart, "outcome": one.word, "asked": one.config}
+            for one in registered(study)
+        ],
+        "budgets": study.budgets,
+        "matched_on_reported_resets": [study.reported_difference(match) for match in study.matches],
         "verdicts": [
             {"scene": v.scene, "depth_students": v.loss.against.label, "verdict": v.word, "sentence": v.sentence,
              "extra_loss": v.loss.figure, "chains": v.loss.pairs}

@@ -58,6 +58,11 @@ class PolicyResult:
     driven: Disagreement | None = None
     """With the teacher on the states of that student, which acted while both were asked."""
 
+    @property
+    def success(self) -> float:
+        """Share of the episodes that end in success."""
+        return float(self.evaluation.success_at_end.mean())
+
     @cached_property
     def summary(self) -> dict[str, Any]:
         """`Evaluation.summary`, worked out once."""

@@ -14,7 +14,7 @@ from scipy import stats
 
 from ...errors import HandsightError
 from ...files import check_links, explained, inside, read_json, write_json
-from ..evaluation.statistics import CONFIDENCE, Interval, plain
+from ..evaluation.statistics import CONFIDENCE, Interval, plain, t_interval
 from .comparison import Comparison
 from .results import PolicyResult
 from .store import load_comparison, save_comparison
@@ -23,6 +23,9 @@ from .tables import loss_dict
 STUDY = "study.json"
 STUDENT_CURVE, TEACHER_CURVE = "success_at_end", "validation/success_at_end"
 """Metrics by which a training's flatness is judged."""
+MORE, STEADY = 0.005, 0.5
+"""Success that half as much training again must not bring; share of the highest learning rate that counts as constant:
+a rate that follows the KL divergence goes up and down by some."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,40 @@ class Flatness:
     on like this. The interval is Student's t for the slope, rows taken as independent."""
     final: float
     """Mean of the metric over the last third."""
+    rate: float | None = None
+    """Mean learning rate over the last third, as a share of the highest: a rate that falls flattens any curve. None:
+    not known, as in the first edition."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Whether trainings of one kind had enough: what half as much training again would bring, over all of them."""
+
+    gain: Interval
+    """Mean of `Flatness.gain` times 1.5 with Student's t-interval over the trainings; of one its own interval."""
+    steady: bool
+    """Whether all learnt at a constant rate to the end; else nothing follows from a flat curve."""
 
     @property
-    def flat(self) -> bool:
-        """The last third does not show that it was still rising."""
-        return not self.gain.low > 0
+    def enough(self) -> bool:
+        """Equivalence, not want of evidence: more than `MORE` is ruled out, at a constant rate."""
+        return self.steady and self.gain.high < MORE
+
+    @property
+    def word(self) -> str:
+        """What is known, with the gain in points."""
+        size = f"{100 * self.gain.value:.1f} points [{100 * self.gain.low:.1f}, {100 * self.gain.high:.1f}]"
+        if not self.steady:
+            return f"not judged: no constant learning rate ({size})"
+        return "enough" if self.enough else f"{'still' if self.gain.low > 0 else 'perhaps still'} improving by {size}"
+
+
+def budget_of(found: Sequence[Flatness]) -> Budget:
+    """The budget of at least one training."""
+    gains = [1.5 * one.gain.value for one in found]  # a half is one and a half thirds
+    alone = Interval(*(1.5 * bound for bound in (found[0].gain.value, found[0].gain.low, found[0].gain.high)))
+    steady = all(one.rate is not None and one.rate >= STEADY for one in found)
+    return Budget(t_interval(gains) if len(found) > 1 else alone, steady)
 
 
 @dataclass(frozen=True)
@@ -127,6 +159,26 @@ class Study:
             "by_cell": {kind: _training_cost([c for c in self.cells if c.cell == kind]) for kind in kinds},
         }
 
+    @property
+    def budgets(self) -> dict[str, Budget]:
+        """By scene and kind of training, e.g. "wrist: state-teacher", and for all students of a scene together, who
+        have one budget; those of which a curve is known."""
+        groups: dict[str, list[Flatness]] = {}
+        for one in self.cells:
+            if one.state == "finished" and one.flatness:
+                for name in (one.cell, *(["all students"] if "-to-" in one.cell else [])):
+                    groups.setdefault(f"{one.scene}: {name}", []).append(one.flatness)
+        return {name: budget_of(found) for name, found in groups.items()}
+
+    def reported_difference(self, match: Match) -> float | None:
+        """Success of the chosen checkpoint minus that of the weaker teacher on the resets that are reported; None where
+        one of them is not."""
+        policies = self.comparisons[match.scene].policies if match.scene in self.comparisons else ()
+        early = [one for one in policies if one.kind.matched and not one.kind.is_student]
+        sides = (early, self.of_cell(match.scene, match.weaker) if policies else [])
+        both = [[one.success for one in side if one.origin.seed == match.seed] for side in sides]
+        return both[0][0] - both[1][0] if all(both) else None
+
     def of_cell(self, scene: str, cell: str) -> list[PolicyResult]:
         """The policies of one kind of training in the order of their seeds, finished ones only."""
         found = [c for c in self.cells if (c.scene, c.cell) == (scene, cell) and c.entry]
@@ -191,7 +243,9 @@ def flatness(rows: Sequence[dict[str, float]], metric: str) -> Flatness | None:
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(late) - 2)) * line.stderr
     third = last / 3
     gain = Interval(*(float(slope * third) for slope in (line.slope, line.slope - half, line.slope + half)))
-    return Flatness(metric, round(third), gain, float(late[:, 1].mean()))
+    rates = np.array([row["lr"] for row in rows if "lr" in row])
+    rate = float(rates[-max(1, len(rates) // 3) :].mean() / rates.max()) if len(rates) else None
+    return Flatness(metric, round(third), gain, float(late[:, 1].mean()), rate)
 
 
 def _cell(row: dict[str, Any]) -> TrainingResult:

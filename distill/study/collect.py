@@ -60,7 +60,7 @@ def _compare(work: Work, scene: str, ready: list[Training]) -> tuple[Comparison,
     policies = try_all(candidates, work.spec.evaluation, work.out)
     facts = policies[0].evaluation.settings
     settings = {
-        **{key: facts[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "env")},
+        **{key: facts[key] for key in ("episodes", "num_envs", "reset_kind", "seed", "postures", "env")},
         "scene": scene,
         "rig": candidates[0].loaded.signature.get("rig", {}),
         "provenance": provenance(),

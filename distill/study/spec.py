@@ -18,6 +18,7 @@ from ...sims.machine import MACHINE
 from ...sims.scenes import scene
 from ..evaluation import MATCHING_SEED, MatchingSeed, Seed
 from ..evaluation.trial import TrialConfig
+from ..report.contrasts import ContrastConfig
 from ..runs import stored_config
 from ..training.student_config import StudentRunConfig
 from ..training.teacher_config import TeacherConfig
@@ -65,6 +66,10 @@ class StudyConfig(Checked):
     """Changes to `TeacherConfig.depth()`, for depth teachers from scratch."""
     student: dict[str, Any] = field(default_factory=dict)
     """Changes to `StudentRunConfig(...)`, for all students."""
+    primary: str | None = None
+    """Name of the one contrast on which the verdict on the first part of the claim rests."""
+    contrasts: dict[str, ContrastConfig] = field(default_factory=dict)
+    """What is compared, named before the study runs; all but the primary and negative controls share one level."""
     evaluation: TrialConfig = field(default_factory=lambda: TrialConfig(ablations=True))
     """How every policy is evaluated; students with their images changed, too."""
     matching: StudyMatchingConfig = field(default_factory=StudyMatchingConfig)
@@ -78,6 +83,21 @@ class StudyConfig(Checked):
             self.env(place)
             for name in dict.fromkeys(one.name for one in self.trainings if one.scene == place):
                 self.config(Training(place, 0, name), Path("teacher"), Path("driver"))
+        self._check_contrasts()
+
+    def _check_contrasts(self) -> None:
+        known = {(one.scene, one.name) for one in self.trainings}
+        for name, one in self.contrasts.items():
+            for place in filter(None, (one.scene, one.minus)):
+                cells = [cell for scene, cell in sorted(known) if scene == place]
+                for cell in filter(None, (one.loses, one.than)):
+                    if cell not in cells:
+                        raise StudyError(f"contrasts.{name}, scene {place}: {unknown('cell', cell, cells)}")
+        named = [name for name, one in self.contrasts.items() if one.claim == 1 and not one.control]
+        if self.contrasts and self.primary not in named:
+            raise StudyError(
+                f"primary: expected one of the contrasts of claim 1 ({', '.join(named)}), found {self.primary}"
+            )
 
     @property
     def trainings(self) -> tuple[Training, ...]:
@@ -110,7 +130,7 @@ class StudyConfig(Checked):
         base = StudentRunConfig(teacher or Path("teacher"), seed=training.seed, control=control)
         base = changed(base, self.student, "student", fixed=("env", "seed", "teacher", "control", "driver", "data"))
         base = replace(base, driver=driver if control else None)
-        sight: Any = base.student.sight if base.control else training.sight
+        sight: Any = base.student.sight if base.control else training.sight.replace("-", "_")
         return replace(base, student=replace(base.student, sight=sight))
 
 

@@ -3,7 +3,8 @@
 A training lies in `<out>/<scene>/seed<k>/<name>/<run name>/<date>/`. Names:
 
 state-teacher, depth-teacher (warm start from that seed's state teacher), depth-teacher-scratch
-{state,depth,depth-scratch}-to-{stereo,left,depth,control}   students of these teachers' best checkpoints
+{state,depth,depth-scratch}-to-{stereo,left,depth,control,position,noisy-position,seen-position}   students of these
+                   teachers' best checkpoints
                    (control: what the teacher sees, fitted on the states that the stereo student of that teacher visits)
 matched-to-{...}   a student of the stronger teacher of the seed, at the checkpoint that is as good as the weaker one:
                    the folder is called state-matched-to-... or depth-matched-to-..., after that teacher
@@ -27,7 +28,10 @@ SOURCES = {"state": STATE, "depth": WARM, "depth-scratch": SCRATCH, MATCHED: STR
     f"{name}-{MATCHED}": replace(teacher, matched=True) for name, teacher in (("state", STATE), ("depth", WARM))
 }
 """What a student's training calls its teacher."""
+PLACES = ("position", "noisy-position", "seen-position")
+"""Controls that are told where the object is: what is lost to precision, and what to being out of sight."""
 SIGHTS = {"stereo": STEREO, "left": LEFT, "depth": "depth", "control": CONTROL}
+SIGHTS |= {name: name.replace("-", " ") for name in PLACES}
 """What students see, as a training and as the gap matrix calls it; "control": what their teacher sees."""
 RIVALS = ("state-teacher", "depth-teacher")
 """The two that are matched."""

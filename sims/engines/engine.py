@@ -146,8 +146,9 @@ class Engine(ABC):
             groups: any of "depth", "stereo".
 
         Returns:
-            depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N,) int64:
-            pixels of the object in the left eye; and object_mask (N, H, W) bool, which these are, if the engine tells.
+            depth (N, 1, H, W) float32 m, 0 = miss; stereo (N, 2, 3, H, W) uint8; always object_pixels (N, 2) int64:
+            pixels of the object in the left and the right eye (N, 1: the left one's, without stereo); and object_mask
+            (N, H, W) bool, which these are in the left eye, if the engine tells.
         """
 
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:

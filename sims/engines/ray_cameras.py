@@ -131,11 +131,11 @@ def batch_cameras(
 
 
 def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> mjw.RenderContext:
-    """What renders the left eye's depth and segmentation, and the pair in colour if `stereo`, on Warp's current
-    device."""
+    """What renders the left eye's depth and segmentation, and the pair in colour and the right eye's segmentation, too,
+    if `stereo`, on Warp's current device."""
     context = mjw.create_render_context(
         model, nworld=num_worlds, cam_res=(rig.width, rig.height), cam_active=list(EYES if stereo else EYES[:1]),
-        render_rgb=stereo, render_depth=[True] + [False] * stereo, render_seg=[True] + [False] * stereo,
+        render_rgb=stereo, render_depth=[True] + [False] * stereo, render_seg=[True] + [True] * stereo,
         enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
         use_textures=stereo, use_shadows=False, enable_specular=False, enable_emission=False, background_color=SKY,
     )  # fmt: skip
@@ -150,9 +150,9 @@ class RenderedImages:
     def __init__(self, context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]) -> None:
         """context: from `camera_context`; groups: those that it renders."""
         seg, shape = wp.to_torch(context.seg_data), (rig.height, rig.width)
-        self._shape = shape
         n = seg.shape[0]
-        self._geoms, self._object = seg.reshape(n, -1, 2)[..., 0], (ids.object_geoms[0], ids.object_geoms[-1])
+        self._geoms = seg.reshape(n, -1, *shape, 2)[..., 0]
+        self._object = ids.object_geoms[0], ids.object_geoms[-1]
         self._depth = wp.to_torch(context.depth_data).reshape(n, 1, *shape)
         if "stereo" in groups:
             self._packed = wp.to_torch(context.rgb_data).view(torch.uint8).reshape(n, len(EYES), *shape, 4)
@@ -161,7 +161,7 @@ class RenderedImages:
         """As `Engine.render` promises. Depth is a view: the next rendering overwrites it."""
         first, last = self._object
         mask = (self._geoms >= first) & (self._geoms <= last)
-        images = {"object_pixels": mask.sum(1), "object_mask": mask.reshape(-1, *self._shape)}
+        images = {"object_pixels": mask.sum((2, 3)), "object_mask": mask[:, 0]}
         if "depth" in groups:
             images["depth"] = self._depth
         if "stereo" in groups:

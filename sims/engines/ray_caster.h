@@ -370,10 +370,10 @@ for (int eye = 0; eye < shot.eyes; eye++) {
             const int at = row * stride + column;
             const Ints whose = *(Ints*)(owner + at), pixel = *(Ints*)(colour + at);
             const Ints object = (whose >= scene.object_first) & (whose <= scene.object_last) & (lane < width - column);
+            seen -= __builtin_reduce_add(object);
             if (eye == 0) {
                 store((unsigned char*)shot.object_mask.data + world * area, row, column,
                       __builtin_convertvector(object & 1, Bytes));
-                seen -= __builtin_reduce_add(object);
                 if (shot.depth.data)
                     store(shot.depth.data + world * area, row, column, whose >= 0 ? *(Floats*)(depth + at) : 0);
             }
@@ -381,6 +381,5 @@ for (int eye = 0; eye < shot.eyes; eye++) {
                 store(shot.stereo.data + (3 * (world * shot.eyes + eye) + c) * area, row, column,
                       __builtin_convertvector((pixel >> (8 * c)) & 255, Bytes));
         }
-    if (eye == 0)
-        shot.object_pixels.data[world] = seen;
+    shot.object_pixels.data[world * shot.eyes + eye] = seen;
 }

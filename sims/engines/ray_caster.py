@@ -199,8 +199,9 @@ class RayCaster:
             groups: "depth" and / or "stereo".
 
         Returns:
-            `object_pixels` (N,) int64 and `object_mask` (N, H, W) bool; if asked for, `depth` (N, 1, H, W) float32, m
-            along the optical axis, 0 where nothing is hit, and `stereo` (N, cameras, 3, H, W) uint8.
+            `object_pixels` (N, cameras) int64, of the first camera alone without `stereo`, and its `object_mask`
+            (N, H, W) bool; if asked for, `depth` (N, 1, H, W) float32, m along the optical axis, 0 where nothing is
+            hit, and `stereo` (N, cameras, 3, H, W) uint8.
         """
         view = self._view
         images = empty_images(self._num_worlds, len(view.cameras), view.height, view.width, groups)
@@ -209,7 +210,7 @@ class RayCaster:
             setattr(shot, name, values)
         for name, image in images.items():
             setattr(shot, name, _flat(image.numpy()))
-        shot.eyes = len(view.cameras) if "stereo" in groups else 1
+        shot.eyes = images["object_pixels"].shape[1]
 
         def cast(thread: int) -> None:
             first, last = self._edges[thread]
@@ -226,7 +227,7 @@ class RayCaster:
 def empty_images(num_worlds: int, cameras: int, height: int, width: int, groups: Collection[str]) -> dict[str, Tensor]:
     """Room for what `RayCaster.render` returns."""
     images = {
-        "object_pixels": torch.empty(num_worlds, dtype=torch.int64),
+        "object_pixels": torch.empty(num_worlds, cameras if "stereo" in groups else 1, dtype=torch.int64),
         "object_mask": torch.empty(num_worlds, height, width, dtype=torch.bool),
     }
     if "depth" in groups:

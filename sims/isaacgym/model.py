@@ -49,7 +49,7 @@ def shared_arrays(
         "object": ((n, 13), "float32"), "force": ((n, bodies), "float32"),
     }  # fmt: skip
     if groups:
-        arrays["object_pixels"] = ((n,), "int32")
+        arrays["object_pixels"] = ((n, 1 + ("stereo" in groups)), "int32")
         arrays["textures"] = ((model.ntex, int(model.tex_height[0]), int(model.tex_width[0]), 4), "uint8")
     if "depth" in groups:
         arrays["depth"] = ((n, 1, rig.height, rig.width), "float32")

@@ -182,7 +182,7 @@ class Simulation:
         images = {kind: [] for kind in kinds}
         for kind, number in kinds.items():
             for env, cameras in zip(self.envs, self.cameras):
-                for camera in cameras if kind == "color" else cameras[:1]:  # depth is the left eye's
+                for camera in cameras[:1] if kind == "depth" or "stereo" not in render else cameras:
                     shared = self.gym.get_camera_image_gpu_tensor(self.sim, env, camera, number)
                     tensor = None if shared is None else self.tensors.wrap(shared)
                     expect(tensor is not None, NO_CAMERA_TENSOR.format(**self.spec))
@@ -261,7 +261,7 @@ class Simulation:
         gym.render_all_camera_sensors(sim)
         gym.start_access_image_tensors(sim)
         height, width = self.spec["rig"]["height"], self.spec["rig"]["width"]
-        seen = stack(self.images["segmentation"]).reshape(self.count, -1) == OBJECT
+        seen = stack(self.images["segmentation"]).reshape(self.count, -1, height * width) == OBJECT
         self.tensors.store(memory["object_pixels"], seen.sum(-1))
         if "depth" in self.images:
             depth = -stack(self.images["depth"]).reshape(self.count, 1, height, width)  # Isaac Gym's are negative

@@ -32,7 +32,7 @@ class GraspTask(Task):
         """Arguments and errors as for `Task`."""
         super().__init__(config, engine, observe, world_offset)
         self._rewards, self._closing = config.rewards, self._controller.space.closing
-        self._bank = PostureBank(engine.scene.robot, engine.model, self.device)
+        self._bank = PostureBank(engine.scene.robot, engine.model, self.device, config.postures)
         self._centre = torch.tensor(CENTRE, device=self.device)
         self._judged: tuple[BodyState, GraspSituation] | None = None
         """Reward and outcome of a step look at the same."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import mujoco
 import torch
@@ -19,8 +19,16 @@ from .control import Controller
 PALM_CENTRE = (0.62, 0.0, 0.2)
 """m: middle of the palm's workspace; positions are given relative to it."""
 IMAGE_GROUPS = ("depth", "stereo")
-GROUPS = ("state", "proprio", "calibration", *IMAGE_GROUPS)
+POSITION_GROUPS = ("position", "noisy_position", "seen_position")
+"""Where the object is, for control students: exactly, with noise, and only while an eye of the pair sees it."""
+GROUPS = ("state", "proprio", "calibration", *POSITION_GROUPS, *IMAGE_GROUPS)
 """Observation groups that every task can compute."""
+
+
+def rendered(observe: Collection[str]) -> tuple[str, ...]:
+    """The image groups that must be rendered to compute these groups: who sees the object takes both eyes."""
+    needed = {*observe} | ({"stereo"} if "seen_position" in observe else set())
+    return tuple(group for group in IMAGE_GROUPS if group in needed)
 
 
 def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, int]) -> ArraySpec:
@@ -42,6 +50,8 @@ def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, i
             }  # fmt: skip
         case "calibration":
             parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
+        case "position" | "noisy_position" | "seen_position":
+            parts = {"object_from_palm": 3, "known": 1}
         case "depth":
             return ArraySpec((1, rig.height, rig.width), torch.int16)
         case _:
@@ -65,13 +75,12 @@ class Observer:
 
     def state(self, body: BodyState, params: WorldParams) -> Tensor:
         """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
-        away = body.object_pos - body.palm_pos
         relative = rotate_back(body.palm_rot, body.object_rot.transpose(1, 2)).transpose(1, 2)
         kinds = (params.kind[:, None] == self._kinds).float()
         tips = rotate_back(body.palm_rot, body.tip_pos - body.object_pos[:, None])
         return torch.cat(
             [
-                rotate_back(body.palm_rot, away),
+                self.object_from_palm(body),
                 rotate_back(body.palm_rot, body.object_pos - body.grasp_pos),
                 relative[:, :, :2].transpose(1, 2).flatten(1),
                 rotate_back(body.palm_rot, body.object_linvel),
@@ -86,6 +95,10 @@ class Observer:
             ],
             1,
         )
+
+    def object_from_palm(self, body: BodyState) -> Tensor:
+        """(N, 3) m: the object's middle in the palm frame."""
+        return rotate_back(body.palm_rot, body.object_pos - body.palm_pos)
 
     def calibration(self, params: WorldParams) -> Tensor:
         """(N, 13) float32: by how much this environment's cameras differ from the rig's drawing, as a calibration

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..draws import Draws
+from ..env_config import Postures
 from ..robots.robot import Robot
 
 TILT = 0.8
@@ -41,19 +42,23 @@ RESETS = {
 }
 POSTURES = 256
 """Arm postures solved per kind of reset; drawing one costs nothing."""
+BANKS: dict[Postures, int] = {"training": 0, "held_out": 1}
+"""Seeds of the generators from which the postures of each bank come."""
 
 
 class PostureBank:
     """Solved arm postures for every kind of reset, the same in every process."""
 
-    def __init__(self, robot: Robot, model: mujoco.MjModel, device: torch.device) -> None:
-        """model: the compiled scene; the robot's arm has A of its J joints.
+    def __init__(
+        self, robot: Robot, model: mujoco.MjModel, device: torch.device, postures: Postures = "training"
+    ) -> None:
+        """model: the compiled scene; the robot's arm has A of its J joints; postures: which of `BANKS`.
 
         Raises:
             RuntimeError: a kind of reset leaves the arm's reach.
         """
         offset = _palm_rotation() @ np.array(robot.grasp_pos)
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(BANKS[postures])
         arms, grasps = [], []
         for kind in RESETS.values():
             palm = _palm_targets(kind, offset, rng)

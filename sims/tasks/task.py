@@ -23,11 +23,13 @@ from ..env_config import TaskConfig
 from ..vec_env import Step, VecEnv
 from ..world_params import WorldParams
 from .control import Controller
-from .observations import GROUPS, IMAGE_GROUPS, Observer, group_spec
+from .observations import GROUPS, POSITION_GROUPS, Observer, group_spec, rendered
 from .randomization import ParamDrawer
 
 VERSION = 2
 """Version of physics, draws and cameras: what a policy does in another one, it has not learnt there."""
+VISIBLE = ("visible", "visible_right")
+"""What a log calls the share of the left and of the right eye's pixels that show the object."""
 FIRST_EDITION = {
     "version": 1,
     "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
@@ -71,7 +73,7 @@ class Task(VecEnv):
         self._observer = Observer(self._controller, scene, engine.model, self.device)
         self._drawer = ParamDrawer(config.randomization, config.kinds, scene, self.device)
         self._groups = tuple(group for group in GROUPS if group in observe)
-        self._image_groups = tuple(group for group in IMAGE_GROUPS if group in observe)
+        self._image_groups = rendered(observe)
         self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
         self.signature = self._sign()
         self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)
@@ -216,13 +218,13 @@ class Task(VecEnv):
             images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
             self._object_mask = images.get("object_mask")
-            obs |= self._noisy(images)
+            obs |= self._noisy({name: image for name, image in images.items() if name in self._groups})
+        obs |= {group: self._position(group, body) for group in POSITION_GROUPS if group in self._groups}
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
 
     def _noisy(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the sensors make of the rendered images; their noise is drawn per environment, episode and step."""
-        r, obs = self._config.randomization, {}
-        draws = Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
+        r, obs, draws = self._config.randomization, {}, self._step_draws()
         if "depth" in images:
             obs["depth"] = depth_to_millimetres(sense_depth(r.depth, images["depth"], self._rig, draws), self._rig)
         if "stereo" in images:
@@ -231,6 +233,20 @@ class Task(VecEnv):
                 grain = draws.gaussian("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
                 obs["stereo"] = grain.mul_(r.pixel_noise).add_(images["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
         return obs
+
+    def _position(self, group: str, body: BodyState) -> Tensor:
+        """(N, 4): where the object is, m in the palm frame, and whether that is known: 1, or 0 and zeros."""
+        place = self._observer.object_from_palm(body)
+        known = torch.ones_like(place[:, :1])
+        if group == "noisy_position":
+            sigma = self._config.randomization.position_noise
+            place = place + sigma * self._step_draws().gaussian("position_noise", 3)
+        if group == "seen_position" and self._visible is not None:
+            known = (self._visible > 0).any(1, keepdim=True).to(place.dtype)
+        return torch.cat([place * known, known], 1)
+
+    def _step_draws(self) -> Draws:
+        return Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
 
     def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
         """(height, width, 3) uint8: one environment from the outside."""
@@ -242,7 +258,7 @@ class Task(VecEnv):
         return self._object_mask
 
     def measure(self) -> dict[str, Tensor]:
-        seen = {} if self._visible is None else {"visible": self._visible}
+        seen = {} if self._visible is None else dict(zip(VISIBLE, self._visible.unbind(1), strict=False))
         which = {"kind": self._params.kind, "reset_kind": self._reset_kind}
         return seen | self.outcome(self._body) | which
 

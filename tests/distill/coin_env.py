@@ -37,6 +37,9 @@ class CoinConfig:
     shown: bool = False
     """The depth image shows the coin: no gap is planted."""
 
+    def with_postures(self, postures: str) -> CoinConfig:
+        return self
+
 
 class CoinEnv(VecEnv):
     """A coin is thrown for each episode, and in each step another clue is given. Action (N, 2). Success: the second

@@ -76,6 +76,7 @@ def invented(role: str, draws: np.random.Generator) -> Evaluation:
         kind=kind,
         reset_kind=np.full(EPISODES, 2),
         visible=visible,
+        visible_right=np.full_like(visible, np.nan),
         phase=np.full(visible.shape, UNKNOWN, np.int8),
         object_kinds=KINDS,
         reset_kinds=("near", "easy", "wide"),

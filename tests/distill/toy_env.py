@@ -33,6 +33,9 @@ class ToyConfig:
     task: str = "toy"
     engine: ClassVar[str] = "mujoco"
 
+    def with_postures(self, postures: str) -> ToyConfig:
+        return self
+
 
 class ToyEnv(VecEnv):
     """Action (N, 3): palm velocity x, y (0.2 per step) and grip. Success: palm within 0.25 of the object, grip > 0.
@@ -114,6 +117,8 @@ class ToyEnv(VecEnv):
         seen = {}
         if {"depth", "stereo"} & set(self.obs_spec):
             seen["visible"] = self._mask(0).float().mean(dim=(1, 2))
+        if "stereo" in self.obs_spec:
+            seen["visible_right"] = self._mask(1).float().mean(dim=(1, 2))
         distance = (self.palm - self.object).norm(dim=1)
         about = {
             "grasp_distance": 0.2 * distance,  # near: within two steps

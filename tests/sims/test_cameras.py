@@ -117,6 +117,18 @@ def test_visibility_counts_the_objects_pixels_in_the_left_eye():
     env.close()
 
 
+def test_each_eye_has_its_own_visibility_and_depth_alone_only_the_lefts():
+    env, _ = look(observe=("depth", "stereo"))
+    left, right = (env.measure()[name] for name in ("visible", "visible_right"))
+    env.close()
+    moved, _ = look(dataclasses.replace(ABOVE, position=(0.62, -0.06, 0.8)))  # its left eye is where the right one was
+    assert torch.equal(moved.measure()["visible"], right) and not torch.equal(left, right)
+    moved.close()
+    env, _ = look(observe=("depth",))
+    assert "visible_right" not in env.measure() and torch.equal(env.measure()["visible"], left)
+    env.close()
+
+
 def calibrated(**changes):
     """Worlds whose cameras differ, and what their calibration says."""
     config = EnvConfig()

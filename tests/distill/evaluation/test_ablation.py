@@ -103,6 +103,22 @@ def test_black_eyes_see_zeros_and_the_other_one_sees_on(kind, eyes):
         assert seen[1, :, 1].tolist() == [110, 111, 112]
 
 
+@pytest.mark.parametrize("eye", ["left", "right"])
+def test_one_eye_sees_what_another_worlds_does_and_the_other_its_own(eye):
+    seen, _ = shown(f"{eye} eye shuffled", "stereo")
+    own, other = torch.arange(5), other_world(5)
+    for t in range(4):
+        left, right = (other, own) if eye == "left" else (own, other)
+        assert seen[t].tolist() == torch.stack([10 * t + left, 10 * t + right + 100], 1).tolist()
+
+
+def test_mean_images_are_the_mean_of_all_worlds_and_of_one_eye_where_it_is_named():
+    """Worlds 0 to 4 at step t show 10 t + world: their mean is 10 t + 2."""
+    assert (shown("mean", "depth")[0][3] == 3002).all()
+    seen, _ = shown("right eye mean", "stereo")
+    assert seen[2, :, 1].tolist() == [122] * 5 and seen[2, :, 0].tolist() == [20, 21, 22, 23, 24]
+
+
 def test_what_is_observed_is_not_changed_for_anyone_else():
     obs = images(3, 1)
     before = obs.clone()
@@ -153,8 +169,9 @@ def test_teacher_that_is_asked_sees_what_is_there(toy_sims):
 
 def test_only_what_means_something_is_tried():
     assert kinds_of("state") == ()
-    assert kinds_of("depth") == kinds_of("left eye") == ("shuffled", "frozen", "black")
-    assert kinds_of("stereo") == ("shuffled", "frozen", "left eye black", "right eye black")
+    assert kinds_of("depth") == kinds_of("left eye") == ("shuffled", "frozen", "black", "mean")
+    each = [f"{eye} eye {how}" for eye in ("left", "right") for how in ("black", "shuffled", "mean")]
+    assert kinds_of("stereo") == ("shuffled", "frozen", *each)
     with pytest.raises(HandsightError, match=r"'frozen' of a policy that reads state, proprio"):
         AblatedPolicy(Scripted("state"), "frozen")
     with pytest.raises(HandsightError, match="expected one of shuffled, frozen, black"):

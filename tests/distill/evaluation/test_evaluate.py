@@ -121,6 +121,7 @@ def table(**changes) -> Evaluation:
         "kind": np.array([0, 1, 1, 0]),
         "reset_kind": np.array([0, 0, 0, 0]),
         "visible": np.array([[0.1, 0.0, 0.2], [0.0, 0.0, 0.3], [0.0, 0.2, nan], [0.4, 0.4, 0.4]], np.float32),
+        "visible_right": np.full((4, 3), nan, np.float32),
         "phase": np.full((4, 3), UNKNOWN, np.int8),
     }
     return Evaluation(**(columns | changes), object_kinds=("box", "cylinder"), reset_kinds=("wide",))
@@ -130,6 +131,50 @@ def test_a_view_that_no_reset_has_is_a_dash_in_the_table():
     shown = summary_table({"toy": table(visible=np.ones((4, 3), np.float32))})
     in_view, out_of_view = (next(iter(shown.columns[i].cells)) for i in (2, 3))
     assert in_view.startswith("0.500") and out_of_view == "-"
+
+
+RIGHT = np.array([[0.0, 0.0, 0.0], [0.2, 0.0, 0.0], [0.0, 0.4, float("nan")], [0.0, 0.0, 0.0]], np.float32)
+"""Of the resets the left eye sees the first and the fourth, the right eye the second; nobody sees the third."""
+
+
+def test_in_view_is_what_the_policys_own_eyes_see():
+    left, pair = (table(visible_right=RIGHT, eyes=eyes) for eyes in ("left", "either"))
+    assert left.in_view_at_reset.tolist() == [True, False, False, True]
+    assert pair.in_view_at_reset.tolist() == [True, True, False, True]
+    views = [one.summary()["by_view_at_reset"]["in view"]["episodes"] for one in (left, pair)]
+    assert views == [2, 3]
+    np.testing.assert_allclose(pair.pixels[1], [0.1, 0.0, 0.15])  # the mean of both eyes
+    assert pair.in_view[2].tolist()[:2] == [0, 1] and np.isnan(pair.in_view[2, 2])
+    seen = pair.summary()["visibility"]
+    assert {eye: one["value"] for eye, one in seen["blind_at_reset"].items()} == {
+        "left": 0.5, "right": 0.75, "both": 0.25,
+    }  # fmt: skip
+    assert seen["looking"]["episodes"] == 1 and left.summary()["visibility"]["looking"]["episodes"] == 2
+
+
+@pytest.mark.parametrize(
+    ("group", "eyes"), [("depth", "left"), ("stereo", "either"), ("state", "either"), ("one eye", "left")]
+)
+def test_each_policy_is_judged_by_its_own_cameras(toy_sims, group, eyes):
+    policy = Scripted("stereo" if group == "one eye" else group)
+    policy.eyes = 1 if group == "one eye" else 2
+    found = evaluate(policy, ToyConfig(), episodes=256, num_envs=256, reset_kind="wide")
+    assert found.eyes == eyes and found.both_known
+    left, right = found.visible[:, 0] > 0, found.visible_right[:, 0] > 0
+    assert found.in_view_at_reset.tolist() == (left if eyes == "left" else left | right).tolist()
+    assert not np.array_equal(left, left | right)
+
+
+def test_an_evaluation_that_knows_one_eye_only_is_read_as_that(tmp_path):
+    table(visible_right=RIGHT, eyes="either").save_episodes(tmp_path)
+    assert Evaluation.load(tmp_path).in_view_at_reset.sum() == 3
+    with np.load(tmp_path / "episodes.npz") as stored:
+        columns = {name: stored[name] for name in stored.files if name != "visible_right"}
+    meta = {key: value for key, value in json.loads(str(columns.pop("meta"))).items() if key != "eyes"}
+    np.savez(tmp_path / "episodes.npz", meta=np.array(json.dumps(meta)), **columns)  # as version 0.1 wrote it
+    old = Evaluation.load(tmp_path)
+    assert not old.both_known and old.eyes == "left" and old.in_view_at_reset.sum() == 2
+    assert set(old.summary()["visibility"]["blind_at_reset"]) == {"left"}
 
 
 def test_summary_agrees_with_hand_counts():
@@ -171,7 +216,7 @@ def test_saved_evaluation_comes_back(tmp_path):
 
 def test_evaluate_adds_a_camera_for_visibility_and_sets_the_reset_kind(toy_sims):
     result = evaluate(Scripted("state"), ToyConfig(), episodes=8, num_envs=4, reset_kind="wide")
-    assert set(toy_sims[0].obs_spec) == {"state", "proprio", "depth"}
+    assert set(toy_sims[0].obs_spec) == {"state", "proprio", "stereo"}
     assert result.seen
     assert (result.reset_kind == 1).all()
     assert result.settings["env"] == {"task": "toy"}

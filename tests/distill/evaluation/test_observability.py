@@ -26,10 +26,11 @@ def test_success_gap_is_the_mean_paired_difference():
     assert gap.low < gap.value < gap.high
 
 
-def test_equal_policies_have_a_gap_of_exactly_zero():
+def test_equal_policies_have_a_gap_of_zero_that_four_resets_do_not_make_certain():
     same = successes(True, False, True, False)
-    assert success_gap(same, same) == Interval(0.0, 0.0, 0.0)
-    assert retention(same, same) == Interval(1.0, 1.0, 1.0)
+    gap, kept = success_gap(same, same), retention(same, same)
+    assert gap.value == 0 and (gap.low, gap.high) == pytest.approx((-0.462, 0.462), abs=1e-3)  # 1.96 sqrt((2/6) / 6)
+    assert kept.value == 1 and kept.low < 1 < kept.high
 
 
 def test_gap_within_a_stratum():

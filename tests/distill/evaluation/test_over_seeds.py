@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from handsight.distill.evaluation.statistics import Interval, bootstrap_mean, mean_of, ratio, seeded, t_interval, wilson
+from handsight.distill.evaluation.statistics import (
+    Interval,
+    bootstrap_mean,
+    holm,
+    mean_of,
+    p_value,
+    paired_difference,
+    paired_ratio,
+    ratio,
+    seeded,
+    t_interval,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("successes", "episodes"), [(0, 12), (7, 12), (12, 12), (431, 512)])
@@ -65,6 +77,59 @@ def test_a_ratio_to_nothing_is_unknown_and_not_infinite():
     assert ratio(np.array([1.0, 0.0, 3.0]), np.array([0.0, 0.0, 2.0])).tolist() == pytest.approx(
         [np.nan, np.nan, 1.5], nan_ok=True
     )
+
+
+def test_policies_that_agree_in_every_episode_are_not_surely_equal():
+    """Bonett and Price with 0 and 0 disagreements of 510: 1.96 sqrt((2/512) / 512) = .0054."""
+    found = paired_difference(np.zeros(510))
+    assert found.value == 0 and (found.low, found.high) == pytest.approx((-0.00541, 0.00541), abs=1e-5)
+    same = np.ones(510, dtype=bool)
+    assert paired_ratio(same, same).value == 1 and paired_ratio(same, same).low < 0.996
+
+
+def test_a_paired_difference_by_hand():
+    """5 lost and 1 gained of 98: (6 - 2) / 100 -+ 1.96 sqrt((.08 - .0016) / 100)."""
+    lost = np.array([1.0] * 5 + [-1.0] + [0.0] * 92)
+    found = paired_difference(lost)
+    assert found.value == pytest.approx(4 / 98)
+    assert (found.low, found.high) == pytest.approx((0.04 - 0.05488, 0.04 + 0.05488), abs=1e-4)
+    assert paired_difference(np.ones(3)).high == 1.0
+    assert np.isnan(paired_difference(np.zeros(0)).value)
+
+
+def test_a_paired_ratio_by_hand():
+    """80 of 100 against 90 of 100, 14 disagreements: 8/9 exp(-+ 1.96 sqrt(16 / (81 91)))."""
+    below = np.arange(100) < 90
+    above = np.where(np.arange(100) < 78, True, np.arange(100) >= 98)
+    assert (above.sum(), below.sum(), (above != below).sum()) == (80, 90, 14)
+    found, spread = paired_ratio(above, below), np.exp(1.959964 * np.sqrt(16 / (81 * 91)))
+    assert (found.value, found.low, found.high) == pytest.approx((8 / 9, 8 / 9 / spread, 8 / 9 * spread))
+
+
+@pytest.mark.parametrize("values", [[0.99, 0.90, 1.0], [0.02, 0.0, 0.4], [0.5, 0.9]])
+def test_intervals_of_shares_stay_between_0_and_1(values):
+    found, plain = t_interval(values, share=True), t_interval(values)
+    assert 0 < found.low < found.value < found.high < 1
+    assert not (plain.low > 0 and plain.high < 1)
+    assert np.isnan(t_interval([1.0, 1.0, 1.0], share=True).low)
+
+
+def test_shares_far_from_the_ends_have_students_t():
+    found, plain = t_interval([0.50, 0.51, 0.49], share=True), t_interval([0.50, 0.51, 0.49])
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=2e-4)
+
+
+def test_holm_by_hand():
+    """.01 x 4; .02 x 3; .03 x 2 = .06 again; .9; what is not tested counts and is not adjusted."""
+    assert holm([0.03, 0.01, 0.9, 0.02]) == pytest.approx([0.06, 0.04, 0.9, 0.06])
+    assert holm([0.01, float("nan")]) == pytest.approx([0.02, float("nan")], nan_ok=True)
+    assert holm([]) == []
+
+
+def test_p_is_below_five_per_cent_where_students_interval_is_clear_of_zero():
+    for values in ([0.1, 0.2, 0.3], [0.1, 0.2, 0.6]):
+        assert (p_value(values) < 0.05) == (t_interval(values).low > 0)
+    assert np.isnan(p_value([0.3]))
 
 
 def test_without_two_resets_there_is_no_interval():

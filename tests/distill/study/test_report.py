@@ -58,7 +58,8 @@ def test_page_asks_nobody_for_anything(folder):
 def test_page_has_every_part(folder):
     page = (folder / "report.html").read_text()
     for heading in (
-        "Claim", "Verdict", "Scene <em>wrist</em>", "Scene <em>open</em>", "The gap matrix", "Where it is lost",
+        "Part 1 of the claim", "Part 1, explored",
+        "Scene <em>wrist</em>", "Scene <em>open</em>", "The gap matrix", "Where it is lost",
         "Whether they use their eyes", "Learning", "Who looks", "Moments that tell", "Films", "Matched teachers",
         "What this does not show", "What was run",
     ):  # fmt: skip
@@ -99,15 +100,15 @@ def test_report_is_the_same_from_what_was_stored(whole, folder):
 def test_planted_loss_is_found_in_its_direction_and_size(whole):
     verdict = verdicts(whole)[0]
     assert (verdict.scene, verdict.kind, len(verdict.loss.pairs)) == ("wrist", "warm start", 5)
-    assert verdict.word == "Supported"
+    assert verdict.word == "Difference shown"
     assert verdict.interval.value == pytest.approx(0.13, abs=0.03)  # 0.25 - 0.12 of the resets; teachers are alike
-    assert verdict.sentence.startswith("Supported in the scene wrist: students of state teachers lost 1")
+    assert verdict.sentence.startswith("Difference shown in the scene wrist: students of state teachers lost 1")
     assert "depth teachers that began with a warm start (over 5 training seeds)." in verdict.sentence
 
 
 def test_loss_in_the_other_direction_contradicts_the_claim():
     verdict = verdicts(synthetic_study.study(TURNED))[0]
-    assert verdict.word == "Contradicted"
+    assert verdict.word == "Difference the other way"
     assert verdict.interval.high < 0
     assert "students of depth teachers that began with a warm start lost 1" in verdict.sentence
     assert "more of their teachers' success than students of state teachers" in verdict.sentence

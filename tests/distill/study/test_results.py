@@ -10,7 +10,7 @@ from handsight.distill.evaluation.disagreement import Disagreement
 from handsight.distill.evaluation.statistics import plain
 from handsight.distill.report import tables
 from handsight.distill.report.store import load_decisions, save_decisions, thinned
-from handsight.distill.report.study_results import Study, flatness
+from handsight.distill.report.study_results import Study, budget_of, flatness
 from handsight.errors import HandsightError
 
 from .. import synthetic
@@ -104,9 +104,9 @@ def test_flatness_is_the_slope_of_the_last_third_times_its_length():
     rows = [{"step": 10.0 * i, "iteration": float(i), "s": 0.02 * i if i <= 20 else 0.4} for i in range(1, 31)]
     flat = flatness(rows, "s")
     assert flat is not None and flat.iterations == 10
-    assert flat.gain.value == pytest.approx(0.0, abs=1e-9) and flat.flat and flat.final == pytest.approx(0.4)
+    assert flat.gain.value == pytest.approx(0.0, abs=1e-9) and flat.final == pytest.approx(0.4)
     rising = flatness([{**row, "s": 0.01 * row["iteration"]} for row in rows], "s")
-    assert rising is not None and rising.gain.value == pytest.approx(0.1) and not rising.flat
+    assert rising is not None and rising.gain.value == pytest.approx(0.1)
 
 
 def test_flatness_has_the_t_interval_of_a_slope_worked_out_by_hand():
@@ -117,6 +117,33 @@ def test_flatness_has_the_t_interval_of_a_slope_worked_out_by_hand():
     half = 10 * 4.302653 * (0.2 / 2 / 45) ** 0.5  # t(0.975, 2), sqrt(s2 / sum of (x - mean)^2), ten iterations
     assert flat.gain.value == pytest.approx(2.0)
     assert flat.gain.low == pytest.approx(2.0 - half, rel=1e-5)
+
+
+def rising(slope, noise=0.0, lr=1e-3, last=1e-3):
+    """Thirty iterations, of which each brings so much; the learning rate falls at the end."""
+    draws = np.random.default_rng(3).normal(0, noise, 31)
+    rate = {i: lr if i <= 20 else last for i in range(31)}
+    return [{"iteration": i, "step": i, "s": 0.5 + slope * i + draws[i], "lr": rate[i]} for i in range(1, 31)]
+
+
+def test_a_budget_is_enough_where_more_than_half_a_point_is_ruled_out_at_a_constant_rate():
+    """Half as much again are 15 iterations: .0002 in each bring .3 points, .0004 bring .6."""
+    flat = [flatness(rising(0.0002, 1e-5), "s")] * 2
+    budget = budget_of([one for one in flat if one])
+    assert budget.gain.value == pytest.approx(0.003, abs=1e-4) and budget.enough and budget.word == "enough"
+    more = flatness(rising(0.0004, 1e-5), "s")
+    assert more is not None and not budget_of([more]).enough
+    assert budget_of([more]).word.startswith("still improving by 0.6 points")
+    unsure = flatness(rising(0.0, 0.02), "s")
+    assert unsure is not None and budget_of([unsure]).word.startswith("perhaps still improving by")
+
+
+def test_a_curve_that_is_flat_because_its_rate_fell_proves_nothing():
+    fallen = flatness(rising(0.0, 1e-5, last=1e-4), "s")
+    assert fallen is not None and fallen.rate == pytest.approx(0.1)
+    assert not budget_of([fallen]).enough and budget_of([fallen]).word.startswith("not judged: no constant")
+    unknown = flatness([{k: v for k, v in row.items() if k != "lr"} for row in rising(0.0, 1e-5)], "s")
+    assert unknown is not None and unknown.rate is None and not budget_of([unknown]).enough
 
 
 def test_flatness_of_too_few_points_is_unknown():

@@ -14,8 +14,8 @@ from handsight.sims.scenes import SCENES
 STUDY = Path(__file__).resolve().parents[3] / "benchmarks" / "study" / "study.toml"
 BEST = Path("best.ckpt")
 WANTED = {
-    "wrist": {"state-to-stereo": 5, "depth-to-stereo": 5, "depth-teacher-scratch": 2},
-    "open": {"state-to-stereo": 2, "depth-to-stereo": 2},
+    "wrist": {"state-to-stereo": 5, "depth-to-stereo": 5, "matched-to-stereo": 5, "depth-teacher-scratch": 3},
+    "open": {"state-to-stereo": 5, "depth-to-stereo": 5},
 }
 """The least that the study is to hold: cells and numbers of seeds."""
 
@@ -122,4 +122,35 @@ def test_committed_study_is_the_one_that_was_asked_for():
         if cell.name in asked.get(cell.scene, {}):
             asked[cell.scene][cell.name].append(cell.seed)
     assert {scene: {name: len(seeds) for name, seeds in names.items()} for scene, names in asked.items()} == WANTED
-    assert study.config(Training("wrist", 1, "state-to-stereo"), BEST).iterations == 40
+    assert study.config(Training("wrist", 1, "state-to-stereo"), BEST).iterations == 60
+
+
+@pytest.mark.parametrize("name", ["study", "small"])
+def test_committed_studies_name_a_primary_contrast_negative_controls_and_a_constant_rate(name):
+    study = read_study(STUDY.with_name(f"{name}.toml"))
+    primary = study.contrasts[str(study.primary)]
+    assert primary.claim == 1 and not primary.control
+    assert {one.scene for one in study.contrasts.values() if one.control} == {"wrist", "open"}
+    student = study.config(Training("wrist", 0, "state-to-seen-position"), BEST)
+    assert isinstance(student, StudentRunConfig) and student.dagger.final_rate == 1.0
+    assert student.student.sight == "seen_position" and study.evaluation.postures == "held_out"
+
+
+@pytest.mark.parametrize(
+    ("contrast", "message"),
+    [
+        (
+            {"loses": "state-to-steroe"},
+            r"contrasts.c, scene wrist: unknown cell 'state-to-steroe' .did you mean state-to-s",
+        ),
+        ({"loses": "state-to-stereo", "minus": "open"}, r"contrasts.c, scene open: unknown cell 'state-to-stereo'"),
+        (
+            {"loses": "state-to-stereo", "control": True},
+            r"primary: expected one of the contrasts of claim 1 \(\), found c",
+        ),
+        ({"loses": "state-to-stereo", "wher": "resets"}, r"contrasts.c.wher: .*did you mean where"),
+    ],
+)
+def test_a_contrast_of_what_is_not_in_the_study_is_refused(contrast, message):
+    with pytest.raises(StudyError, match=message):
+        spec(primary="c", contrasts={"c": {"scene": "wrist", **contrast}})
