@@ -7,7 +7,7 @@ workers, nor on what else was drawn. The mixing function is splitmix64's finalis
 from __future__ import annotations
 
 import zlib
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import torch
@@ -39,6 +39,12 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+@lru_cache
+def _begin(seed: int) -> int:
+    """64 random bits of a seed, as an int64."""
+    return int(_mix(torch.tensor((seed * 2 + 1) % (1 << 62)) + _GOLDEN))
+
+
 @cache
 def _counters(sizes: tuple[tuple[str, int], ...], device: torch.device) -> Tensor:
     """(sum of sizes,) int64: where in the sequence of random bits each name's numbers stand."""
@@ -51,8 +57,7 @@ class Draws:
 
     def __init__(self, seed: int, world: Tensor, episode: Tensor) -> None:
         """world, episode: (N,) int64; `world` is the index over all workers."""
-        key = torch.full_like(world, (seed * 2 + 1) % (1 << 62))
-        self._key = _mix(_mix(_mix(key + _GOLDEN) + world * _MIX_A) + episode * _MIX_B)
+        self._key = _mix(_mix(_begin(seed) + world * _MIX_A) + episode * _MIX_B)
 
     def _bits(self, sizes: tuple[tuple[str, int], ...]) -> Tensor:
         """(N, sum of sizes) int64, 64 random bits each."""
@@ -75,9 +80,9 @@ class Draws:
 
     def integer(self, name: str, count: int) -> Tensor:
         """(N,) int64 in 0..count-1."""
-        return (self.uniform(name, 1)[:, 0] * count).long().clamp_(max=count - 1)
+        return (self.unit(**{name: 1})[name][:, 0] * count).long().clamp_(max=count - 1)
 
     def choice(self, name: str, probabilities: Tensor) -> Tensor:
         """(N,) int64: index drawn with the given probabilities (K,), which sum to 1."""
         edges = torch.cumsum(probabilities, 0)[:-1]
-        return (self.uniform(name, 1) >= edges[None]).sum(1)
+        return (self.unit(**{name: 1})[name] >= edges).sum(1)

@@ -74,7 +74,7 @@ class MujocoEngine(Engine):
 
     def _write_params(self, ids: np.ndarray, params: WorldParams) -> None:
         which = torch.from_numpy(ids)
-        rows = params.each(lambda value: value[which])
+        rows = params.each(lambda value: value.index_select(0, which))
         for name, place, values in self._drawn.of(rows):
             for store in (self._fields, self._looks):
                 if name in store:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..engines.engine import BodyState
 from ..robots.robot import ActionSpace, Robot
-from ..rotation import exp_matrix, log_matrix, rotate
+from ..rotation import exp_matrix, log_matrix, times
 
 LINEAR_STEP, TURN_STEP, SYNERGY_STEP = 0.035, 0.15, 0.3
 """Largest change in one control step: m, rad, share of a synergy."""
@@ -31,6 +31,7 @@ class Controller:
         self.space, self._arm, self._hand = space, slice(len(robot.arm)), slice(len(robot.arm), len(robot.joints))
         tensor = lambda values: torch.tensor(values, dtype=torch.float32, device=device)  # noqa: E731
         self._twist_column = torch.tensor([AXES.index(axis) for axis in space.twist], device=device)
+        self._highest = torch.ones(len(space.synergies), device=device)
         self._basis, self._lowest = tensor(space.synergies), tensor(space.lowest)
         self._open, self._home = tensor(robot.open_hand), tensor(robot.home)
         self._low, self._high = tensor(model.jnt_range[joints]).unbind(1)
@@ -52,7 +53,7 @@ class Controller:
         """Targets of the masked environments (N,) start at the measured palm with an open hand."""
         self.palm_target = torch.where(mask[:, None], state.palm_pos, self.palm_target)
         self.palm_turn = torch.where(mask[:, None, None], state.palm_rot, self.palm_turn)
-        self.synergy = torch.where(mask[:, None], torch.zeros_like(self.synergy), self.synergy)
+        self.synergy = self.synergy.masked_fill(mask[:, None], 0.0)
         self.hand_target = torch.where(mask[:, None], self._open, self.hand_target)
 
     def joint_target(self, action: Tensor, state: BodyState) -> Tensor:
@@ -60,8 +61,8 @@ class Controller:
         twist = torch.zeros(len(action), len(AXES), device=action.device)
         twist[:, self._twist_column] = action[:, : len(self._twist_column)]
         self._move_palm_target(twist, state)
-        self.synergy = self.synergy + SYNERGY_STEP * action[:, len(self._twist_column) :]
-        self.synergy = torch.minimum(torch.maximum(self.synergy, self._lowest), torch.ones_like(self._lowest))
+        synergy = self.synergy + SYNERGY_STEP * action[:, len(self._twist_column) :]
+        self.synergy = synergy.clamp(self._lowest, self._highest)
         hand = self._open + (self.synergy[:, :, None] * self._basis).sum(1)
         arm = state.joint_pos[:, self._arm]
         self.hand_target = self._limit(hand, self.hand_target, self._hand)
@@ -69,18 +70,17 @@ class Controller:
 
     def _move_palm_target(self, twist: Tensor, state: BodyState) -> None:
         target = self.palm_target + LINEAR_STEP * twist[:, :3]
-        target = torch.minimum(torch.maximum(target, self._box[0]), self._box[1])
+        target = target.clamp(self._box[0], self._box[1])
         ahead = target - state.palm_pos
         self.palm_target = state.palm_pos + ahead * _shorten(ahead, LEASH)
         turn = exp_matrix(TURN_STEP * twist[:, 3:])
-        turned = (turn[:, :, :, None] * self.palm_turn[:, None]).sum(2)
-        error = log_matrix(_times_transpose(turned, state.palm_rot))
+        error = log_matrix(times(times(turn, self.palm_turn), state.palm_rot.transpose(1, 2)))
         leashed = exp_matrix(error * _shorten(error, TURN_LEASH))
-        self.palm_turn = (leashed[:, :, :, None] * state.palm_rot[:, None]).sum(2)
+        self.palm_turn = times(leashed, state.palm_rot)
 
     def _arm_step(self, state: BodyState) -> Tensor:
         """Joint step (N, A) toward the palm target: J^T (J J^T + lambda^2 I)^-1 e, home posture in the null space."""
-        turn_error = log_matrix(_times_transpose(self.palm_turn, state.palm_rot))
+        turn_error = log_matrix(times(self.palm_turn, state.palm_rot.transpose(1, 2)))
         error = torch.cat([self.palm_target - state.palm_pos, turn_error], 1)
         jacobian = palm_jacobian(state, self._slides)
         home = NULL_GAIN * (self._home - state.joint_pos[:, self._arm])
@@ -93,8 +93,8 @@ class Controller:
     def _limit(self, target: Tensor, start: Tensor, joints: slice) -> Tensor:
         """Keep targets within the published velocity and the joint range."""
         move = self._max_move[joints]
-        target = start + torch.minimum(torch.maximum(target - start, -move), move)
-        return torch.minimum(torch.maximum(target, self._low[joints]), self._high[joints])
+        target = start + (target - start).clamp(-move, move)
+        return target.clamp(self._low[joints], self._high[joints])
 
     def state_dict(self) -> dict[str, Tensor]:
         """What it has integrated so far, by name."""
@@ -119,9 +119,4 @@ def palm_jacobian(state: BodyState, slides: Tensor | None) -> Tensor:
 
 def _shorten(v: Tensor, longest: float) -> Tensor:
     """(N, 1) factor that makes v at most `longest`."""
-    return (longest / v.norm(dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)
-
-
-def _times_transpose(a: Tensor, b: Tensor) -> Tensor:
-    """a b^T per environment, without a batched matrix product."""
-    return rotate(a, b).transpose(-1, -2)
+    return (longest / torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(1e-9)).clamp_max(1.0)

@@ -6,13 +6,14 @@ from collections.abc import Collection
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
 from ..env_config import GraspConfig
 from ..world_params import WorldParams
 from .resets import CENTRE, RESETS, PostureBank
-from .rewards import GraspSituation, grasp_reward, is_held, is_success
+from .rewards import GraspSituation, grasp_reward, is_held
 from .task import Task
 
 OFF_TABLE = 0.4
@@ -50,7 +51,7 @@ class GraspTask(Task):
     def outcome(self, body: BodyState) -> dict[str, Tensor]:
         situation = self._situation(body)
         return {
-            "success": is_success(situation), "held": situation.held, "lift": situation.lift,
+            "success": situation.success, "held": situation.held, "lift": situation.lift,
             "grasp_distance": situation.grasp_distance, "touching": body.touch.any(1),
             "palm_height": situation.palm_height,
         }  # fmt: skip
@@ -60,8 +61,8 @@ class GraspTask(Task):
             self._judged = (
                 body,
                 GraspSituation(
-                    tip_distance=(body.tip_pos - body.object_pos[:, None]).norm(dim=-1).mean(1),
-                    grasp_distance=(body.grasp_pos - body.object_pos).norm(dim=-1),
+                    tip_distance=vector_norm(body.tip_pos - body.object_pos[:, None], dim=-1).mean(1),
+                    grasp_distance=vector_norm(body.grasp_pos - body.object_pos, dim=-1),
                     palm_height=body.palm_pos[:, 2],
                     lift=body.object_pos[:, 2] - self._params.size[:, 2],
                     closure=self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),

@@ -75,15 +75,19 @@ class Observer:
 
     def state(self, body: BodyState, params: WorldParams) -> Tensor:
         """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
-        relative = rotate_back(body.palm_rot, body.object_rot.transpose(1, 2)).transpose(1, 2)
+        place = body.object_pos[:, None]
         kinds = (params.kind[:, None] == self._kinds).float()
-        tips = rotate_back(body.palm_rot, body.tip_pos - body.object_pos[:, None])
+        world = [
+            place - torch.stack([body.palm_pos, body.grasp_pos], 1),
+            body.object_rot[:, :, :2].transpose(1, 2),
+            body.object_linvel[:, None],
+            body.tip_pos - place,
+        ]
+        palm = rotate_back(body.palm_rot, torch.cat(world, 1)).flatten(1)
+        own = palm.shape[1] - 3 * body.tip_pos.shape[1]
         return torch.cat(
             [
-                self.object_from_palm(body),
-                rotate_back(body.palm_rot, body.object_pos - body.grasp_pos),
-                relative[:, :, :2].transpose(1, 2).flatten(1),
-                rotate_back(body.palm_rot, body.object_linvel),
+                palm[:, :own],
                 body.object_angvel,
                 params.size,
                 kinds,
@@ -91,7 +95,7 @@ class Observer:
                 params.friction[:, None],
                 (body.object_pos[:, 2] - params.size[:, 2])[:, None],
                 body.touch.float(),
-                tips.flatten(1),
+                palm[:, own:],
             ],
             1,
         )

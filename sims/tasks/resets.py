@@ -85,11 +85,12 @@ class PostureBank:
         Returns:
             joint_pos (N, J) rad, object_pos (N, 3) m and object_quat (N, 4) w x y z, world frame.
         """
-        posture = draws.integer("posture", POSTURES)
+        unit = draws.unit(posture=1, object_xy=2, object_yaw=1)
+        posture = (unit["posture"][:, 0] * POSTURES).long().clamp_(max=POSTURES - 1)
         joint_pos = torch.cat([self.joint_pos[kind, posture], self._hand.expand(len(kind), -1)], 1)
         around = torch.where(self._beside[kind, None], self.grasp_xy[kind, posture], self._centre)
-        xy = around + draws.uniform("object_xy", 2, -1.0, 1.0) * self._spread[kind]
-        yaw = draws.uniform("object_yaw", 1, -torch.pi, torch.pi)
+        xy = around + (unit["object_xy"] * 2.0 - 1.0) * self._spread[kind]
+        yaw = 2 * torch.pi * unit["object_yaw"] - torch.pi
         zero = torch.zeros_like(yaw)
         quat = torch.cat([torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], 1)
         return joint_pos, torch.cat([xy, half_height[:, None] + 0.0005], 1), quat

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,6 +30,16 @@ class GraspSituation:
     action: Tensor
     """(N, A) in [-1, 1]: what the policy asked for."""
 
+    @cached_property
+    def grip(self) -> Tensor:
+        """Closing, as far as the object is near: wholly within 4 cm of the grasp site, not at all beyond 8 cm."""
+        return self.closure * ((0.08 - self.grasp_distance) / 0.04).clamp(0.0, 1.0)
+
+    @cached_property
+    def success(self) -> Tensor:
+        """(N,) bool: lifted and held by finger contacts."""
+        return (self.lift > SUCCESS_LIFT) & self.held
+
 
 SUCCESS_LIFT = 0.10
 """m: an object counts as lifted above this."""
@@ -37,11 +48,6 @@ SUCCESS_LIFT = 0.10
 def is_held(touch: Tensor) -> Tensor:
     """(N,) bool: at least two digits touch the object. touch (N, D + 1) bool: the digits, palm last."""
     return touch[:, :-1].sum(1) >= 2
-
-
-def is_success(s: GraspSituation) -> Tensor:
-    """(N,) bool: lifted and held by finger contacts."""
-    return (s.lift > SUCCESS_LIFT) & s.held
 
 
 def reach(s: GraspSituation) -> Tensor:
@@ -54,19 +60,14 @@ def approach(s: GraspSituation) -> Tensor:
     return torch.exp(-8.0 * (s.grasp_distance - 0.04).clamp_min(0.0))
 
 
-def nearness(s: GraspSituation) -> Tensor:
-    """1 when the object is within 4 cm of the grasp site, 0 beyond 8 cm."""
-    return ((0.08 - s.grasp_distance) / 0.04).clamp(0.0, 1.0)
-
-
 def close(s: GraspSituation) -> Tensor:
     """Closing of the hand where the object is near."""
-    return s.closure * nearness(s)
+    return s.grip
 
 
 def raise_hand(s: GraspSituation) -> Tensor:
     """Palm height up to 15 cm, while closed and near."""
-    return s.closure * nearness(s) * ((s.palm_height - 0.03) / 0.12).clamp(0.0, 1.0)
+    return s.grip * ((s.palm_height - 0.03) / 0.12).clamp(0.0, 1.0)
 
 
 def lift(s: GraspSituation) -> Tensor:
@@ -76,7 +77,7 @@ def lift(s: GraspSituation) -> Tensor:
 
 def success(s: GraspSituation) -> Tensor:
     """1 while the episode counts as solved."""
-    return is_success(s).float()
+    return s.success.float()
 
 
 def effort(s: GraspSituation) -> Tensor:

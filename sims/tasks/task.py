@@ -6,7 +6,6 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -150,9 +149,9 @@ class Task(VecEnv):
     def reset(self, seed: int) -> TensorDict:
         self._seed = seed
         self._clear()
-        self._begin(self._ended)
+        body = self._begin(self._ended)
         self._ended = torch.zeros_like(self._ended)
-        return self._observe(self.engine.read())
+        return self._observe(body)
 
     def stagger(self) -> None:
         draws = Draws(self._seed, self._world, self._episode)
@@ -162,42 +161,45 @@ class Task(VecEnv):
         if action.shape != (self.num_envs, self.action_dim):
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self.num_envs, self.action_dim)}")
         resetting = self._ended
-        self._action = torch.where(resetting[:, None], 0.0, action.clamp(-1.0, 1.0).nan_to_num(0.0))
+        self._action = action.clamp(-1.0, 1.0).nan_to_num(0.0).masked_fill(resetting[:, None], 0.0)
         target = self._controller.joint_target(self._action, self._body)
         diverged = self.engine.step(self.engine.scene.robot.ctrl(target), ~resetting)
         self._time += 1
         first = resetting | diverged
-        self._action = torch.where(first[:, None], 0.0, self._action)
-        self._begin(first)
-        body = self.engine.read()
+        self._action = self._action.masked_fill(first[:, None], 0.0)
+        body = self._begin(first)
         reward, terms = self.reward(body)
         terminated = self.lost(body) & ~first
         truncated = (self._time >= self.episode_steps) & ~terminated & ~first
         self._ended = terminated | truncated
         obs = self._observe(body)
         valid = ~first
-        log = self.measure() | {f"reward/{name}": term * valid for name, term in terms.items()}
-        return Step(obs, reward * valid, terminated, truncated, first, valid, log | {"diverged": diverged})
+        earned = (torch.stack([reward, *terms.values()]) * valid).unbind()
+        log = self.measure() | {f"reward/{name}": term for name, term in zip(terms, earned[1:], strict=True)}
+        return Step(obs, earned[0], terminated, truncated, first, valid, log | {"diverged": diverged})
 
-    def _begin(self, mask: Tensor) -> None:
-        """Open a new episode in the masked environments."""
+    def _begin(self, mask: Tensor) -> BodyState:
+        """Open a new episode in the masked environments; returns where all bodies are then."""
         rows = self._rows(mask)
         if not len(rows):
-            return
-        write = partial(_write, rows=rows, mask=mask[rows])
+            return self.engine.read()
+        write = partial(_write, rows=rows, mask=mask)
         self._episode += mask
         draws = Draws(self._seed, self._world[rows], self._episode[rows])
         params = self.engine.admit(self._drawer.draw(draws), rows)
-        for f in fields(WorldParams):
-            setattr(self._params, f.name, write(getattr(self._params, f.name), getattr(params, f.name)))
+        self._params = WorldParams(
+            **{name: write(old, getattr(params, name)) for name, old in vars(self._params).items()}
+        )
         kind = draws.choice("reset_kind", self._mix)
         self._reset_kind = write(self._reset_kind, kind)
         joint_pos, object_pos, object_quat = (
             write(new.new_zeros(self.num_envs, new.shape[1]), new) for new in self.begin(draws, kind, params)
         )
         self.engine.reset(mask, joint_pos, object_pos, object_quat, self._params)
-        self._controller.reset(mask, self.engine.read())
-        self._time = torch.where(mask, 0, self._time)
+        body = self.engine.read()
+        self._controller.reset(mask, body)
+        self._time = self._time.masked_fill(mask, 0)
+        return body
 
     def _rows(self, mask: Tensor) -> Tensor:
         """(K,) which to draw for: the masked ones; all of them on a GPU, which must not be waited for."""
@@ -310,6 +312,7 @@ def _digest(facts: Mapping[str, Any]) -> str:
 
 
 def _write(old: Tensor, new: Tensor, rows: Tensor, mask: Tensor) -> Tensor:
-    """`old` (N, ...) with `new` (K, ...) in those `rows` (K,) whose `mask` (K,) is set."""
-    mask = mask.reshape(-1, *(1,) * (new.ndim - 1))
-    return old.index_copy(0, rows, torch.where(mask, new, old[rows]))
+    """`old` (N, ...) with `new` (K, ...) in those `rows` (K,) whose `mask` (N,) is set: all of them, if K is not N."""
+    if new.shape[0] < old.shape[0]:
+        return old.index_copy(0, rows, new)
+    return torch.where(mask.reshape(-1, *(1,) * (new.ndim - 1)), new, old)

@@ -10,7 +10,7 @@ from handsight.sims.checker import ContractError, check_vec_env
 from handsight.sims.env_config import RewardWeights
 from handsight.sims.objects.primitives import KINDS, PRIMITIVES, build_objects
 from handsight.sims.tasks.resets import RESETS
-from handsight.sims.tasks.rewards import GraspSituation, grasp_reward, is_success
+from handsight.sims.tasks.rewards import GraspSituation, grasp_reward
 
 ALL = ("state", "proprio", "depth", "stereo")
 
@@ -216,9 +216,9 @@ def test_reward_terms_by_hand():
 
 
 def test_success_needs_height_and_at_least_two_digits():
-    assert is_success(situation(lift=0.11, held=True)).item()
-    assert not is_success(situation(lift=0.11, held=False)).item()
-    assert not is_success(situation(lift=0.09, held=True)).item()
+    assert situation(lift=0.11, held=True).success.item()
+    assert not situation(lift=0.11, held=False).success.item()
+    assert not situation(lift=0.09, held=True).success.item()
 
 
 def test_checker_notices_a_broken_promise():
