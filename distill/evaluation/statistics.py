@@ -104,7 +104,8 @@ def t_interval(values: ArrayLike, share: bool = False) -> Interval:
 def p_value(values: ArrayLike) -> float:
     """Two-sided p of Student's t-test that the mean over training seeds is 0; NaN for fewer than two. values (K,)."""
     column = np.asarray(values, dtype=np.float64)
-    return float(stats.ttest_1samp(column, 0.0).pvalue) if len(column) > 1 else float("nan")
+    test: Any = stats.ttest_1samp(column, 0.0) if len(column) > 1 else None
+    return float(test.pvalue) if test else float("nan")
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

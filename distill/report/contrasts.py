@@ -113,7 +113,7 @@ def _found(study: Study, name: str, config: ContrastConfig) -> Contrast:
         other = _sides(study, config, config.minus)
         seeds = tuple(seed for seed in sides if seed in other)
         each = [[_figure_of({k: of[k]}, config.where).value for k in seeds] for of in (sides, other)]
-        values = np.subtract(*each)
+        values = np.array(each[0]) - each[1]
         mean = Interval(float(values.mean()) if seeds else float("nan"))
         figure = Seeded(tuple(map(Interval, values.tolist())), mean, t_interval(values) if seeds else mean)
     apart = tuple(pairs[0][0].success - pairs[-1][0].success for pairs in (sides[seed] for seed in seeds))
