@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         visibility_figure,
     )
     from .report.film import contact_sheet, make_film
-    from .report.findings import CLAIMS, study_limits, verdicts
+    from .report.findings import CLAIM, study_limits, verdicts
     from .report.report import main_policies
     from .report.study_results import Study
     from .report.style import STYLE

@@ -19,6 +19,8 @@ CLAIMS = {
     2: "It loses more because the first teacher acts on what no camera shows.",
 }
 """The claim in its two parts, each of which is judged by contrasts of its own."""
+CLAIM = " ".join(CLAIMS.values())
+"""The claim as a whole."""
 DEPTH_TEACHERS = {
     "matched teachers": "equally good depth teachers",
     "not matched": "depth teachers not matched to them (more than a point apart on these resets)",
