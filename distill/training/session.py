@@ -80,7 +80,9 @@ class Training(ABC):
     def keep(self, tree: Mapping[str, Any], iteration: int, pattern: str = checkpoint.PERIODIC) -> None:
         """Write a checkpoint of an iteration, with the configuration that led to it, and drop the oldest ones."""
         path = self.folder / "checkpoints" / pattern.replace("*", f"{iteration:06d}")
-        checkpoint.save(path, {**tree, "run_config": self.run.stored if self.run else {}})
+        checkpoint.save(
+            path, tree if self.fabric.global_rank or not self.run else {**tree, "run_config": self.run.stored}
+        )
         checkpoint.keep_last(path.parent, self.config.keep_checkpoints, pattern, path)
 
     @property

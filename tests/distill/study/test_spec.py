@@ -60,12 +60,18 @@ def test_cells_train_what_the_commands_do_without_options():
 
 
 def test_tables_change_some_fields_and_leave_the_others():
-    changes = {"iterations": 7, "ppo": {"rate": {"minimum": 1e-5}}, "curriculum": {"start": {"near": 1.0}}}
+    changes = {
+        "iterations": 7,
+        "ppo": {"rate": {"minimum": 1e-5}},
+        "curriculum": {"start": {"near": 1.0}, "gate": "near"},
+    }
     config = spec(**{"state-teacher": changes}).config(Training("wrist", 0, "state-teacher"))
     base = TeacherConfig.state()
     assert isinstance(config, TeacherConfig) and config.iterations == 7
     assert config.ppo == replace(base.ppo, rate=replace(base.ppo.rate, minimum=1e-5))
-    assert config.curriculum == replace(base.curriculum, start={"near": 1.0})  # a mix is replaced as a whole
+    assert config.curriculum == replace(
+        base.curriculum, start={"near": 1.0}, gate="near"
+    )  # a mix is replaced as a whole
 
 
 def test_worlds_are_the_scenes_with_changes():
