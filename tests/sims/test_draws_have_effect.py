@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from handsight import sims as package
+from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.env_config import DepthSensor, Randomization
 from handsight.sims.tasks.randomization import PARAM_DRAWS
 from handsight.sims.world_params import WorldParams
@@ -34,6 +35,7 @@ COVERED = {
     "depth_dropout": "dropout", "shadows": "shadows", "pixel_noise": "pixel_noise",
     "reset_kind": "reset_kind_posture_and_place", "posture": "reset_kind_posture_and_place",
     "object_xy": "reset_kind_posture_and_place", "object_yaw": "yaw", "stagger": "stagger",
+    "position_noise": "position_noise",
 }  # fmt: skip
 """By draw or parameter: the test below that measures it, without `test_`."""
 
@@ -42,6 +44,9 @@ def test_every_draw_and_every_parameter_has_its_test():
     written = "".join(path.read_text() for path in Path(package.__file__).parent.rglob("*.py"))
     drawn = set(re.findall(r'draws\.(?:uniform|gaussian|integer|choice)\(\s*"(\w+)"', written))
     drawn |= set(re.findall(r'grain\("(\w+)"\)', written))
+    drawn |= {
+        name for call in re.findall(r"draws\.unit\(([\w=, ]+)\)", written) for name in re.findall(r"(\w+)=", call)
+    }
     assert {"posture", "object_xy", "depth_noise", "pixel_noise", "stagger"} <= drawn, "the pattern finds draws"
     named = (
         {one.name for c in (Randomization, DepthSensor, WorldParams) for one in fields(c)} | set(PARAM_DRAWS) | drawn
@@ -49,6 +54,15 @@ def test_every_draw_and_every_parameter_has_its_test():
     assert named - set(COVERED) == set(), "these have no test"
     assert set(COVERED) - named == set(), "these are drawn no more"
     assert [test for test in COVERED.values() if f"test_{test}" not in globals() | vars(test_draws_are_seen)] == []
+
+
+def test_position_noise():
+    config = EnvConfig(task=GraspConfig(randomization=Randomization(position_noise=0.03)))
+    env = make(config, ("position", "noisy_position"), 256)
+    obs = env.reset(0)
+    errors = (obs["noisy_position"] - obs["position"])[:, :3]
+    assert float(errors.std()) == pytest.approx(0.03, rel=0.1) and abs(float(errors.mean())) < 0.004
+    env.close()
 
 
 # -- physics ---------------------------------------------------------------------------------------------------------
