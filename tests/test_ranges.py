@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from handsight.distill.commands import arguments, cli
 from handsight.distill.commands.footprint import FootprintConfig
+from handsight.distill.report.contrasts import ContrastConfig
 from handsight.distill.runs import stored_config
 from handsight.distill.study.spec import StudyConfig, StudySceneConfig
 from handsight.errors import HandsightError
@@ -26,6 +27,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     StudyConfig: {"scenes": {"wrist": StudySceneConfig(CELLS)}},
     StudySceneConfig: {"cells": CELLS},
     arguments.StudentRunConfig: {"teacher": Path("teacher")},
+    ContrastConfig: {"scene": "wrist", "loses": "state-to-stereo"},
 }
 """What a configuration cannot be made without, beside paths."""
 

@@ -221,7 +221,7 @@ def test_the_entropy_bonus_lowers_the_loss_by_its_weight():
 
 @pytest.mark.parametrize(("coefficient", "bound"), [(100.0, 1.0), (-100.0, 0.05)])
 def test_no_gradient_step_takes_the_spread_beyond_its_bounds(coefficient, bound):
-    ppo, buffer = build(rate=AdaptiveRate(initial=1e-2, target_kl=None), epochs=200)
+    ppo, buffer = build(rate=AdaptiveRate(initial=5e-2, target_kl=None), epochs=40)
     ppo.config = dataclasses.replace(ppo.config)
     object.__setattr__(ppo.config, "entropy_coefficient", coefficient)  # a negative one is refused to users
     for _ in range(2):
