@@ -27,6 +27,8 @@ MatchingSeed = Annotated[int, Within(MATCHING_SEED, HELD_OUT_SEED - 100_000)]
 """Seed of the first resets on which teachers are matched."""
 HeldOutSeed = Annotated[int, Within(HELD_OUT_SEED, STUDENT_SEED - 100_000)]
 """Seed of the first resets of an evaluation."""
+TrialSeed = Annotated[int, Within(MATCHING_SEED, STUDENT_SEED - 100_000)]
+"""Seed of the first resets of a comparison: of an evaluation, or of one by which teachers are matched."""
 
 
 def training_seed(first: int, seed: int, turn: int) -> int:

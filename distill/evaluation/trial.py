@@ -8,7 +8,7 @@ from typing import Any
 from ...ranges import Checked, Count, Episodes
 from ...sims.env_config import Postures
 from ...sims.machine import machine
-from . import HELD_OUT_SEED, HeldOutSeed
+from . import HELD_OUT_SEED, TrialSeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class TrialConfig(Checked):
 
     episodes: Episodes = 512
     """Resets to start from, one episode each."""
-    seed: HeldOutSeed = HELD_OUT_SEED
+    seed: TrialSeed = HELD_OUT_SEED
     """Seed of the resets."""
     num_envs: Count = 256
     """Number of environments stepped together."""

@@ -9,6 +9,7 @@ import pytest
 from handsight.distill import evaluation
 from handsight.distill.commands.arguments import RecordArgs
 from handsight.distill.evaluation import RECORD_SEED, ROUNDS, STUDENT_SEED, VALIDATION_SEED, training_seed
+from handsight.distill.evaluation.trial import TrialConfig
 from handsight.errors import HandsightError
 from handsight.ranges import Episodes, Within
 
@@ -45,3 +46,7 @@ def test_a_recording_has_no_more_rounds_than_it_has_seeds():
     RecordArgs(Path("x"), episodes=20_000, num_envs=2)
     with pytest.raises(HandsightError, match="expected at most 10,000 x num_envs episodes, found 20,001"):
         RecordArgs(Path("x"), episodes=20_001, num_envs=2)
+
+
+def test_teachers_can_be_matched_on_resets_of_their_own():
+    assert TrialConfig(seed=evaluation.MATCHING_SEED).seed == 600_000
