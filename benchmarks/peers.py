@@ -49,6 +49,11 @@ SAME = {
 }  # fmt: skip
 WIDE = CurriculumConfig(start={"wide": 1.0}, goal={"wide": 1.0}, gate="wide")
 
+WIDE_ONLY, TOGETHER = replace(PLAIN, curriculum=WIDE), replace(PLAIN.ppo, clip_critic_apart=False)
+"""What `ours` learns with, and PPO as it was before."""
+FROM_ABOVE = CurriculumConfig(start={"easy": 1.0}, goal={"easy": 0.2, "wide": 0.8}, low=0.3, high=0.8)
+"""The curriculum of the first edition's state teachers."""
+
 
 class Flat(Policy):
     """A peer's actor as one of our policies."""
@@ -84,8 +89,7 @@ def environments(seed: int) -> tuple[Any, TensorDict]:
 
 def ours(seed: int, config: TeacherConfig | None = None) -> Policy:
     """Our state teacher as shipped, without its curriculum."""
-    config = config or replace(PLAIN, curriculum=WIDE)
-    training = TeacherTraining.start(replace(config, seed=seed, num_envs=NUM_ENVS, rollout_steps=ROLLOUT))
+    training = TeacherTraining.start(replace(config or WIDE_ONLY, seed=seed, num_envs=NUM_ENVS, rollout_steps=ROLLOUT))
     for _ in range(ITERATIONS):
         training.iterate()
     training.close()
@@ -202,7 +206,9 @@ def rsl_rl(seed: int, schedule: str = "fixed") -> Policy:
 
 LEARNERS: dict[str, tuple[Callable[[int], Policy], str | None]] = {
     "ours": (ours, None),
+    "ours, gradients clipped together": (lambda seed: ours(seed, replace(WIDE_ONLY, ppo=TOGETHER)), None),
     "ours+curriculum": (lambda seed: ours(seed, PLAIN), None),
+    "ours+curriculum from above": (lambda seed: ours(seed, replace(PLAIN, curriculum=FROM_ABOVE)), None),
     "sb3": (sb3, "stable-baselines3"),
     "rsl_rl": (rsl_rl, "rsl-rl-lib"),
     "rsl_rl adaptive": (lambda seed: rsl_rl(seed, "adaptive"), "rsl-rl-lib"),

@@ -224,7 +224,7 @@ def _of_contrast(one: Contrast, primary: Contrast | None) -> list[Cell]:
         Cell(len(one.seeds)),
         number(one.figure.seeds if one.seeds else None, digits=1, scale=100),
         Cell(f"{100 * spread[0]:.1f} to {100 * spread[1]:.1f}".replace("-", MINUS) if spread else DASH),
-        Cell(DASH if one.p != one.p else f"{one.p:.3f}"),
+        Cell(DASH if one.p != one.p else "< 0.001" if one.p < 0.0005 else f"{one.p:.3f}"),
         Cell((fires if asked.control and one.seeds else one.word) + unmatched, text=True),
     ]
 

@@ -16,7 +16,7 @@ from ...ranges import Checked, Episodes, Threads, Within
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
 from ...sims.scenes import scene
-from ..evaluation import MATCHING_SEED, MatchingSeed, Seed
+from ..evaluation import HELD_OUT_SEED, MATCHING_SEED, HeldOutSeed, MatchingSeed, Seed
 from ..evaluation.trial import TrialConfig
 from ..report.contrasts import ContrastConfig
 from ..runs import stored_config
@@ -35,6 +35,14 @@ class StudySceneConfig(Checked):
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
     env: dict[str, Any] = field(default_factory=dict)
     """Changes to the scene's `EnvConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyTrialConfig(TrialConfig):
+    """How a study's policies are evaluated: never on the resets by which its teachers are matched."""
+
+    seed: HeldOutSeed = HELD_OUT_SEED
+    """Seed of the held-out resets."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +78,7 @@ class StudyConfig(Checked):
     """Name of the one contrast on which the verdict on the first part of the claim rests."""
     contrasts: dict[str, ContrastConfig] = field(default_factory=dict)
     """What is compared, named before the study runs; all but the primary and negative controls share one level."""
-    evaluation: TrialConfig = field(default_factory=lambda: TrialConfig(ablations=True))
+    evaluation: StudyTrialConfig = field(default_factory=lambda: StudyTrialConfig(ablations=True))
     """How every policy is evaluated; students with their images changed, too."""
     matching: StudyMatchingConfig = field(default_factory=StudyMatchingConfig)
     """How teachers are matched."""

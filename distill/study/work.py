@@ -31,7 +31,6 @@ from .spec import StudyConfig
 from .training import RIVALS, TEACHER_NAMES, StudyError, Training
 
 Verb = Literal["train", "match", "evaluate"]
-PERIODIC = "iteration_*.ckpt"
 COMMANDS = ("train-teacher", "train-student", "compare")
 """Words by which a process is known to work on a training."""
 
@@ -112,9 +111,12 @@ class Work(runner.Work[Task]):
                 return [command, "--resume", str(self.begun(training))]
             case "match":
                 best = [self.found(training.beside(name)).path / "checkpoints" for name in RIVALS]
-                policies = [path for one in best for path in (one / BEST, *checkpoint.complete(one, PERIODIC))]
+                policies = [
+                    path for one in best for path in (one / BEST, *checkpoint.complete(one, checkpoint.PERIODIC))
+                ]
                 resets = asdict(self.spec.matching)
-                trial = replace(asked, **resets, num_envs=min(asked.num_envs, resets["episodes"]), ablations=False)
+                resets |= {"num_envs": min(asked.num_envs, resets["episodes"]), "ablations": False}
+                trial = TrialConfig(**{**vars(asked), **resets})
                 return compare_command(policies, trial, match_folder(self.out, training))
             case "evaluate":
                 teacher = [self.teacher_of(training)] if training.sight else []
@@ -253,14 +255,14 @@ def find(spec: StudyConfig, training: Training, teacher: Path | None, driver: Pa
         unlike = ["\n    ".join([f"{run.path} differs in", *lines]) for run, lines in wrong.items()]
         raise StudyError("\n  ".join([head, *unlike]))
     finished = [run for run in alike if is_finished(run, expected.iterations)]
-    begun = [run for run in alike if checkpoint.complete(run.checkpoints, PERIODIC)]
+    begun = [run for run in alike if checkpoint.complete(run.checkpoints, checkpoint.PERIODIC)]
     return Found(next(iter([*finished, *begun, *alike]), None), bool(finished))
 
 
 def is_finished(run: Run, iterations: int) -> bool:
     """Whether a training's last checkpoint is there, whole."""
     try:
-        checkpoint.verify(run.checkpoints / PERIODIC.replace("*", f"{iterations:06d}"))
+        checkpoint.verify(run.checkpoints / checkpoint.PERIODIC.replace("*", f"{iterations:06d}"))
     except checkpoint.CheckpointError:
         return False
     return True
@@ -292,7 +294,7 @@ def _same_origin(run: Run, origin: str, expected: Path, found: Path) -> bool:
     wanted = checkpoint.digest(find_checkpoint(expected))
     if origin != "warm_start":  # the student has written down whose bytes they were
         with suppress(checkpoint.CheckpointError):
-            return checkpoint.load(checkpoint.latest(run.checkpoints, PERIODIC))[origin]["sha256"] == wanted
+            return checkpoint.load(checkpoint.latest(run.checkpoints, checkpoint.PERIODIC))[origin]["sha256"] == wanted
     try:
         return checkpoint.digest(find_checkpoint(found)) == wanted
     except (OSError, RunError):  # moved, with the whole study: then the end of the path is as it was

@@ -19,7 +19,7 @@ from ...teachers import PPO, ActorCritic, EpisodeTracker, RolloutBuffer, Rollout
 from ..evaluation import VALIDATION_SEED
 from ..evaluation.evaluate import evaluate_in
 from ..runs import checkpoint
-from ..runs.policy_io import BEST, find_checkpoint, load_policy, origin_of, policy_tree
+from ..runs.policy_io import BEST, load_policy, origin_of, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
@@ -64,8 +64,6 @@ class TeacherTraining(Training):
         Raises:
             HandsightError: the policy does not see as far as the cameras, or it would not fit into memory.
         """
-        if config.warm_start:
-            find_checkpoint(config.warm_start)  # a wrong name is said before anything is made
         torch.manual_seed(config.seed)
         fabric = fabric or data_parallel.make_fabric(config.device, config.precision, config.ranks)
         num_envs = config.num_envs // fabric.world_size
@@ -91,8 +89,8 @@ class TeacherTraining(Training):
     def begin(self) -> None:
         """Reset the environments, and show the normalisers a first rollout. Raises HandsightError: they do not know a
         kind of reset that is asked for."""
-        self._check_kinds()
         self.warm = self._warm_start() if self.config.warm_start else None
+        self._check_kinds()
         self._own_draws()
         self.env.set_reset_mix(self.curriculum.mix)
         self.obs = self.env.reset(self.config.seed)

@@ -1,6 +1,21 @@
-"""Fixtures that the tests of hostile artefacts share."""
+"""Fixtures that these tests share."""
 
 import pytest
+import torch
+
+from handsight import sims
+
+from . import toy_training
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """Toy worlds and one thread, here as in other processes that train: sums depend on the number of threads."""
+    make, threads = sims.make, torch.get_num_threads()
+    toy_training.use_toy()
+    yield
+    sims.make = make
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

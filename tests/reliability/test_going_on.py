@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from handsight import sims
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run, RunError
 from handsight.distill.training.teacher_training import TeacherTraining
@@ -22,20 +20,13 @@ from handsight.teachers import ActorCriticConfig, RolloutStoppedError
 
 from . import toy_training
 
+pytestmark = pytest.mark.usefixtures("toy")
+
 TEACHER = replace(toy_training.TEACHER, iterations=4, checkpoint_every=2, validate_every=2)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    make, threads = sims.make, torch.get_num_threads()
-    toy_training.use_toy()
-    yield
-    sims.make = make
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> dict[str, Path]:
+def trained(toy, tmp_path_factory) -> dict[str, Path]:
     """A teacher and a student of it, both finished."""
     root = tmp_path_factory.mktemp("trained")
     teacher = train_teacher(TEACHER, run_root=root).path

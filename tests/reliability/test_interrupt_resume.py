@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from handsight import sims
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run, runs_under
 from handsight.distill.training.train_student import train_student
@@ -18,19 +17,11 @@ from handsight.distill.training.train_teacher import train_teacher
 
 from . import toy_training
 
-
-@pytest.fixture(scope="module", autouse=True)
-def toy():
-    """Toy worlds and one thread, here as in the interrupted process: sums depend on the number of threads."""
-    make, threads = sims.make, torch.get_num_threads()
-    toy_training.use_toy()
-    yield
-    sims.make = make
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture(scope="module")
-def teacher(server, tmp_path_factory) -> Run:
+def teacher(toy, server, tmp_path_factory) -> Run:
     """The uninterrupted teacher, trained while the other process imports."""
     return train_teacher(toy_training.TEACHER, run_root=tmp_path_factory.mktemp("whole"))
 
