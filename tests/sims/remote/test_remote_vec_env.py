@@ -109,6 +109,14 @@ def test_ray_listens_to_this_machine_only(remote):
     assert [address for address in listening.values() if not address.endswith("0100007F")] == []
 
 
+def test_under_uv_run_simulators_are_no_copies_of_the_project(remote):
+    """Ray's default there: it packs the folder, unpacks it for every process, and starts that by uv."""
+    remote()
+    words = [Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in family_of(os.getpid())]
+    assert any(line[0].startswith(b"ray::") for line in words)
+    assert [line for line in words if line[0].endswith(b"uv") and b"run" in line] == []
+
+
 def test_ray_asks_for_a_token_and_shows_no_dashboard(ray_cluster):
     import ray
 
@@ -150,11 +158,11 @@ def test_a_failed_simulator_is_replaced_and_no_sample_is_mixed_up(remote, chaine
     assert 0 < figures["remote/seconds_restart"] < 10
 
 
-def _spare(env, within=60.0):
-    """The process of the spare simulator, once there is one; it still imports then."""
-    ours, deadline = {worker.description.pid for worker in env.workers}, time.monotonic() + within
+def _spare(env, older=frozenset(), within=60.0):
+    """The process of the spare simulator, once there is one; it still imports then. `older` ones are of other tests."""
+    known, deadline = older | {worker.description.pid for worker in env.workers}, time.monotonic() + within
     while time.monotonic() < deadline:
-        for pid in set(family_of(os.getpid())) - ours:
+        for pid in set(family_of(os.getpid())) - known:
             with suppress(OSError):
                 if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::Simulator"):
                     return pid
@@ -164,11 +172,12 @@ def _spare(env, within=60.0):
 
 def test_a_spare_that_hangs_while_it_starts_holds_nobody_up(remote, chained, monkeypatch):
     """It is stopped; a failed simulator's successor is a process of its own, and later another spare is begun."""
+    older = set(family_of(os.getpid()))
     spares.forget()
     spares.given_up()
     env = remote(config=RemoteConfig(step_timeout=1.0, build_timeout=300.0))
     env.reset(0)
-    hung = _spare(env)
+    hung = _spare(env, older)
     os.kill(hung, signal.SIGSTOP)
     os.kill(env.workers[1].description.pid, signal.SIGKILL)
     began, lost = time.monotonic(), 0
