@@ -22,7 +22,7 @@ SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # as on those systems, bind to the loopback address only
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a simulator is given its GPU by name, so it must see all of them
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it would copy the project for every worker, and start uv there
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` it copies the project for every process, and starts uv
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 """Read by Ray when it is imported."""
