@@ -8,8 +8,16 @@ import pytest
 from handsight.distill.runs.interrupt import Interrupt, Interrupted
 
 
+@pytest.fixture
+def heard():
+    """The end of the terminal is not ignored, as it is where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_first_signal_is_a_flag_and_leaving_says_so(number):
+def test_first_signal_is_a_flag_and_leaving_says_so(number, heard):
     before = signal.getsignal(number)
     saved = []
     with pytest.raises(Interrupted) as caught, Interrupt() as interrupted:
