@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import mujoco
@@ -18,6 +19,8 @@ TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
 """m: centre and half size of the visible table top, which lies at z = 0."""
 SOLID = {"contype": 2, "conaffinity": 3, "condim": 4, "friction": [0.8, 0.02, 0.0005], **FIRM}
 """Contacts of what stands still, with hand and object."""
+OVERVIEW_EYE = (1.55, -0.95, 0.8)
+"""m: where the camera of films stands, which turns with the object."""
 TABLE_TEXTURES = 6
 """Patterns of the table top, one drawn for each environment."""
 
@@ -75,7 +78,9 @@ class Scene:
         _add_object(spec, self.objects)
         _add_lights(spec)
         add_cameras(self.config.rig, spec)
-        spec.worldbody.add_camera(name="overview", pos=[1.55, -0.95, 0.8], fovy=30, quat=_look_at((1.55, -0.95, 0.8)))
+        spec.worldbody.add_camera(
+            name="overview", pos=OVERVIEW_EYE, fovy=18, quat=look_at(OVERVIEW_EYE, (0.55, 0, 0.1))
+        )
         for digit in robot.digits:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
         _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
@@ -176,8 +181,8 @@ def _add_touch(spec: mujoco.MjSpec, name: str, body: str, kind: mujoco.mjtObj) -
     )  # fmt: skip
 
 
-def _look_at(eye: tuple[float, float, float], target: tuple[float, float, float] = (0.55, 0.0, 0.2)) -> np.ndarray:
-    """Quaternion (w, x, y, z) of a camera at `eye` that looks at `target` with z up."""
+def look_at(eye: Sequence[float], target: Sequence[float]) -> np.ndarray:
+    """Quaternion (w, x, y, z) of a camera at `eye` that looks at `target`, both (3,) m, with z up."""
     back = np.subtract(eye, target) / np.linalg.norm(np.subtract(eye, target))
     right = np.cross([0, 0, 1], back)
     right /= np.linalg.norm(right)

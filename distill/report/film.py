@@ -31,6 +31,8 @@ DEPTH_RANGE = (50.0, 600.0)
 """mm shown from bright to dark; nearer and farther are clipped, so that colours mean the same in every picture."""
 CAPTION = 22
 """Height of the line above a row of images, pixels."""
+GAP = 4
+"""Pixels between two images of a page."""
 PANELS = ("overview", "left eye", "right eye", "depth")
 ROW_NAMES = {"overview": "from outside"}
 MASK = "object mask"
@@ -136,19 +138,11 @@ def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
     }
     render = getattr(env, "render_overview", None)
     if overview and render is not None:
-        panels["overview"] = np.stack([_square(render(world)) for world in range(env.num_envs)])
+        panels["overview"] = np.stack([render(world) for world in range(env.num_envs)])
     mask = getattr(env, "object_mask", lambda: None)()
     if mask is not None:
         panels[MASK] = mask.cpu().numpy()[..., None].copy()
     return panels
-
-
-def _square(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(S, S, 3): the middle of a picture (H, W, 3)."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return picture[top : top + side, left : left + side]
 
 
 def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
@@ -177,7 +171,7 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
         stream = None
         for page in pages:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "slow"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast"})
                 stream.height, stream.width, stream.pix_fmt = *page.shape[:2], "yuv420p"
             for packet in stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")):
                 container.mux(packet)
@@ -188,25 +182,38 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
 def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
     """One picture per frame, even height and width; the last one is held for a second."""
     frames, episodes = film.success.shape
-    panels, columns = [name for name in PANELS if name in film.images], min(2, episodes)
-    height, width = (film.images["depth"].shape[2] * tile) // film.images["depth"].shape[3], tile
-    rows, gap = -(-episodes // columns), 4
-    row_height, block = height + 2 * CAPTION, len(panels) * (width + gap) + 3 * gap
-    size = (columns * block // 2 * 2, (CAPTION + rows * row_height + gap) // 2 * 2)
+    places, block, row = _places(film, tile)
+    columns, rows = min(2, episodes), -(-episodes // 2)
+    size = (columns * (block + 2 * GAP) // 2 * 2, (CAPTION + rows * row + GAP) // 2 * 2)
     font = ImageFont.load_default(14)
     for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
         page = Image.new("RGB", size, "white")
         pen = ImageDraw.Draw(page)
-        pen.text((gap, 3), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
+        pen.text((GAP, 3), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
         for episode in range(episodes):
-            x, y = episode % columns * block + gap, CAPTION + episode // columns * row_height
+            x, y = episode % 2 * (block + 2 * GAP) + GAP, CAPTION + episode // 2 * row
             pen.text((x, y + 3), film.caption(t, episode), fill="#333333", font=font)
-            for place, name in enumerate(panels):
+            for name, (left, top, width, height) in places.items():
                 picture = Image.fromarray(film.images[name][t, episode])
-                left = x + place * (width + gap)
-                page.paste(picture.resize((width, height), Image.Resampling.NEAREST), (left, y + CAPTION))
-                pen.text((left, y + CAPTION + height + 2), name, fill="#777777", font=font)
+                smooth = Image.Resampling.BILINEAR if name == "overview" else Image.Resampling.NEAREST
+                page.paste(picture.resize((width, height), smooth), (x + left, y + CAPTION + top))
+                pen.text(
+                    (x + left, y + CAPTION + top + height + 2), ROW_NAMES.get(name, name), fill="#777777", font=font
+                )
         yield np.asarray(page)
+
+
+def _places(film: Film, tile: int) -> tuple[dict[str, tuple[int, int, int, int]], int, int]:
+    """Where the panels of one episode stand, (left, top, width, height) pixels from below its caption, and how wide and
+    high all are: the view from outside is as large as the others together, which stand two in a row."""
+    height = film.images["depth"].shape[2] * tile // film.images["depth"].shape[3]
+    large = 2 * height + CAPTION if "overview" in film.images else 0
+    places = {"overview": (0, 0, large, large)} if large else {}
+    for number, name in enumerate(PANELS[1:]):
+        column, line = (number % 2, number // 2) if large else (number, 0)
+        places[name] = (large + GAP + column * (tile + GAP), line * (height + CAPTION), tile, height)
+    right = max(left + width for left, _, width, _ in places.values())
+    return places, right, CAPTION + max(top + tall for _, top, _, tall in places.values()) + CAPTION
 
 
 def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:

@@ -151,7 +151,7 @@ class Engine(ABC):
             (N, H, W) bool, which these are in the left eye, if the engine tells.
         """
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+    def render_overview(self, world: int, height: int = 240, width: int = 240) -> np.ndarray:
         """(height, width, 3) uint8: one world from the outside, the upper arm included, by our own ray tracer."""
         from .ray_cameras import OverviewCamera  # it takes a second to import
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..cameras import EYES
 from ..env_config import CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
-from ..scene import SceneIds
+from ..scene import OVERVIEW_EYE, SceneIds, look_at
 from .ray_caster import POSES, RayCaster, View, cannot_cast, empty_images
 from .world_fields import LOOKS
 
@@ -183,10 +183,11 @@ def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:
 
 class OverviewCamera:
     """The scene's `overview` camera: one world from the outside, four samples a pixel, with the shadows that its lights
-    cast. No OpenGL needed."""
+    cast. It stands still and turns with the object, half as far up as that is lifted. No OpenGL needed."""
 
     def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
         self.shape = (height, width)
+        self._camera, self._object = model.camera("overview").id, int(model.body("object").geomadr[0])
         groups = (RENDERED, HIDDEN_FROM_WRIST)
         view = View(("overview",), 2 * height, 2 * width, groups, SKY, film=True)
         self._caster = RayCaster(model, view, 1) if cannot_cast(model, view) is None else None
@@ -199,6 +200,7 @@ class OverviewCamera:
 
     def render(self, world: Fields) -> np.ndarray:
         """(H, W, 3) uint8. world: all of `POSES` and `LOOKS`, of one world."""
+        world = {**world, "cam_xmat": self._turned(world)}
         if self._caster is not None:
             self._caster.set_looks(np.zeros(1, int), world)
             image = self._caster.render({name: world[name] for name in POSES}, ("stereo",))["stereo"][0, 0].numpy()
@@ -208,3 +210,11 @@ class OverviewCamera:
         self._world.draw()
         packed = self._world.context.rgb_data.numpy().view(np.uint8).reshape(*self.shape, 4)
         return packed[..., [2, 1, 0]].copy()
+
+    def _turned(self, world: Fields) -> np.ndarray:
+        """(1, C, 3, 3) of all cameras, this one turned to where the object is and the hand above it."""
+        turned, x = np.array(world["cam_xmat"], copy=True), world["geom_xpos"].reshape(-1, 3)[self._object]
+        rotation = np.zeros(9)
+        mujoco.mju_quat2Mat(rotation, look_at(OVERVIEW_EYE, (x[0], x[1], 0.08 + 0.5 * x[2])))
+        turned.reshape(-1, 9)[self._camera] = rotation
+        return turned

@@ -250,7 +250,7 @@ class Task(VecEnv):
     def _step_draws(self) -> Draws:
         return Draws(self._seed, self._world, self._episode * (1 << 20) + self._time)
 
-    def render_overview(self, world: int, height: int = 240, width: int = 320) -> np.ndarray:
+    def render_overview(self, world: int, height: int = 240, width: int = 240) -> np.ndarray:
         """(height, width, 3) uint8: one environment from the outside."""
         return self.engine.render_overview(world, height, width)
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from handsight.distill.commands.video import VideoArgs, run_video
 from handsight.distill.report.film import (
     DEPTH_RANGE,
+    _places,
     colour_depth,
     contact_sheet,
     film_in,
@@ -72,14 +73,17 @@ def test_episode_that_ended_early_stands_still():
     assert film.caption(len(film.over) - 1, early).endswith(f"step {ends[early]}   success")
 
 
-def test_overview_is_cut_square_and_shown_where_there_is_one(monkeypatch):
+def test_overview_is_shown_where_there_is_one_and_twice_as_large(monkeypatch):
     env = ToyEnv(EVERYTHING, 2)
     assert "overview" not in film_in(env, Scripted("state"), seed=1).images
-    picture = np.arange(20 * 30 * 3).reshape(20, 30, 3).astype(np.uint8)
+    picture = np.arange(20 * 20 * 3).reshape(20, 20, 3).astype(np.uint8)
     monkeypatch.setattr(ToyEnv, "render_overview", lambda self, world: picture, raising=False)
     film = film_in(env, Scripted("state"), seed=1)
     assert film.images["overview"].shape == (9, 2, 20, 20, 3)
-    np.testing.assert_array_equal(film.images["overview"][0, 0], picture[:, 5:25])
+    np.testing.assert_array_equal(film.images["overview"][0, 0], picture)
+    places, width, _ = _places(film, tile=50)
+    assert places["overview"] == (0, 0, 122, 122) and places["right eye"] == (180, 0, 50, 50)
+    assert places["depth"] == (126, 72, 50, 50) and width == 230
     assert "overview" not in film_in(env, Scripted("state"), seed=1, overview=False).images
 
 

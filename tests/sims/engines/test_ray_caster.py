@@ -193,7 +193,7 @@ def test_films_look_as_mujoco_warp_shows_them(monkeypatch):
     monkeypatch.setattr(ray_cameras, "cannot_cast", lambda model, view: "nothing")
     theirs = env.engine.render_overview(0)
     apart = np.abs(ours.astype(int) - theirs).max(-1)
-    assert ours.shape == theirs.shape == (240, 320, 3) and ours.dtype == theirs.dtype
+    assert ours.shape == theirs.shape == (240, 240, 3) and ours.dtype == theirs.dtype
     assert (apart > 1).mean() < 5e-4 and np.ptp(theirs) > 100
     env.close()
 
