@@ -12,6 +12,7 @@ from handsight.distill.commands import cli
 
 HELP_KNOWS_NOT = ("torch", "mujoco", "timm", "lightning", "scipy", "kornia", "tensordict", "torchvision", "sympy")
 SIMS_KNOW_NOT = ("torchvision", "timm", "lightning", "scipy", "kornia")
+MADE = "from handsight.sims import EnvConfig, make; make(EnvConfig(), ('stereo',), 1)"
 HELP = f"""
 import contextlib, io, json, sys
 from handsight.distill.commands import cli
@@ -45,6 +46,7 @@ def test_the_help_of_no_command_loads_torch_or_mujoco():
     [
         ("import handsight.sims", (*SIMS_KNOW_NOT, "sympy")),
         ("from handsight.sims import *", SIMS_KNOW_NOT),  # tensordict asks torch._dynamo for sympy
+        (MADE, (*SIMS_KNOW_NOT, "mujoco_warp")),  # whose import alone takes seconds, in every simulator process
     ],
 )
 def test_the_environments_load_nothing_of_the_students_or_the_learner(statement, forbidden):

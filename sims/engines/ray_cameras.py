@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import mujoco
-import mujoco_warp as mjw
 import numpy as np
 import torch
 import warp as wp
@@ -36,8 +36,10 @@ Fields = Mapping[str, np.ndarray]
 class _Shard:
     """A consecutive piece of the worlds with its render context, on Warp's CPU back end."""
 
-    def __init__(self, model: mujoco.MjModel, worlds: slice, make_context: Callable[[int], mjw.RenderContext]) -> None:
-        """make_context: from the number of worlds."""
+    def __init__(self, model: mujoco.MjModel, worlds: slice, make_context: Callable[[int], Any]) -> None:
+        """make_context: from the number of worlds to a `mujoco_warp.RenderContext`."""
+        import mujoco_warp as mjw  # takes seconds, and our own ray caster does without
+
         self.worlds, count = worlds, worlds.stop - worlds.start
         with wp.ScopedDevice("cpu"):
             self._model = mjw.put_model(newton(model), batch_sizes=dict.fromkeys(LOOKS, count))
@@ -52,6 +54,8 @@ class _Shard:
 
     def draw(self) -> None:
         """Render into the context."""
+        import mujoco_warp as mjw
+
         with wp.ScopedDevice("cpu"):
             mjw.refit_bvh(self._model, self._data, self.context)
             mjw.render(self._model, self._data, self.context)
@@ -130,9 +134,11 @@ def batch_cameras(
     return RayCameras(model, ids, rig, num_worlds, groups, threads)
 
 
-def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> mjw.RenderContext:
+def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> Any:
     """What renders the left eye's depth and segmentation, and the pair in colour and the right eye's segmentation, too,
-    if `stereo`, on Warp's current device."""
+    if `stereo`, on Warp's current device: a `mujoco_warp.RenderContext`."""
+    import mujoco_warp as mjw
+
     context = mjw.create_render_context(
         model, nworld=num_worlds, cam_res=(rig.width, rig.height), cam_active=list(EYES if stereo else EYES[:1]),
         render_rgb=stereo, render_depth=[True] + [False] * stereo, render_seg=[True] + [True] * stereo,
@@ -147,7 +153,7 @@ def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worl
 class RenderedImages:
     """What a context rendered last, as tensors in its own memory."""
 
-    def __init__(self, context: mjw.RenderContext, rig: CameraRig, ids: SceneIds, groups: Collection[str]) -> None:
+    def __init__(self, context: Any, rig: CameraRig, ids: SceneIds, groups: Collection[str]) -> None:
         """context: from `camera_context`; groups: those that it renders."""
         seg, shape = wp.to_torch(context.seg_data), (rig.height, rig.width)
         n = seg.shape[0]
@@ -169,7 +175,7 @@ class RenderedImages:
         return images
 
 
-def _sample_nearest(context: mjw.RenderContext, model: mujoco.MjModel) -> None:
+def _sample_nearest(context: Any, model: mujoco.MjModel) -> None:
     """Look textures up without interpolation: a fifth of the time of an RGB image on a CPU, and no visible loss at the
     resolution of these images."""
     pixels = (model.tex_data[adr : adr + h * w * 3].reshape(h, w, 3) for adr, h, w in zip(
@@ -192,6 +198,8 @@ class OverviewCamera:
         view = View(("overview",), 2 * height, 2 * width, groups, SKY, film=True)
         self._caster = RayCaster(model, view, 1) if cannot_cast(model, view) is None else None
         if self._caster is None:
+            import mujoco_warp as mjw
+
             self._world = _Shard(model, slice(0, 1), lambda count: mjw.create_render_context(
                 model, nworld=count, cam_res=(width, height), cam_active=["overview"], render_rgb=True,
                 render_depth=False, render_seg=False, enabled_geom_groups=list(groups), use_shadows=True,
