@@ -3,9 +3,9 @@
     python benchmarks/num_envs.py [--counts 16 64 256 1024 4096] [--threads 1]
 
 Each point is measured in a process of its own, which steps environments of one kind in turn with physics alone (the
-very actuator targets that they computed) and tells how much its resident memory grew while they were made and reset.
-CPU seconds, as the machine may be shared. `mujoco.Renderer` draws one environment's images at a time, which is what a
-Gymnasium environment of MuJoCo does. Writes benchmarks/results/num_envs.json and draws docs/num_envs.svg; the memory is
+very actuator targets that they computed) and tells by how much the most memory that it held grew. CPU seconds, as the
+machine may be shared. `mujoco.Renderer` draws one environment's images at a time, which is what a Gymnasium environment
+of MuJoCo does. Writes benchmarks/results/num_envs.json and draws docs/num_envs.svg; the memory is
 beside what `sims/memory.py` predicts.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -36,9 +37,9 @@ ENOUGH = 3.0
 """CPU seconds that each of the two is stepped at least."""
 
 
-def resident() -> int:
-    """Bytes of memory that this process holds at present."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def most_held() -> int:
+    """Most bytes of memory that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def point(kind: str, count: int, threads: int) -> dict[str, Any]:
@@ -54,14 +55,13 @@ def point(kind: str, count: int, threads: int) -> dict[str, Any]:
     with closing(sims.make(config, groups, 1)) as one:  # whatever is loaded or compiled once
         one.reset(0)
         one.step(random_actions(one, 0, 1)[0])
-    before = resident()
+    before = most_held()
     with closing(sims.make(config, groups, count)) as env:
         env.reset(0)
         env.stagger()
         actions = random_actions(env, 0, env.episode_steps)
         for action in actions[:4]:
             env.step(action)
-        held = resident() - before
         whole = alone = steps = 0.0
         while min(whole, alone) < ENOUGH:
             begin = env.engine.state_dict()
@@ -78,6 +78,7 @@ def point(kind: str, count: int, threads: int) -> dict[str, Any]:
             alone += time.process_time() - start
             env.engine.load_state_dict(end)
             steps += 8 * count
+    held = most_held() - before
     predicted = world_bytes(config, groups).all * count
     return {
         "kind": kind, "num_envs": count, "steps_per_cpu_second": round(steps / whole),
@@ -140,6 +141,10 @@ def draw(found: dict[str, Any]) -> None:
     speed.plot([r["num_envs"] for r in rows], [r["physics_alone"] for r in rows], color="black", label="physics alone")
     speed.set(xscale="log", yscale="log", xlabel="environments", title="steps per CPU second (dashed: mujoco.Renderer)")
     memory.set(xscale="log", yscale="log", xlabel="environments", title="memory, MiB (dotted: predicted)")
+    speed.set_yticks([500, 1000, 2000, 4000], ["500", "1,000", "2,000", "4,000"])
+    speed.minorticks_off()
+    for axis in (speed, memory):
+        axis.set_xticks(x, [f"{count:,}" for count in x])
     speed.legend(fontsize=7)
     figure.savefig(FIGURE)
 
