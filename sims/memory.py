@@ -24,8 +24,8 @@ CONTACT_SCRATCH = 6_556
 its geoms: counted on Warp's CPU back end with mujoco-warp 4.0, as is the next."""
 WORLD_SCRATCH = 15_000
 """Bytes that a physics step borrows for each world besides, most of them for the solver."""
-WORLD_BYTES = 400 * 2**10
-"""Bytes of one environment on the CPU engine, without its images: 365 KiB measured between 64 and 320 of them."""
+WORLD_BYTES = 340 * 2**10
+"""Bytes of one environment on the CPU engine, without its images (benchmarks/num_envs.py)."""
 VIEWS = {"depth": 1, "stereo": 2, "seen_position": 2}
 """Cameras that an observation group renders."""
 PIXEL_BYTES = 32
