@@ -21,6 +21,8 @@ ActionSpaceName = Literal["palm4+closure2", "palm6+synergy5"]
 """Names that a configuration may give; what they mean is the robot's affair."""
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
 """Kinds of object that `objects.PRIMITIVES` makes."""
+Split = Literal["train", "held_out", "all"]
+"""Which objects of a set are drawn: those that trainings meet, those that none does, or both."""
 Postures = Literal["training", "held_out"]
 """Which arm postures episodes begin with; until version 0.2 evaluations shared those of trainings."""
 OBJECT_STORE: Final = "object-store"
@@ -97,6 +99,8 @@ class SceneConfig(Checked):
     """The stereo pair of cameras."""
     wall: WallConfig | None = None
     """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
+    objects: str = "primitives"
+    """What lies on the table: `primitives`, `procedural`, or the name of an imported set (docs/objects.md)."""
     timestep: Annotated[float, Within(0.0001, 0.1)] = 0.08 / 9
     """Length of a physics step, s."""
     substeps: Annotated[int, Within(1, 1000)] = 9
@@ -198,7 +202,9 @@ class TaskConfig(Checked):
     episode_steps: Steps = 36
     """Control steps in an episode (12.5 a second)."""
     kinds: tuple[str, ...] = KINDS
-    """Kinds of object, drawn uniformly."""
+    """Kinds of object, drawn uniformly; of a set other than `primitives` the default means all of `split`."""
+    split: Split = "train"
+    """Which objects of such a set are drawn; trainings draw from `train` only."""
     reset_mix: Mapping[str, Share] = field(default_factory=lambda: {"near": 0.0, "easy": 0.0, "wide": 1.0})
     """Probability of each kind of reset."""
     randomization: Randomization = field(default_factory=Randomization)

@@ -38,7 +38,7 @@ def make(
         raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
     check_worlds(config, observe, num_envs, device)
     groups = rendered(observe)
-    scene = Scene(config.scene)
+    scene = Scene.of(config.scene)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
@@ -59,14 +59,14 @@ def make(
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
     """`VecEnv.obs_spec` of environments that are not made yet."""
-    scene = Scene(config.scene)
+    scene = Scene.of(config.scene)
     space = scene.robot.action_space(config.task.action_space)
     return {group: group_spec(group, space, scene, GraspTask.own_state) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:
     """`VecEnv.action_dim` of environments that are not made yet."""
-    return Scene(config.scene).robot.action_space(config.task.action_space).dim
+    return Scene.of(config.scene).robot.action_space(config.task.action_space).dim
 
 
 def worlds_device(config: EnvConfig, learner: str) -> str:

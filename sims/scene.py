@@ -10,6 +10,7 @@ import numpy as np
 
 from .cameras import add_cameras
 from .env_config import SceneConfig, WallConfig
+from .objects.choose import object_set
 from .objects.object_set import ObjectSet
 from .objects.primitives import PRIMITIVES
 from .robots.kuka_allegro import KUKA_ALLEGRO
@@ -60,6 +61,15 @@ class Scene:
     """The arm and its hand."""
     objects: ObjectSet = PRIMITIVES
     """What lies on the table."""
+
+    @staticmethod
+    def of(config: SceneConfig) -> Scene:
+        """What a configuration names, with its objects.
+
+        Raises:
+            HandsightError: there is no such object set.
+        """
+        return Scene(config, objects=object_set(config.objects))
 
     def build(self) -> mujoco.MjModel:
         """Compile it.
@@ -161,7 +171,7 @@ def _add_object(spec: mujoco.MjSpec, objects: ObjectSet) -> None:
     body.explicitinertial = True
     body.mass, body.inertia = 0.1, [1e-4] * 3
     objects.add_to(
-        body, rgba=[0.2, 0.5, 0.8, 1], group=RENDERED, contype=2, conaffinity=1, condim=4,
+        spec, body, rgba=[0.2, 0.5, 0.8, 1], group=RENDERED, contype=2, conaffinity=1, condim=4,
         friction=[1.0, 0.02, 0.0005], priority=1, **FIRM,  # what touches it takes the object's friction
     )  # fmt: skip
 

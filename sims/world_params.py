@@ -51,6 +51,13 @@ class WorldParams:
     eye_turn: Tensor
     """(N, 2, 3) rad, small rotation vector of each eye in its own frame, after the pair's."""
 
+    rest: Tensor | None = None
+    """(N,) int64: in which of its resting poses an object of meshes lies; None where objects stand upright."""
+
+    def named(self) -> dict[str, Tensor]:
+        """All that was drawn, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
     def each(self, change: Callable[[Tensor], Tensor]) -> WorldParams:
         """The same, every tensor changed."""
-        return WorldParams(**{name: change(value) for name, value in vars(self).items()})
+        return WorldParams(**{name: change(value) for name, value in self.named().items()})

@@ -120,7 +120,7 @@ def check_isaac(
 def _findings(env: GraspTask, engine: IsaacEngine, config: EnvConfig, seed: int, episodes: int) -> Iterator[Finding]:
     yield from _contract(env, seed, episodes)
     groups = [group for group in IMAGE_GROUPS if group in env.obs_spec]
-    twin = MujocoEngine(Scene(config.scene), env.num_envs, groups, config.threads)
+    twin = MujocoEngine(Scene.of(config.scene), env.num_envs, groups, config.threads)
     try:
         yield from _same_places(env, engine, twin, seed)
         if "depth" in groups:
@@ -148,7 +148,7 @@ def _copy_into(twin: MujocoEngine, engine: IsaacEngine) -> BodyState:
     """Put the CPU engine's worlds into the state that Isaac Gym reports; returns the latter."""
     body = engine.read()
     quat = torch.from_numpy(Rotation.from_matrix(body.object_rot.cpu().numpy()).as_quat(scalar_first=True)).float()
-    params = type(engine.params)(**{name: value.cpu() for name, value in vars(engine.params).items()})
+    params = type(engine.params)(**{name: value.cpu() for name, value in engine.params.named().items()})
     everyone = torch.ones(engine.num_worlds, dtype=torch.bool)
     twin.reset(everyone, body.joint_pos.cpu(), body.object_pos.cpu(), quat, params)
     return body

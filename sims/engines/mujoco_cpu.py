@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..objects.solids import LARGEST
 from ..scene import Scene
 from ..world_params import WorldParams
 from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
 from .ray_cameras import POSES, batch_cameras
-from .world_fields import LOOKS, PHYSICS, WorldFields
+from .world_fields import LOOKS, PHYSICS, WorldFields, expanded
 
 EXPANDED = (*PHYSICS, "geom_aabb")
 """Model fields with a value per world; `set_const` must follow every write, or inertia-derived constants go stale and
@@ -38,13 +39,16 @@ class MujocoEngine(Engine):
         self.scene, self.model, self._config = scene, scene.build(), scene.config
         self.model.opt.solver, self.model.opt.iterations = SOLVER
         self._ids = scene.ids(self.model)
+        if scene.objects.meshes:
+            _reach_all(self.model, self._ids.object)
         self._drawn = WorldFields(self.model, scene, self.device)
         mujoco.set_mju_user_warning(lambda message: None)  # unstable worlds are found, counted and reset by the task
         threads = threads or len(os.sched_getaffinity(0))
         self._batch = mujoco.batch.Batch(self.model, num_worlds, nthread=threads, persistent=True)
-        self._fields = {name: self._batch.expand(name) for name in EXPANDED}
+        self._fields = {name: self._batch.expand(name) for name in expanded(scene, EXPANDED)}
         self._data = {name: self._batch.bind(name) for name in sorted({*STATE, *READ, *POSES})}
-        self._looks = {name: np.repeat(getattr(self.model, name)[None], num_worlds, 0) for name in LOOKS}
+        looks = (*LOOKS, "geom_dataid") if scene.objects.meshes else LOOKS
+        self._looks = {name: np.repeat(getattr(self.model, name)[None], num_worlds, 0) for name in looks}
         self._cameras = None
         if groups:
             self._cameras = batch_cameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
@@ -66,7 +70,7 @@ class MujocoEngine(Engine):
         if not len(ids):
             return
         self._write_params(ids, params)
-        self._batch.set_const(ids)
+        self._set_const(ids)
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
         self._data["qpos"][ids] = torch.cat([joint_pos, object_pos, object_quat], 1).numpy()[ids]
         self._data["ctrl"][ids] = self.scene.robot.ctrl(joint_pos).numpy()[ids]
@@ -78,11 +82,21 @@ class MujocoEngine(Engine):
         for name, place, values in self._drawn.of(rows):
             for store in (self._fields, self._looks):
                 if name in store:
+                    values = values.flatten(2) if name == "geom_aabb" else values  # MuJoCo has it in one row
                     store[name][(ids, *place)] = values.numpy()
-        geoms, boxes = list(self._ids.object_geoms), self.scene.objects.bounding_boxes(rows.geom_size.numpy())
-        aabb = self._fields["geom_aabb"]
-        aabb[ids[:, None], geoms] = boxes.reshape(len(ids), len(geoms), *aabb.shape[2:])
+        if self.scene.objects.meshes is None:
+            geoms, boxes = list(self._ids.object_geoms), self.scene.objects.bounding_boxes(rows.geom_size.numpy())
+            aabb = self._fields["geom_aabb"]
+            aabb[ids[:, None], geoms] = boxes.reshape(len(ids), len(geoms), *aabb.shape[2:])
         self._show(ids)
+
+    def _set_const(self, ids: np.ndarray) -> None:
+        """Let what follows from the fields follow; but MuJoCo has bounds of a mesh geom follow from the mesh that it was
+        compiled with."""
+        bounds = self._fields["geom_rbound"][ids] if "geom_rbound" in self._fields else None
+        self._batch.set_const(ids)
+        if bounds is not None:
+            self._fields["geom_rbound"][ids] = bounds
 
     def _show(self, ids: np.ndarray) -> None:
         if self._cameras:
@@ -115,7 +129,7 @@ class MujocoEngine(Engine):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for name, values in state["fields"].items():
             self._fields[name][:] = values
-        self._batch.set_const()
+        self._set_const(np.arange(self.num_worlds))
         self._batch.reset(stage=mujoco.mjtStage.mjSTAGE_NONE)
         for name, values in state["state"].items():
             self._data[name][:] = values
@@ -128,3 +142,9 @@ class MujocoEngine(Engine):
     def close(self) -> None:
         if self._cameras:
             self._cameras.close()
+
+
+def _reach_all(model: mujoco.MjModel, body: int) -> None:
+    """Let the tree of bounding boxes over a body's geoms hold whatever these may be: it is the same in all worlds."""
+    first = model.body_bvhadr[body]
+    model.bvh_aabb[first : first + model.body_bvhnum[body]] = [0, 0, 0, LARGEST, LARGEST, LARGEST]

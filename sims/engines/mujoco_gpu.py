@@ -21,7 +21,7 @@ from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
 from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
 from .ray_cameras import POSES, RenderedImages, camera_context
-from .world_fields import EXPANDED, LOOKS, WorldFields
+from .world_fields import EXPANDED, LOOKS, WorldFields, expanded
 
 
 class WarpEngine(Engine):
@@ -51,7 +51,8 @@ class WarpEngine(Engine):
     def _put(self, groups: Collection[str]) -> None:
         """Allocate everything on the current Warp device."""
         n = self.num_worlds
-        self._m = mjw.put_model(self.model, batch_sizes=dict.fromkeys(EXPANDED, n))
+        names = expanded(self.scene, EXPANDED)
+        self._m = mjw.put_model(self.model, batch_sizes=dict.fromkeys(names, n))
         self._m.opt.warn_overflow = 0  # the buffers are watched below
         if self.device.type == "cuda":
             self._m.opt.graph_conditional = wp.is_conditional_graph_supported()
@@ -61,7 +62,7 @@ class WarpEngine(Engine):
         self._context = camera_context(self.model, self._config.rig, "stereo" in groups, n) if groups else None
         if self._context:
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
-        self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in EXPANDED}
+        self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in names}
         self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
         several = (self._ids.touch, self._ids.tip_sites)
         self._index = {columns: torch.tensor(columns, device=self.device) for columns in several}
@@ -158,7 +159,7 @@ class WarpEngine(Engine):
     def shown(self, world: int) -> dict[str, np.ndarray]:
         self._refresh()
         poses = {name: wp.to_torch(getattr(self._d, name)) for name in POSES}
-        looks = {name: self._fields[name] for name in LOOKS}
+        looks = {name: self._fields[name] for name in (*LOOKS, "geom_dataid") if name in self._fields}
         return {name: values[world].cpu().numpy() for name, values in {**poses, **looks}.items()}
 
     def state_dict(self) -> dict[str, Any]:

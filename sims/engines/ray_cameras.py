@@ -42,7 +42,7 @@ class _Shard:
 
         self.worlds, count = worlds, worlds.stop - worlds.start
         with wp.ScopedDevice("cpu"):
-            self._model = mjw.put_model(newton(model), batch_sizes=dict.fromkeys(LOOKS, count))
+            self._model = mjw.put_model(newton(model), batch_sizes=dict.fromkeys((*LOOKS, "geom_dataid"), count))
             self._data = mjw.make_data(model, nworld=count, nconmax=1, njmax=1)
             self.context = make_context(count)
 

@@ -13,6 +13,7 @@ const long long world = first + index;  // long, so that sizes of all images fit
 
 struct Geom {
     int id, type, material;
+    int mesh;                      // of a hull
     int left, right, top, bottom;  // the pixels that it can cover, [left, right) x [top, bottom), in whole vectors
     float eye[3], ray[3][3];       // the camera and its rays in the geom's frame
     float size[3], rgb[3];
@@ -34,7 +35,7 @@ auto dot = [](const float* a, const float* b) { return a[0] * b[0] + a[1] * b[1]
 // The camera and its rays in a geom's frame; false if the geom is invisible.
 auto approach = [&](Geom& g, int camera) {
     const long long row = world * scene.geoms + g.id, view = world * scene.cameras + camera;
-    g.material = scene.geom_matid.data[row];
+    g.material = scene.geom_matid.data[row], g.mesh = scene.geom_dataid.data[row];
     const float* rgba = scene.geom_rgba.data + 4 * row;
     if (g.material >= 0 && rgba[0] == 0.5f && rgba[1] == 0.5f && rgba[2] == 0.5f && rgba[3] == 1)
         rgba = scene.mat_rgba.data + 4 * g.material;
@@ -52,7 +53,7 @@ auto approach = [&](Geom& g, int camera) {
             g.ray[2][i] -= part * (float)axes[3 * w + 2];
         }
     }
-    return rgba[3] != 0;
+    return rgba[3] != 0 && (g.type != HULL || g.mesh >= 0);
 };
 
 // Half size of a geom's bounding box in its own frame along an axis, whose middle lies elsewhere for a hull only.
@@ -65,7 +66,7 @@ auto reach = [&](const Geom& g, int axis) {
     case CYLINDER:
         return axis < 2 ? g.size[0] : g.size[1] + (g.type == CAPSULE ? g.size[0] : 0);
     case HULL:
-        return scene.geom_aabb.data[6 * g.id + 3 + axis];
+        return scene.mesh_aabb.data[6 * g.mesh + 3 + axis];
     default:
         return g.size[axis];
     }
@@ -77,7 +78,7 @@ auto frame = [&](Geom& g, float tan_x, float tan_y) {
     Floats corner[3] = {0, 0, 0}, other[3];  // how far the eight are to the right, up and ahead of the camera
     for (int i = 0; i < 3; i++)
         for (int axis = 0; axis < 3; axis++) {
-            const float middle = g.type == HULL ? scene.geom_aabb.data[6 * g.id + i] : 0;
+            const float middle = g.type == HULL ? scene.mesh_aabb.data[6 * g.mesh + i] : 0;
             corner[axis] += g.ray[axis][i] * (sign[i] * reach(g, i) + (middle - g.eye[i]));
         }
     const float near = 1e-6f, slack = 1e-4f;
@@ -158,8 +159,8 @@ auto round = [&](Floats ex, Floats ey, Floats ez, Floats x, Floats y, Floats z, 
 
 // The entry into a hull lies where a ray passes the last of the planes inward, if before the first one outward.
 auto find_hull = [&](const Geom& g, float tan_y) {
-    const float* planes = scene.planes.data + 4 * scene.hull_start.data[g.id];
-    const int count = scene.hull_start.data[g.id + 1] - scene.hull_start.data[g.id];
+    const float* planes = scene.planes.data + 4 * scene.hull_start.data[g.mesh];
+    const int count = scene.hull_start.data[g.mesh + 1] - scene.hull_start.data[g.mesh];
     cast(g, tan_y, [&](Floats x, Floats y, Floats z) {
         Floats enter = -1e30f, leave = 1e30f;
         for (int i = 0; i < count; i++) {
@@ -255,7 +256,7 @@ auto normal = [&](const Geom& g, const Floats* p, Floats* n) {
         break;
     }
     case HULL:
-        for (int i = scene.hull_start.data[g.id]; i < scene.hull_start.data[g.id + 1]; i++) {
+        for (int i = scene.hull_start.data[g.mesh]; i < scene.hull_start.data[g.mesh + 1]; i++) {
             const float* plane = scene.planes.data + 4 * i;
             const Floats depth = plane[0] * p[0] + plane[1] * p[1] + plane[2] * p[2] - plane[3];
             const Ints deeper = depth > deepest;

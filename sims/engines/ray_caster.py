@@ -20,9 +20,14 @@ import warp as wp
 from mujoco import mjtGeom
 from torch import Tensor
 
+from ..objects.solids import MAX_PLANES, moments, planes
+
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
 """What moves from step to step, of `mujoco.MjData`."""
-LOOKS = {"geom_size": np.float32, "geom_rgba": np.float32, "geom_matid": np.int32, "light_diffuse": np.float32}
+LOOKS = {
+    "geom_size": np.float32, "geom_rgba": np.float32, "geom_matid": np.int32, "geom_dataid": np.int32,
+    "light_diffuse": np.float32,
+}  # fmt: skip
 """Model fields that differ between worlds, as the caster holds them."""
 LANES, MAX_GEOMS, MAX_LIGHTS = 8, 256, 8
 """As in ray_caster.h."""
@@ -31,7 +36,7 @@ NO_LIGHT = 0.3
 RGB = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
 SHAPES = {
     mjtGeom.mjGEOM_PLANE, mjtGeom.mjGEOM_SPHERE, mjtGeom.mjGEOM_CAPSULE, mjtGeom.mjGEOM_ELLIPSOID,
-    mjtGeom.mjGEOM_CYLINDER, mjtGeom.mjGEOM_BOX,
+    mjtGeom.mjGEOM_CYLINDER, mjtGeom.mjGEOM_BOX, mjtGeom.mjGEOM_MESH,
 }  # fmt: skip
 
 
@@ -55,7 +60,7 @@ class CastScene:
     tan_y: wp.array[float]
     shown: wp.array[int]
     geom_type: wp.array[int]
-    geom_aabb: wp.array[float]
+    mesh_aabb: wp.array[float]
     mat_rgba: wp.array[float]
     mat_texture: wp.array[int]
     mat_texrepeat: wp.array[float]
@@ -69,6 +74,7 @@ class CastScene:
     geom_size: wp.array[float]
     geom_rgba: wp.array[float]
     geom_matid: wp.array[int]
+    geom_dataid: wp.array[int]
     light_diffuse: wp.array[float]
 
 
@@ -119,15 +125,17 @@ class View:
     """For people: textures are smooth, and shadows, highlights and glow belong to the picture if the model has any."""
 
 
-def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) -> str | None:
+def cannot_cast(model: mujoco.MjModel, view: View) -> str | None:
     """What of the scene the ray caster cannot show as `mujoco_warp` does, or None: then the images are the same.
 
     Args:
         model: the compiled scene.
         view: its cameras and the groups of geoms that they see.
-        hulls: geoms that are cast as convex hulls, whatever their type.
     """
-    shown = [geom for geom in np.flatnonzero(np.isin(model.geom_group, view.geom_groups)) if geom not in hulls]
+    shown = np.flatnonzero(np.isin(model.geom_group, view.geom_groups))
+    meshes = shown[model.geom_type[shown] == mjtGeom.mjGEOM_MESH]
+    if not all(len(mesh_planes(model, mesh)) for mesh in np.unique(model.geom_dataid[meshes])):
+        return f"meshes that are not convex or have more than {MAX_PLANES} faces"
     types = {mjtGeom(kind) for kind in model.geom_type[shown]} - SHAPES
     if types:
         return f"geoms of type {', '.join(sorted(kind.name.removeprefix('mjGEOM_').lower() for kind in types))}"
@@ -138,7 +146,7 @@ def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) 
         return "shadows, highlights or glowing materials"
     if model.nflex:
         return "flexible bodies"
-    if len(shown) + len(hulls) > MAX_GEOMS or model.nlight > MAX_LIGHTS:
+    if len(shown) > MAX_GEOMS or model.nlight > MAX_LIGHTS:
         return f"more than {MAX_GEOMS} geoms or {MAX_LIGHTS} lights"
     cameras = [model.camera(name).id for name in view.cameras]
     if model.cam_sensorsize[cameras].any() or model.cam_projection[cameras].any():
@@ -155,10 +163,7 @@ def cannot_cast(model: mujoco.MjModel, view: View, hulls: Collection[int] = ()) 
 class RayCaster:
     """Depth, the object's mask and colours of N worlds from the same cameras, on the CPU."""
 
-    def __init__(
-        self, model: mujoco.MjModel, view: View, num_worlds: int, threads: int = 1,
-        hulls: Mapping[int, np.ndarray] | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, model: mujoco.MjModel, view: View, num_worlds: int, threads: int = 1) -> None:
         """Worlds are split among threads.
 
         Args:
@@ -166,15 +171,13 @@ class RayCaster:
             view: cameras, size of the images, what is seen.
             num_worlds: N.
             threads: how many worlds are cast at the same time, at most.
-            hulls: planes (P, 4) of the geoms that are cast as convex polytopes, P <= 64: outward normal and distance
-                from the origin, m, in the geom's frame.
         """
         self._view, self._num_worlds = view, num_worlds
         self._edges = list(pairwise(np.linspace(0, num_worlds, min(threads, num_worlds) + 1).astype(int).tolist()))
         self._looks = {
             name: np.repeat(getattr(model, name)[None], num_worlds, 0).astype(dtype) for name, dtype in LOOKS.items()
         }
-        self._scene = _scene(model, view, dict(hulls or {}), self._looks)
+        self._scene = _scene(model, view, self._looks)
         self._light_on = model.light_active[:, None].astype(bool)
         self.set_looks(np.arange(num_worlds), {"light_diffuse": self._looks["light_diffuse"]})
         stride, count = -(-view.width // LANES) * LANES, len(self._edges)
@@ -242,7 +245,26 @@ def _flat(values: np.ndarray, dtype: Any = None) -> wp.array:
     return wp.array(np.ascontiguousarray(values, dtype).reshape(-1), device="cpu", copy=False)
 
 
-def _scene(model: mujoco.MjModel, view: View, hulls: dict[int, np.ndarray], looks: dict[str, np.ndarray]) -> Any:
+def mesh_planes(model: mujoco.MjModel, mesh: int) -> np.ndarray:
+    """(P, 4): outward normals and distances from the origin, m, of a convex mesh's faces in its own frame; none of one
+    that cannot be cast: it is not convex, or has more than `MAX_PLANES` faces."""
+    points = model.mesh_vert[model.mesh_vertadr[mesh] :][: model.mesh_vertnum[mesh]].astype(np.float64)
+    faces = points[model.mesh_face[model.mesh_faceadr[mesh] :][: model.mesh_facenum[mesh]]]
+    found = planes(points)
+    full = np.linalg.det(faces).sum() / 6 > 0.999 * moments([points])[0]
+    return found if full and len(found) <= MAX_PLANES else np.zeros((0, 4))
+
+
+def _boxes(model: mujoco.MjModel) -> np.ndarray:
+    """(M, 6) m: centre and half size of the bounding box of each mesh, in its frame."""
+    found = np.zeros((model.nmesh, 6))
+    for mesh, box in enumerate(found):
+        points = model.mesh_vert[model.mesh_vertadr[mesh] :][: model.mesh_vertnum[mesh]]
+        box[:3], box[3:] = (points.max(0) + points.min(0)) / 2, np.ptp(points, axis=0) / 2
+    return found
+
+
+def _scene(model: mujoco.MjModel, view: View, looks: dict[str, np.ndarray]) -> Any:
     """The model as the C++ reads it."""
     scene, head = CastScene(), model.vis.headlight
     scene.width, scene.height = view.width, view.height
@@ -255,17 +277,14 @@ def _scene(model: mujoco.MjModel, view: View, hulls: dict[int, np.ndarray], look
     scene.ambient = wp.vec3(*(ambient + model.light_ambient[model.light_active.astype(bool)].sum(0)))
     scene.headlight = wp.vec3(*(head.diffuse * bool(head.active)))
     cameras = [model.camera(name).id for name in view.cameras]
-    kinds = model.geom_type.copy()
-    kinds[list(hulls)] = mjtGeom.mjGEOM_MESH
-    counts = [len(hulls.get(geom, ())) for geom in range(model.ngeom)]
-    planes = np.concatenate([np.zeros((1, 4)), *(hulls[geom] for geom in sorted(hulls))])
+    hulls = [mesh_planes(model, mesh) for mesh in range(model.nmesh)]
     arrays = {
-        "eyes": cameras, "tan_y": np.tan(np.radians(model.cam_fovy[cameras]) / 2), "geom_type": kinds,
-        "shown": np.flatnonzero(np.isin(model.geom_group, view.geom_groups)), "geom_aabb": model.geom_aabb,
+        "eyes": cameras, "tan_y": np.tan(np.radians(model.cam_fovy[cameras]) / 2), "geom_type": model.geom_type,
+        "shown": np.flatnonzero(np.isin(model.geom_group, view.geom_groups)), "mesh_aabb": _boxes(model),
         "mat_rgba": model.mat_rgba, "mat_texture": model.mat_texid[:, RGB], "mat_texrepeat": model.mat_texrepeat,
         "mat_texuniform": model.mat_texuniform, "tex_start": model.tex_adr, "tex_width": model.tex_width,
-        "tex_height": model.tex_height, "texels": model.tex_data, "planes": planes,
-        "hull_start": np.cumsum([1, *counts]), **looks,
+        "tex_height": model.tex_height, "texels": model.tex_data, "planes": np.concatenate([np.zeros((1, 4)), *hulls]),
+        "hull_start": np.cumsum([1, *map(len, hulls)]), **looks,
     }  # fmt: skip
     for name, values in arrays.items():
         kind = CastScene.vars[name].type.dtype

@@ -20,6 +20,8 @@ PHYSICS = (
 """Fields with a value per world that physics and kinematics read."""
 LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse", "light_dir")
 """Fields with a value per world that rendering reads."""
+MESHES = ("geom_dataid", "geom_quat", "geom_aabb", "geom_rbound")
+"""Fields that have, besides, a value per world where objects are made of meshes: `set_const` does not follow these."""
 Place = tuple[Any, ...]
 """Where in a field, behind its axis of worlds: `field[:, *place]`."""
 
@@ -36,6 +38,9 @@ class WorldFields:
         tensor = lambda values: torch.as_tensor(values, dtype=dtype, device=device)  # noqa: E731
         self._gain, self._bias = tensor(model.actuator_gainprm[:, 0]), tensor(model.actuator_biasprm[:, 1:3])
         self._rig, self._cameras = scene.config.rig, slice(ids.cameras[0], ids.cameras[-1] + 1)
+        meshes = scene.objects.meshes
+        self._pieces = meshes.pieces(device, dtype) if meshes else None
+        self._first_mesh = meshes.first(model) if meshes else 0
         self._materials = torch.tensor(ids.table_materials, dtype=torch.int32, device=device)
 
     def of(self, params: WorldParams) -> Iterator[tuple[str, Place, Tensor]]:
@@ -47,6 +52,11 @@ class WorldFields:
         yield "body_ipos", (i.object,), p.com
         yield "geom_size", (geoms,), p.geom_size
         yield "geom_pos", (geoms,), p.geom_pos
+        if self._pieces is not None:
+            yield "geom_dataid", (geoms,), self._pieces.dataid[p.kind] + self._first_mesh
+            yield "geom_quat", (geoms,), self._pieces.quat[p.kind]
+            yield "geom_aabb", (geoms,), self._pieces.aabb[p.kind].unflatten(-1, (2, 3))
+            yield "geom_rbound", (geoms,), self._pieces.rbound[p.kind]
         yield "geom_friction", (geoms, 0), p.friction[:, None]
         gains = zip((p.arm_gain, p.hand_gain), self._servos, strict=True)
         gain = torch.cat([factor[:, None].expand(-1, count) for factor, count in gains], 1)
@@ -66,3 +76,8 @@ DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb",
 """Constants that follow from the fields of `PHYSICS`; physics is wrong where they do not."""
 EXPANDED = tuple(sorted({*PHYSICS, *LOOKS, *DERIVED}))
 """Model fields with a value per world."""
+
+
+def expanded(scene: Scene, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the fields and, where the scene's objects are made of meshes, `MESHES`."""
+    return fields if scene.objects.meshes is None else tuple(sorted({*fields, *MESHES}))

@@ -39,7 +39,8 @@ class GraspTask(Task):
         """Reward and outcome of a step look at the same."""
 
     def begin(self, draws: Draws, kind: Tensor, params: WorldParams) -> tuple[Tensor, Tensor, Tensor]:
-        return self._bank.draw(draws, kind, params.size[:, 2])
+        objects = self.engine.scene.objects
+        return self._bank.draw(draws, kind, objects.resting_height(params), objects.resting_turn(params))
 
     def reward(self, body: BodyState) -> tuple[Tensor, dict[str, Tensor]]:
         return grasp_reward(self._situation(body), self._rewards)
@@ -64,7 +65,7 @@ class GraspTask(Task):
                     tip_distance=vector_norm(body.tip_pos - body.object_pos[:, None], dim=-1).mean(1),
                     grasp_distance=vector_norm(body.grasp_pos - body.object_pos, dim=-1),
                     palm_height=body.palm_pos[:, 2],
-                    lift=body.object_pos[:, 2] - self._params.size[:, 2],
+                    lift=body.object_pos[:, 2] - self.engine.scene.objects.resting_height(self._params),
                     closure=self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),
                     held=is_held(body.touch),
                     action=self._action,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..engines.engine import BodyState
+from ..objects.solids import directions
 from ..robots.robot import ActionSpace
 from ..rotation import rotate_back
 from ..scene import Scene
@@ -37,9 +38,11 @@ def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, i
     joints, digits = len(robot.joints), len(robot.digits)
     match group:
         case "state":
+            kinds = {"object_kind": len(scene.objects.names)}
+            shape = kinds if scene.objects.meshes is None else {"object_shape": len(directions())}
             parts = {
                 "object_from_palm": 3, "object_from_grasp": 3, "object_rotation": 6, "object_velocity": 3,
-                "object_spin": 3, "object_size": 3, "object_kind": len(scene.objects.names), "object_mass": 1,
+                "object_spin": 3, "object_size": 3, **shape, "object_mass": 1,
                 "object_friction": 1, "object_lift": 1, "touch": digits + 1, "tip_from_object": 3 * digits, **own,
             }  # fmt: skip
         case "proprio":
@@ -69,14 +72,19 @@ class Observer:
         self._controller, self._arm = controller, len(scene.robot.arm)
         self._centre, self._right = tensor(PALM_CENTRE), tensor(scene.config.rig.right)
         self._kinds = torch.arange(len(scene.objects.names), device=device)
+        self._objects, self._meshes = scene.objects, scene.objects.meshes
         joint_range = tensor(model.jnt_range[: len(scene.robot.joints)])
         self._middle = joint_range.mean(1)
         self._half_range = 0.5 * (joint_range[:, 1] - joint_range[:, 0])
 
     def state(self, body: BodyState, params: WorldParams) -> Tensor:
-        """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind, 0.1 kg."""
+        """(N, S) float32, parts as in its spec: m, m/s, rad/s, unit rotation columns, one-hot kind (of a
+        set of meshes m: how far the object reaches along fixed directions of its frame), 0.1 kg."""
         place = body.object_pos[:, None]
-        kinds = (params.kind[:, None] == self._kinds).float()
+        if self._meshes is None:
+            shape = (params.kind[:, None] == self._kinds).float()
+        else:
+            shape = self._meshes.bodies(params.kind.device).support[params.kind]
         world = [
             place - torch.stack([body.palm_pos, body.grasp_pos], 1),
             body.object_rot[:, :, :2].transpose(1, 2),
@@ -90,10 +98,10 @@ class Observer:
                 palm[:, :own],
                 body.object_angvel,
                 params.size,
-                kinds,
+                shape,
                 params.mass[:, None] * 10.0,
                 params.friction[:, None],
-                (body.object_pos[:, 2] - params.size[:, 2])[:, None],
+                (body.object_pos[:, 2] - self._objects.resting_height(params))[:, None],
                 body.touch.float(),
                 palm[:, own:],
             ],

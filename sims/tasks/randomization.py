@@ -39,11 +39,13 @@ class ParamDrawer:
         kind = self._kinds[pick("kind", len(self._kinds))]
         shape = self._objects.shape(kind, one("radius", r.radius), one("half_height", r.half_height))
         geom_size, geom_pos, size = shape
-        mass = one("mass", r.mass)
-        com, inertia = self._objects.mass_properties(mass, geom_size, geom_pos)
+        mass, com, inertia = self._objects.weigh(kind, one("mass", r.mass), sum(r.mass) / 2, geom_size, geom_pos)
+        rest = None
+        if self._objects.meshes is not None:
+            rest = self._objects.meshes.rest(kind, draws.uniform("rest", 1)[:, 0])
         texture, table_rgb = pick("table_texture", TABLE_TEXTURES), between("table_rgb", 0.45, 0.95)
         return WorldParams(
-            kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, mass=mass, com=com, inertia=inertia,
+            kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, rest=rest, mass=mass, com=com, inertia=inertia,
             friction=one("friction", r.friction), arm_gain=one("arm_gain", r.arm_gain),
             hand_gain=one("hand_gain", r.hand_gain), object_rgb=between("object_rgb", 0.05, 0.95),
             table_rgb=table_rgb if r.textures else torch.full_like(table_rgb, TABLE_GREY),

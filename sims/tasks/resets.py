@@ -12,6 +12,7 @@ from torch import Tensor
 from ..draws import Draws
 from ..env_config import Postures
 from ..robots.robot import Robot
+from ..rotation import quat_multiply
 
 TILT = 0.8
 """rad: how far the fingers point below the horizontal when an episode begins, the palm facing the table."""
@@ -74,13 +75,16 @@ class PostureBank:
         self._hand = torch.tensor(robot.open_hand, device=device)
         self._centre = torch.tensor(CENTRE, device=device)
 
-    def draw(self, draws: Draws, kind: Tensor, half_height: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def draw(
+        self, draws: Draws, kind: Tensor, height: Tensor, turn: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One beginning for each environment.
 
         Args:
             draws: the episode's random numbers.
             kind: (N,) int64, index into `RESETS`.
-            half_height: (N,) m, of the object.
+            height: (N,) m: of the object's origin above the table.
+            turn: (N, 4) w x y z: how the object lies, before it is turned about the vertical; None: upright.
 
         Returns:
             joint_pos (N, J) rad, object_pos (N, 3) m and object_quat (N, 4) w x y z, world frame.
@@ -93,7 +97,8 @@ class PostureBank:
         yaw = 2 * torch.pi * unit["object_yaw"] - torch.pi
         zero = torch.zeros_like(yaw)
         quat = torch.cat([torch.cos(yaw / 2), zero, zero, torch.sin(yaw / 2)], 1)
-        return joint_pos, torch.cat([xy, half_height[:, None] + 0.0005], 1), quat
+        quat = quat if turn is None else quat_multiply(quat, turn)
+        return joint_pos, torch.cat([xy, height[:, None] + 0.0005], 1), quat
 
 
 def _palm_rotation() -> np.ndarray:

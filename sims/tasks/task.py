@@ -59,9 +59,7 @@ class Task(VecEnv):
             raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
         scene = engine.scene
         self.kinds = scene.objects.names
-        strange = [kind for kind in config.kinds if kind not in self.kinds]
-        if strange or not config.kinds:
-            raise HandsightError(f"unknown kinds of object {strange}; available: {', '.join(self.kinds)}")
+        drawn = scene.objects.drawn(config.kinds, config.split)
         self._config, self._rig, self.engine = config, scene.config.rig, engine
         self.num_envs, self.device = engine.num_worlds, engine.device
         self.control_dt, self.episode_steps = scene.config.control_dt, config.episode_steps
@@ -70,7 +68,7 @@ class Task(VecEnv):
         nowhere = torch.zeros(self.num_envs, 3, device=self.device)
         self._controller = Controller(scene.robot, space, engine.model, self.control_dt, nowhere)
         self._observer = Observer(self._controller, scene, engine.model, self.device)
-        self._drawer = ParamDrawer(config.randomization, config.kinds, scene, self.device)
+        self._drawer = ParamDrawer(config.randomization, drawn, scene, self.device)
         self._groups = tuple(group for group in GROUPS if group in observe)
         self._image_groups = rendered(observe)
         self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
@@ -187,9 +185,8 @@ class Task(VecEnv):
         self._episode += mask
         draws = Draws(self._seed, self._world[rows], self._episode[rows])
         params = self.engine.admit(self._drawer.draw(draws), rows)
-        self._params = WorldParams(
-            **{name: write(old, getattr(params, name)) for name, old in vars(self._params).items()}
-        )
+        new = params.named()
+        self._params = WorldParams(**{name: write(old, new[name]) for name, old in self._params.named().items()})
         kind = draws.choice("reset_kind", self._mix)
         self._reset_kind = write(self._reset_kind, kind)
         joint_pos, object_pos, object_quat = (
@@ -271,7 +268,7 @@ class Task(VecEnv):
         """Every `WorldParams`, `reset_kind`, `episode`, and `mount_from_eye` (N, 2, 4, 4): poses of the eyes."""
         params = self._params
         eyes = extrinsics(self._rig, params)
-        return {**vars(params), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
+        return {**params.named(), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
 
     # -- saving --------------------------------------------------------------------------------------------------
 
@@ -280,7 +277,7 @@ class Task(VecEnv):
         task = {name: getattr(self, name) for name in names}
         return {
             "task": {name: v.clone() if isinstance(v, Tensor) else v for name, v in task.items()},
-            "params": {name: value.clone() for name, value in vars(self._params).items()},
+            "params": {name: value.clone() for name, value in self._params.named().items()},
             "controller": self._controller.state_dict(),
             "engine": self.engine.state_dict(),
         }

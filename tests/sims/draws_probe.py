@@ -43,7 +43,7 @@ class Probe:
         self.env._drawer = ParamDrawer(task.randomization, kinds, self.engine.scene, self.env.device)
         self.env.set_reset_mix({kind: 1.0})
         self.obs = self.env.reset(seed)
-        self.drawn = {name: value.double().numpy() for name, value in vars(self.env._params).items()}
+        self.drawn = {name: value.double().numpy() for name, value in self.env._params.named().items()}
         return self.drawn
 
     def array(self, name):
