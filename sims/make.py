@@ -39,6 +39,10 @@ def make(
     check_worlds(config, observe, num_envs, device)
     groups = rendered(observe)
     scene = Scene.of(config.scene)
+    if config.engine == "isaacgym" and scene.objects.meshes is not None:
+        raise HandsightError(
+            f"engine 'isaacgym' has no meshes: expected objects 'primitives', found {scene.objects.name!r}"
+        )
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import

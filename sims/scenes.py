@@ -51,13 +51,13 @@ def scene(name: str) -> EnvConfig:
 
 
 def with_scene(env: EnvConfig, name: str) -> EnvConfig:
-    """The same engine and threads, with another scene: its model, cameras and task.
+    """The same engine and threads, with another scene: its cameras, wall and task.
 
     Raises:
         HandsightError: as `scene`.
     """
     chosen = scene(name)
-    return replace(env, scene=chosen.scene, task=chosen.task)
+    return replace(env, scene=replace(chosen.scene, objects=env.scene.objects), task=chosen.task)
 
 
 def with_image(env: EnvConfig, size: str) -> EnvConfig:

@@ -11,7 +11,7 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures
+from ...sims.env_config import EnvConfig, Postures, Split
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
@@ -75,12 +75,42 @@ class EvaluateArgs(Checked):
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
     postures: Postures = "held_out"
     """Arm postures with which episodes begin: those that no training meets, or those of trainings."""
+    objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
+    """Object set to evaluate on, or the folder in which that of the policy lies; that of its training if not given."""
+    objects_split: Split = "train"
+    """Which objects of a set other than `primitives` are met."""
     deterministic: bool = True
     """Act by the mean; otherwise by samples."""
     out: Path | None = None
     """Folder for evaluation.json, episodes.csv and episodes.npz; beside the run's checkpoints if not given."""
     device: str = "cpu"
     """Where the policy computes, and the worlds if their engine can be there."""
+
+
+@dataclass(frozen=True)
+class ObjectsArgs(Checked):
+    """Bring a folder of OBJ, STL or URDF files in as a set of objects, or draw a set."""
+
+    action: Annotated[Literal["import", "draw"], tyro.conf.Positional]
+    """`import SRC OUT` makes the set OUT of the folder SRC; `draw SET OUT.png` draws a set as one picture."""
+    source: Annotated[Path, tyro.conf.Positional]
+    """Folder of meshes; or with `draw` a set: procedural, an imported one's name, or its folder."""
+    out: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of the new set, whose name is the set's; or with `draw` a PNG file."""
+    scale: Annotated[float, Within(1e-6, 1e6)] = 1.0
+    """Factor on all lengths: 0.001 for meshes in millimetres."""
+    density: Annotated[float, Within(1, 30_000)] = 600.0
+    """kg/m^3, from which masses follow."""
+    mass: Annotated[float | None, Within(0.001, 100)] = None
+    """kg: mass of every object, instead of by density."""
+    pieces: Annotated[int, Within(1, 32)] = 8
+    """Most convex pieces of an object; the model has as many geoms for every environment."""
+    held_out_share: Share = 0.2
+    """Share of the objects that is held out, chosen by a hash of their names."""
+    origin: str = ""
+    """Where the objects come from; the name of SRC if not given."""
+    licence: str = ""
+    """Their licence; the first line of a licence file beside them if not given."""
 
 
 @dataclass(frozen=True)

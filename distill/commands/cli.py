@@ -53,6 +53,7 @@ COMMANDS = {
     "deploy": Command(
         "commands.deploy.deploy", "DeployArgs", "drive the simulator in real time with an exported policy"
     ),
+    "objects": Command("commands.objects.objects", "ObjectsArgs", "import SRC OUT|draw SET OUT: your own objects"),
     "capacity": Command("commands.capacity.capacity", "CapacityArgs", "how many worlds fit, together or disaggregated"),
     "bench": Command("commands.bench.bench", "BenchArgs", "steps per second of every part, beside the alternatives"),
     "check-env": Command("commands.check_env.check_env", "CheckEnvArgs", "does an environment keep its promises?"),
@@ -166,7 +167,10 @@ def read_training(
     env = getattr(config, "env", None)
     config = config if env is None else replace(config, env=replace(env, isaac=start.change(env).isaac))
     changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
-    changed = [one for one in changed if one[0] != "--isaac-python"]
+    placed = start.objects is None or options.brought(start.objects) == getattr(
+        getattr(env, "scene", None), "objects", options.brought(start.objects)
+    )
+    changed = [one for one in changed if one[0] not in ("--isaac-python", *(["--objects"] if placed else []))]
     changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]
     anew = {field: value for option, value in changed if (field := ANEW.get(option))}
     if len(anew) < len(changed):

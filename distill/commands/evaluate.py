@@ -13,28 +13,35 @@ from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import check_writable, read_json
+from ...sims import describe
+from ...sims.env_config import EnvConfig
+from ...sims.scene import Scene
+from ...sims.tasks.task import as_today, named
 from ..evaluation.evaluate import evaluate
-from ..evaluation.evaluation import Evaluation
+from ..evaluation.evaluation import Evaluation, worst
+from ..runs.policy_io import LoadedPolicy, check_signature, load_policy, origin_of
 from .arguments import EvaluateArgs
+from .options import with_objects
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
     """What `handsight evaluate` does: evaluate, save, and print the table of figures. Raises HandsightError, before the
     first episode, where nothing can be saved, or another evaluation is."""
-    from ..runs.policy_io import load_policy, origin_of
     from ..runs.progress import stage, tell
     from ..runs.provenance import provenance, sources_digest
 
     loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
+    env_config = with_objects(loaded.env_config, args.objects, args.objects_split)
+    _check_objects(loaded, env_config)
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
-    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "deterministic")
+    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "deterministic", "objects", "objects_split")
     out = _place(args, loaded.results / "evaluation", who | {name: getattr(args, name) for name in names})
     check_writable(out)
     with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
         result = evaluate(
             loaded.policy,
-            loaded.env_config,
+            env_config,
             episodes=args.episodes,
             seed=args.seed,
             num_envs=args.num_envs,
@@ -46,8 +53,34 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
         )
     result = replace(result, settings=result.settings | who)
     result.save(out, {"checkpoint": origin, **provenance()})
-    tell(summary_table({str(args.policy): result}), f"Saved in {out}")
+    tell(summary_table({str(args.policy): result}), kinds_table(result), f"Saved in {out}")
     return result
+
+
+def _check_objects(loaded: LoadedPolicy, env_config: EnvConfig) -> None:
+    """Whether a policy can see what it is to be tried on: the same objects, or others that are described alike.
+
+    Raises:
+        HandsightError: there is no such object set; or (SignatureError) it is not the one of that name that the policy
+            learnt with, or is described by other observations; says what differs.
+    """
+    seen = {name: spec.describe() for name, spec in describe(env_config, loaded.policy.obs_keys).items()}
+    expected, found = {"obs": loaded.signature["obs"]}, {"obs": seen}
+    if env_config.scene.objects == loaded.env_config.scene.objects:
+        expected["objects"] = as_today(loaded.signature).get("objects")
+        found["objects"] = named(Scene.of(env_config.scene).objects)
+    check_signature(expected, found, str(loaded.name))
+
+
+def kinds_table(evaluation: Evaluation) -> Table:
+    """One row per object, the worst first; of many the worst ten, and a word of how many there are."""
+    found = evaluation.summary()["by_object_kind"]
+    shown = worst(found)
+    more = f", the worst of {len(found)}" if len(shown) < len(found) else ""
+    table = Table("object", "episodes", "success at end", "success once", caption=f"by object{more}; 95 % intervals")
+    for name, one in shown.items():
+        table.add_row(name, str(one["episodes"]), _share(one["success_at_end"]), _share(one["success_once"]))
+    return table
 
 
 def _place(args: EvaluateArgs, usual: Path, wanted: Mapping[str, Any]) -> Path:

@@ -6,6 +6,7 @@ options change, so it is read twice by the same parser: `beginning` for these al
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from ...sims.env_config import EngineName, EnvConfig
+from ...sims.assets import FOLDERS
+from ...sims.env_config import EngineName, EnvConfig, Split
 from ...sims.scenes import with_image, with_scene
 
 Config = TypeVar("Config")
@@ -28,6 +30,10 @@ class Worlds:
     """What can be seen (docs/scenes.md); wrist if not given."""
     image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Images of this size, pixels."""
+    objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
+    """What is grasped: primitives, procedural, or an imported set by name or folder (docs/objects.md)."""
+    objects_split: Split | None = None
+    """Which objects of a set other than `primitives`; a training draws from train only."""
     engine: EngineName | None = None
     """Simulator: short for --env.engine."""
     isaac_python: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
@@ -46,8 +52,27 @@ class Worlds:
         """
         env = env if self.scene is None else with_scene(env, self.scene)
         env = env if self.image is None else with_image(env, self.image)
+        env = with_objects(env, self.objects, self.objects_split)
         isaac = replace(env.isaac, python=self.isaac_python or env.isaac.python)
         return replace(env, engine=self.engine or env.engine, isaac=isaac)
+
+
+def brought(given: str) -> str:
+    """The name of an object set that was given by name, or by its folder; that one is found by its name from now on, in
+    this process and in those that it starts."""
+    folder = Path(given)
+    if not (folder.is_dir() and (os.sep in given or (folder / "objects.json").is_file())):
+        return given
+    places = [str(folder.resolve().parent), *os.environ.get(FOLDERS, "").split(os.pathsep)]
+    os.environ[FOLDERS] = os.pathsep.join(filter(None, dict.fromkeys(places)))
+    return folder.resolve().name
+
+
+def with_objects(env: EnvConfig, objects: str | None, split: Split | None) -> EnvConfig:
+    """The same environments with another object set (name or folder) or split, where one is given."""
+    if objects is not None:
+        env = replace(env, scene=replace(env.scene, objects=brought(objects)))
+    return env if split is None else replace(env, task=replace(env.task, split=split))
 
 
 @dataclass(frozen=True)

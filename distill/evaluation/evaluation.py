@@ -187,6 +187,16 @@ class Evaluation:
 ARRAYS = tuple(f.name for f in fields(Evaluation) if str(f.type).startswith("NDArray"))
 
 
+FEW = 10
+"""Objects that a table or figure shows one by one."""
+
+
+def worst(by_name: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Outcomes by name, those with the least success at the end first; of more than `FEW` only so many."""
+    order = sorted(by_name, key=lambda name: (by_name[name]["success_at_end"]["value"], name))
+    return {name: by_name[name] for name in order[:FEW]}
+
+
 def row_means(values: NDArray) -> NDArray:
     """Mean of each row (E,) over its entries that are not NaN; NaN where a row has none. values (E, T)."""
     known = np.isfinite(values)

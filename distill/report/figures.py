@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
-from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
+from ..evaluation.evaluation import FEW, IN_VIEW, OUT_OF_VIEW, worst
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
@@ -68,8 +68,9 @@ def success_figure(comparison: Comparison) -> Figure:
 
 
 def kinds_figure(comparison: Comparison) -> Figure:
-    """success_at_end by kind of object."""
+    """success_at_end by kind of object; of many those that the first policy does worst with."""
     found = comparison.policies[0].summary["by_object_kind"]
+    found = worst(found) if len(found) > FEW else found
     metrics = {f"{name}\n(n = {one['episodes']})": f"success_at_end, {name}" for name, one in found.items()}
     return _success_by(comparison, comparison.kinds, metrics)
 

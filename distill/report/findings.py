@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from ..evaluation.evaluation import FEW
 from ..evaluation.statistics import Interval
 from .comparison import Comparison, ExtraLoss, over_seeds
 from .contrasts import PASSES, Contrast, registered
@@ -206,7 +207,7 @@ def limits(comparison: Comparison) -> list[str]:
     rig = comparison.settings.get("rig") or {}
     kinds = comparison.policies[0].evaluation.object_kinds
     pixels = f"Images have {rig.get('height')} x {rig.get('width')} pixels"
-    objects = f" ({', '.join(kinds)})" if kinds else ""
+    objects = f" ({', '.join(kinds) if len(kinds) <= FEW else f'{len(kinds)} kinds'})" if kinds else ""
     taught, controlled = any(p.teacher for p in comparison.policies), any(kind.control for kind in comparison.kinds)
     control = (
         "No control student (the same network with its teacher's own observations) was compared: part of the "

@@ -113,6 +113,11 @@ class StudentRunConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.env is not None and self.env.task.split != "train":
+            raise HandsightError(
+                f"student: expected env.task.split 'train', found {self.env.task.split!r}: held-out objects are never "
+                "trained on"
+            )
         if (self.teacher is None) == (self.data is None) or (self.control and self.data):
             raise HandsightError(
                 "student: expected either a teacher or data (and a teacher for a control student), found "

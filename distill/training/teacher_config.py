@@ -104,6 +104,11 @@ class TeacherConfig(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.env.task.split != "train":
+            raise HandsightError(
+                f"teacher: expected env.task.split 'train', found {self.env.task.split!r}: held-out objects are never "
+                "trained on"
+            )
         if self.num_envs % self.ranks:
             raise HandsightError(
                 f"teacher: num_envs={self.num_envs} cannot be shared by ranks={self.ranks}: expected a divisor"

@@ -91,8 +91,8 @@ class MujocoEngine(Engine):
         self._show(ids)
 
     def _set_const(self, ids: np.ndarray) -> None:
-        """Let what follows from the fields follow; but MuJoCo has bounds of a mesh geom follow from the mesh that it was
-        compiled with."""
+        """Let what follows from the fields follow; but MuJoCo has the bounds of a geom follow from the mesh that it was
+        compiled with, so these are written again."""
         bounds = self._fields["geom_rbound"][ids] if "geom_rbound" in self._fields else None
         self._batch.set_const(ids)
         if bounds is not None:

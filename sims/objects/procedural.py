@@ -124,7 +124,10 @@ def _dumbbell(rng: Generator, r: float, h: float) -> list[Array]:
 
 def _stairs(rng: Generator, r: float, h: float) -> list[Array]:
     half, deep = rng.uniform(-0.1, 0.3) * h, rng.uniform(0.6, 0.9) * r
-    return [_block((-r, r), (-deep, deep), (-h, half)), _block((-r, rng.uniform(-0.1, 0.3) * r), (-deep, deep), (half, h))]
+    return [
+        _block((-r, r), (-deep, deep), (-h, half)),
+        _block((-r, rng.uniform(-0.1, 0.3) * r), (-deep, deep), (half, h)),
+    ]
 
 
 SHAPES: dict[str, Shape] = {

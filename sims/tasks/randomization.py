@@ -45,8 +45,8 @@ class ParamDrawer:
             rest = self._objects.meshes.rest(kind, draws.uniform("rest", 1)[:, 0])
         texture, table_rgb = pick("table_texture", TABLE_TEXTURES), between("table_rgb", 0.45, 0.95)
         return WorldParams(
-            kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, rest=rest, mass=mass, com=com, inertia=inertia,
-            friction=one("friction", r.friction), arm_gain=one("arm_gain", r.arm_gain),
+            kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, rest=rest, mass=mass, com=com,
+            inertia=inertia, friction=one("friction", r.friction), arm_gain=one("arm_gain", r.arm_gain),
             hand_gain=one("hand_gain", r.hand_gain), object_rgb=between("object_rgb", 0.05, 0.95),
             table_rgb=table_rgb if r.textures else torch.full_like(table_rgb, TABLE_GREY),
             table_texture=texture if r.textures else torch.zeros_like(texture),

@@ -126,7 +126,7 @@ class Task(VecEnv):
         scene = self.engine.scene
         things = {"robot": scene.robot, "objects": scene.objects}
         return {
-            **{what: {"name": thing.name, "digest": _digest(thing.facts())} for what, thing in things.items()},
+            **{what: named(thing) for what, thing in things.items()},
             "version": VERSION, "task": self.name, "action_space": self._config.action_space,
             "control_dt": self.control_dt, "obs": {group: spec.describe() for group, spec in self.obs_spec.items()},
             "rig": self._rig.describe(),
@@ -301,6 +301,11 @@ class Task(VecEnv):
 def as_today(signature: Mapping[str, Any]) -> Mapping[str, Any]:
     """A signature of our tasks with its robot and objects, which those of the first edition did not name."""
     return {**FIRST_EDITION, **signature} if signature.get("task") == "grasp" else signature
+
+
+def named(thing: Any) -> dict[str, str]:
+    """What a signature says of a robot or an object set: its name, and a digest of its `facts()`."""
+    return {"name": thing.name, "digest": _digest(thing.facts())}
 
 
 def _digest(facts: Mapping[str, Any]) -> str:

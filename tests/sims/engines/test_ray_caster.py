@@ -15,12 +15,16 @@ from handsight.sims.cameras import CameraRig
 from handsight.sims.engines import ray_cameras, ray_caster
 from handsight.sims.engines.ray_cameras import RayCameras, batch_cameras, seen_by
 from handsight.sims.engines.ray_caster import RayCaster, cannot_cast
+from handsight.sims.objects.meshes import add_hull
+from handsight.sims.objects.solids import directions
 
 SHAPES = ("plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh", "box", "cylinder", "capsule", "plane")
 IDS = SimpleNamespace(object_geoms=(4, 5, 6))
 WORLDS = 48
 BOTH = ("depth", "stereo")
 OCTAHEDRON = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]]) * [0.08, 0.06, 0.1]
+PIECES = [OCTAHEDRON, [[x, y, z] for x in (-0.1, 0.05) for y in (0, 0.08) for z in (-0.04, 0.2)], directions(34) * 0.1]
+"""Vertices of the meshes that take turns: 8, 6 and 64 planes, the second one's middle apart from the origin."""
 
 
 def scene(rig, change=lambda spec: None):
@@ -37,7 +41,8 @@ def scene(rig, change=lambda spec: None):
         material = spec.add_material(name=name, texrepeat=[3, 2], texuniform=uniform, rgba=[0.3, 0.9, 0.6, 1])
         if name != "plain":
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checks"
-    spec.add_mesh(name="octahedron", uservert=OCTAHEDRON.ravel())
+    for name, piece in zip(("octahedron", "box", "ball"), PIECES, strict=True):
+        add_hull(spec, name, np.array(piece))
     for i, shape in enumerate(SHAPES):
         geom = spec.worldbody.add_geom(type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape.upper()}"), size=[0.1] * 3, group=1)
         geom.rgba = [0.5, 0.5, 0.5, 1] if i in (1, 5) else [0.1 + 0.08 * i, 0.9 - 0.07 * i, 0.5, 1]
@@ -52,14 +57,6 @@ def scene(rig, change=lambda spec: None):
     model = spec.compile()
     model.vis.map.zfar = 0.8 / model.stat.extent
     return model
-
-
-def hulls(model):
-    """Planes of the mesh, from its triangles."""
-    vertices = model.mesh_vert[model.mesh_face]
-    normals = np.cross(vertices[:, 1] - vertices[:, 0], vertices[:, 2] - vertices[:, 0])
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    return {6: np.column_stack([normals, (normals * vertices[:, 0]).sum(1)])}
 
 
 def turns(draw, *shape):
@@ -90,6 +87,7 @@ def worlds(model, seed):
     looks = {
         "geom_size": draw.uniform(0.03, 0.15, (n, g, 3)) * np.where(model.geom_type == 0, 2.0, 1.0)[:, None],
         "geom_rgba": np.tile(model.geom_rgba, (n, 1, 1)), "geom_matid": np.tile(model.geom_matid, (n, 1)),
+        "geom_dataid": np.tile(model.geom_dataid, (n, 1)),
         "light_diffuse": draw.uniform(0.1, 0.6, (n, 2, 3)),
     }  # fmt: skip
     for values in (poses["geom_xpos"], looks["geom_size"]):
@@ -98,6 +96,7 @@ def worlds(model, seed):
     looks["geom_size"][::5, 0, 0] = 0  # a plane without an end
     looks["geom_rgba"][::7, 3, 3] = 0  # one that cannot be seen
     looks["geom_matid"][::3, 7] = -1
+    looks["geom_dataid"][:, 6] = np.arange(n) // 4 % 4 - 1  # one of the pieces, or no geom
     return poses, looks
 
 
@@ -142,7 +141,7 @@ def test_random_scenes_look_as_mujoco_warp_shows_them(height, width, fov, seed):
     rig = CameraRig(mount="palm", height=height, width=width, fov_y=fov)
     model = scene(rig)
     poses, looks = worlds(model, seed)
-    ours = pictures(RayCaster(model, seen_by(rig, IDS), WORLDS, 2, hulls(model)), poses, looks)
+    ours = pictures(RayCaster(model, seen_by(rig, IDS), WORLDS, 2), poses, looks)
     theirs = pictures(RayCameras(model, IDS, rig, WORLDS, BOTH, 1), poses, looks)
     assert 0.2 < (theirs["depth"] > 0).float().mean() < 0.6 and theirs["object_mask"].any()
     for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
@@ -162,7 +161,7 @@ def test_a_scene_without_a_light_is_dim_but_seen():
     model = scene(rig, dark)
     poses, looks = worlds(model, 4)
     poses["light_xdir"], looks["light_diffuse"] = np.zeros((WORLDS, 0, 3)), np.zeros((WORLDS, 0, 3))
-    ours = pictures(RayCaster(model, seen_by(rig, IDS), WORLDS, 2, hulls(model)), poses, looks)
+    ours = pictures(RayCaster(model, seen_by(rig, IDS), WORLDS, 2), poses, looks)
     del looks["light_diffuse"], poses["light_xdir"]
     theirs = pictures(RayCameras(model, IDS, rig, WORLDS, BOTH, 1), poses, looks)
     for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
@@ -176,7 +175,7 @@ def test_real_resets_look_as_mujoco_warp_shows_them():
     ours = engine.render(BOTH)
     shown = RayCameras(engine.model, engine._ids, rig, 32, BOTH, 1)
     engine._cameras, caster = shown, engine._cameras
-    shown.set_looks(np.arange(32), {name: engine._looks[name] for name in ray_caster.LOOKS})
+    shown.set_looks(np.arange(32), {name: engine._looks[name] for name in ray_caster.LOOKS if name in engine._looks})
     theirs = engine.render(BOTH)
     assert isinstance(caster, RayCaster)
     for name, (anywhere, off_edges) in disagreement(ours, theirs).items():
@@ -203,8 +202,8 @@ def test_images_do_not_depend_on_threads_nor_on_what_else_is_rendered():
     model = scene(rig)
     poses, looks = worlds(model, 2)
     view = seen_by(rig, IDS)
-    one, many = (pictures(RayCaster(model, view, WORLDS, threads, hulls(model)), poses, looks) for threads in (1, 5))
-    alone = RayCaster(model, view, WORLDS, 1, hulls(model))
+    one, many = (pictures(RayCaster(model, view, WORLDS, threads), poses, looks) for threads in (1, 5))
+    alone = RayCaster(model, view, WORLDS, 1)
     alone.set_looks(np.arange(WORLDS), looks)
     depth = alone.render(poses, ("depth",))
     assert sorted(depth) == ["depth", "object_mask", "object_pixels"]
@@ -213,17 +212,31 @@ def test_images_do_not_depend_on_threads_nor_on_what_else_is_rendered():
         assert torch.equal(image, many[name]) and torch.equal(left, depth.get(name, left))
 
 
-def test_a_hull_of_six_planes_is_a_box():
+def test_a_mesh_of_six_faces_is_a_box():
     rig = CameraRig(height=48, width=64)
-    model = scene(rig, lambda spec: setattr(spec.geoms[5], "material", ""))
+    sides = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * [0.12, 0.1, 0.07]
+
+    def change(spec):
+        spec.add_mesh(name="sides", uservert=sides.ravel())
+        spec.geoms[5].material, spec.geoms[6].meshname = "", "sides"
+
+    model = scene(rig, change)
+    assert ray_caster.mesh_planes(model, 3).shape == (6, 4)
     poses, looks = worlds(model, 3)
-    looks["geom_size"][:, 5] = model.geom_size[5] = [0.12, 0.07, 0.1]
-    model.geom_aabb[5] = [0, 0, 0, 0.12, 0.07, 0.1]
-    sides = {5: np.column_stack([np.concatenate([np.eye(3), -np.eye(3)]), [0.12, 0.07, 0.1] * 2])}
-    view = seen_by(rig, SimpleNamespace(object_geoms=(5,)))
-    box, hull = (pictures(RayCaster(model, view, WORLDS, 1, hulls(model) | s), poses, looks) for s in ({}, sides))
-    assert box["object_mask"].float().mean() > 0.01
-    for name, (anywhere, off_edges) in disagreement(hull, box).items():
+    looks["geom_dataid"][:, 6], looks["geom_size"][:, 5] = 3, [0.12, 0.1, 0.07]
+    looks["geom_rgba"][:, 6] = looks["geom_rgba"][:, 5] = [0.2, 0.4, 0.6, 1]
+    turn = np.empty(9)
+    mujoco.mju_quat2Mat(turn, model.mesh_quat[3])
+    seen = []
+    for shown, hidden in ((5, 6), (6, 5)):
+        looks["geom_rgba"][:, shown, 3], looks["geom_rgba"][:, hidden, 3] = 1, 0
+        at = {name: poses[name].copy() for name in poses}
+        at["geom_xpos"][:, 6] = at["geom_xpos"][:, 5]
+        at["geom_xmat"][:, 6] = (at["geom_xmat"][:, 5].reshape(-1, 3, 3) @ turn.reshape(3, 3)).reshape(-1, 9)
+        view = seen_by(rig, SimpleNamespace(object_geoms=(shown,)))
+        seen.append(pictures(RayCaster(model, view, WORLDS, 1), at, looks))
+    assert seen[0]["object_mask"].float().mean() > 0.01
+    for name, (anywhere, off_edges) in disagreement(seen[1], seen[0]).items():
         assert anywhere < 5e-4 and off_edges < 2e-5, name
 
 
@@ -236,14 +249,20 @@ def test_the_wheel_takes_the_cpp_along():
 def test_what_it_cannot_show_is_named_and_left_to_mujoco_warp():
     rig = CameraRig(height=32, width=32)
     model = scene(rig)
-    assert cannot_cast(model, seen_by(rig, IDS), hulls(model)) is None
-    with pytest.warns(UserWarning, match="geoms of type mesh: mujoco_warp renders the cameras"):
+    assert cannot_cast(model, seen_by(rig, IDS)) is None
+
+    def fine(spec):
+        add_hull(spec, "fine", directions(60) * 0.1)
+        spec.geoms[6].meshname = "fine"
+
+    model = scene(rig, fine)
+    with pytest.warns(UserWarning, match="meshes that are not convex or have more than 64 faces: mujoco_warp renders"):
         cameras = batch_cameras(model, IDS, rig, 2, BOTH, 1)
     assert isinstance(cameras, RayCameras)
     cameras.close()
 
     def reason(change):
-        return cannot_cast(scene(rig, change), seen_by(rig, IDS), [6])
+        return cannot_cast(scene(rig, change), seen_by(rig, IDS))
 
     point = lambda spec: spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_POINT)  # noqa: E731
     assert reason(point) == "lights that are not directional"

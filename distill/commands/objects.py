@@ -1,0 +1,169 @@
+"""`handsight objects import SRC OUT`, `handsight objects draw SET OUT`: sets of objects, brought in and looked at."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import torch
+
+from ...errors import HandsightError
+from ...files import check_writable, read_text, write_arrays, write_json, written
+from ...sims.engines.ray_caster import RayCaster, View
+from ...sims.objects.choose import object_set
+from ...sims.objects.folder import FACTS, SHAPES
+from ...sims.objects.object_set import ObjectSet
+from ...sims.objects.solids import Solid, SolidError
+from ..runs.progress import stage, tell
+from .arguments import ObjectsArgs
+from .options import brought
+
+SHEET = "contact_sheet.png"
+LICENCES = ("LICENSE*", "LICENCE*", "COPYING*")
+COLUMNS, TILE = 20, 96
+"""Objects in a row of a contact sheet, and side of each picture, pixels."""
+
+
+def objects(args: ObjectsArgs) -> None:
+    """What `handsight objects` does.
+
+    Raises:
+        HandsightError: a library is missing, no object passed, or there is no such set.
+    """
+    if args.action == "draw":
+        if args.out is None:
+            raise HandsightError("objects draw: expected SET OUT.png")
+        return _save(object_set(brought(str(args.source))), args.out)
+    if args.out is None or not args.source.is_dir():
+        raise HandsightError(f"objects import: expected SRC OUT, two folders, found {args.source} {args.out or ''}")
+    check_writable(args.out)
+    passed, left_out = imported(args)
+    lines = [f"{reason}" for reason in left_out.values()]
+    if not passed:
+        raise HandsightError("\n  ".join([f"objects import: none of {len(left_out)} objects passed:", *lines[:20]]))
+    _write(args, passed, left_out)
+    held_out = sum(solid.held_out for solid in passed)
+    more = [f"... and {len(lines) - 20} more, all in {args.out / FACTS}"] if len(lines) > 20 else []
+    tell(
+        "\n  ".join([f"{len(left_out)} left out:", *lines[:20], *more]) if lines else "none left out",
+        f"{len(passed)} objects, {held_out} of them held out, in {args.out}: --objects {args.out}",
+    )
+
+
+def imported(args: ObjectsArgs) -> tuple[list[Solid], dict[str, str]]:
+    """The objects of a folder that passed, and why each of the others, by name, did not."""
+    from .object_meshes import libraries, listed, solid
+
+    libraries()
+    passed, left_out, files = [], {}, listed(args.source)
+    with stage(f"Import {args.source.name}", len(files), unit="objects") as progress:
+        for name, file in files.items():
+            try:
+                passed.append(solid(name, file, args, is_held_out(name, args.held_out_share)))
+            except SolidError as error:
+                left_out[name] = str(error)
+            progress.advance(1)
+    return passed, left_out
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether an object is held out: decided by a hash of its name alone, so that it stays where it is when others come
+    and go."""
+    return int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) < share * 2**32
+
+
+def _write(args: ObjectsArgs, passed: Sequence[Solid], left_out: dict[str, str]) -> None:
+    assert args.out is not None
+    facts = [
+        {
+            "name": one.name, "split": "held_out" if one.held_out else "train", "pieces": len(one.pieces),
+            "mass": one.mass, "size": (2 * one.half).tolist(),
+        }
+        for one in passed
+    ]  # fmt: skip
+    about = {"source": args.origin or args.source.resolve().name, "licence": args.licence or _licence(args.source)}
+    arrays = {f"{one.name}/{number}": piece for one in passed for number, piece in enumerate(one.pieces)}
+    with written(args.out) as draft:
+        draft.mkdir()
+        write_json(draft / FACTS, {**about, "objects": facts, "left_out": left_out})
+        write_arrays(draft / SHAPES, arrays)
+        _save(ObjectSet.of_solids(args.out.name, passed), draft / SHEET)
+
+
+def _licence(source: Path) -> str:
+    """The first line of the licence that lies with the objects, in their folder or the one above."""
+    for folder in (source, source.resolve().parent):
+        for file in sorted(one for pattern in LICENCES for one in folder.glob(pattern) if one.is_file()):
+            lines = [line.strip() for line in read_text(file).splitlines() if line.strip()]
+            return f"{file.name}: {lines[0] if lines else 'empty'}"
+    return "unknown"
+
+
+def _save(objects: ObjectSet, out: Path) -> None:
+    """Write a contact sheet, its names in the order of the set."""
+    from matplotlib.figure import Figure
+
+    pictures = portraits(objects)
+    rows = -(-len(pictures) // COLUMNS)
+    figure = Figure(figsize=(COLUMNS * 0.9, rows * 1.02))
+    axes = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for one in axes:
+        one.axis("off")
+    for one, picture, name in zip(axes, pictures, objects.names, strict=False):
+        one.imshow(picture)
+        colour = "#b03a2e" if name in objects.held_out else "#333333"
+        one.set_title(name.replace("_held_out", ""), fontsize=4.5, pad=1.5, color=colour)
+    figure.subplots_adjust(0.002, 0.005, 0.998, 0.985, 0.02, 0.14)
+    with written(out) as draft:
+        figure.savefig(draft, dpi=110, format="png")
+    tell(f"Saved {out}")
+
+
+def portraits(objects: ObjectSet) -> np.ndarray:
+    """(K, TILE, TILE, 3) uint8: each object of a set of meshes on its own, as it lies in its steadiest pose.
+
+    Raises:
+        HandsightError: the set has no meshes.
+    """
+    if objects.meshes is None:
+        raise HandsightError(f"object set {objects.name!r} is made of primitives: there are no meshes to draw")
+    pieces = objects.meshes.pieces(torch.device("cpu"), torch.float64)
+    spec = mujoco.MjSpec()
+    objects.add_to(spec, spec.worldbody, group=1)
+    spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=[0.7] * 3, ambient=[0.1] * 3)
+    spec.worldbody.add_camera(name="view", fovy=30)
+    model = spec.compile()
+    model.vis.map.zfar = 10 / model.stat.extent
+    count, white = len(objects.names), (1.0, 1.0, 1.0)
+    caster = RayCaster(model, View(("view",), 2 * TILE, 2 * TILE, (1,), white), count)
+    looks = {"geom_dataid": pieces.dataid.numpy(), "geom_rgba": np.tile([0.45, 0.62, 0.8, 1], (count, model.ngeom, 1))}
+    caster.set_looks(np.arange(count), looks)
+    image = caster.render(_stage(objects, model.ngeom), ("stereo",))["stereo"][:, 0].numpy().astype(np.float32)
+    caster.close()
+    return image.reshape(count, 3, TILE, 2, TILE, 2).mean((3, 5)).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def _stage(objects: ObjectSet, geoms: int) -> dict[str, np.ndarray]:
+    """Poses of K worlds with one object each, in its first resting pose, and of the camera that looks down at it."""
+    assert objects.meshes is not None
+    pieces = objects.meshes.pieces(torch.device("cpu"), torch.float64)
+    count, pos, mat = len(objects.names), pieces.pos.numpy().copy(), np.empty((len(objects.names), geoms, 9))
+    lay, own = np.empty(9), np.empty(9)
+    for kind, solid in enumerate(objects.meshes.solids):
+        mujoco.mju_quat2Mat(lay, solid.rests[0])
+        pos[kind] = pos[kind] @ lay.reshape(3, 3).T
+        for geom in range(geoms):
+            mujoco.mju_quat2Mat(own, pieces.quat[kind, geom].numpy())
+            mat[kind, geom] = (lay.reshape(3, 3) @ own.reshape(3, 3)).ravel()
+    back = np.array([0.65, -0.6, 0.47]) / np.linalg.norm([0.65, -0.6, 0.47])
+    right = np.cross([0, 0, 1], back) / np.linalg.norm(np.cross([0, 0, 1], back))
+    eye = np.stack([right, np.cross(back, right), back], 1).ravel()
+    far = [4.2 * float(np.linalg.norm(solid.half)) for solid in objects.meshes.solids]
+    light = np.array([-0.3, 0.5, -1.0]) / np.linalg.norm([-0.3, 0.5, -1.0])
+    return {
+        "geom_xpos": pos, "geom_xmat": mat, "cam_xpos": (np.array(far)[:, None] * back)[:, None],
+        "cam_xmat": np.tile(eye, (count, 1, 1)), "light_xdir": np.tile(light, (count, 1, 1)),
+    }  # fmt: skip
