@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import mujoco
 import numpy as np
 
+from ..errors import HandsightError
 from .cameras import add_cameras
 from .env_config import SceneConfig, WallConfig
 from .objects.choose import object_set
@@ -95,6 +96,27 @@ class Scene:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
         _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
         return spec.compile()
+
+    def check_fit(self, model: mujoco.MjModel, kinds: tuple[str, ...]) -> None:
+        """Whether the open hand goes around the narrowest side of each of these objects of meshes.
+
+        Raises:
+            HandsightError: one is wider than the fingertips are apart; names the widest.
+        """
+        if self.objects.meshes is None:
+            return
+        data, robot = mujoco.MjData(model), self.robot
+        data.qpos[: len(robot.joints)] = [*robot.home, *robot.open_hand]
+        mujoco.mj_kinematics(model, data)
+        tips = data.site_xpos[[model.site(digit.tip).id for digit in robot.digits]]
+        opening = float(np.linalg.norm(tips[:, None] - tips, axis=-1).max())
+        narrow = {one.name: 2 * float(one.half.min()) for one in self.objects.meshes.solids if one.name in kinds}
+        widest = max(narrow, key=lambda name: narrow[name])
+        if narrow[widest] > opening:
+            raise HandsightError(
+                f"object set {self.objects.name!r} does not fit the hand of {robot.name}: {widest!r} is "
+                f"{narrow[widest]:.3f} m wide at its narrowest, and the open fingertips are {opening:.3f} m apart"
+            )
 
     def ids(self, model: mujoco.MjModel) -> SceneIds:
         """Look every name up once."""

@@ -36,7 +36,9 @@ def objects(args: ObjectsArgs) -> None:
     if args.action == "draw":
         if args.out is None:
             raise HandsightError("objects draw: expected SET OUT.png")
-        return _save(object_set(brought(str(args.source))), args.out)
+        _draw(object_set(brought(str(args.source))), args.out)
+        tell(f"Saved {args.out}")
+        return
     if args.out is None or not args.source.is_dir():
         raise HandsightError(f"objects import: expected SRC OUT, two folders, found {args.source} {args.out or ''}")
     check_writable(args.out)
@@ -90,7 +92,7 @@ def _write(args: ObjectsArgs, passed: Sequence[Solid], left_out: dict[str, str])
         draft.mkdir()
         write_json(draft / FACTS, {**about, "objects": facts, "left_out": left_out})
         write_arrays(draft / SHAPES, arrays)
-        _save(ObjectSet.of_solids(args.out.name, passed), draft / SHEET)
+        _draw(ObjectSet.of_solids(args.out.name, passed), draft / SHEET)
 
 
 def _licence(source: Path) -> str:
@@ -102,7 +104,7 @@ def _licence(source: Path) -> str:
     return "unknown"
 
 
-def _save(objects: ObjectSet, out: Path) -> None:
+def _draw(objects: ObjectSet, out: Path) -> None:
     """Write a contact sheet, its names in the order of the set."""
     from matplotlib.figure import Figure
 
@@ -115,11 +117,12 @@ def _save(objects: ObjectSet, out: Path) -> None:
     for one, picture, name in zip(axes, pictures, objects.names, strict=False):
         one.imshow(picture)
         colour = "#b03a2e" if name in objects.held_out else "#333333"
-        one.set_title(name.replace("_held_out", ""), fontsize=4.5, pad=1.5, color=colour)
+        one.set_title(name.replace("_held_out", "")[:20], fontsize=4.5, pad=1.5, color=colour)
+            name if len(name) < 18 else f"{name[:17]}\N{HORIZONTAL ELLIPSIS}", fontsize=4.5, pad=1.5, color=colour
+        )
     figure.subplots_adjust(0.002, 0.005, 0.998, 0.985, 0.02, 0.14)
     with written(out) as draft:
         figure.savefig(draft, dpi=110, format="png")
-    tell(f"Saved {out}")
 
 
 def portraits(objects: ObjectSet) -> np.ndarray:

@@ -144,6 +144,7 @@ def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worl
         render_rgb=stereo, render_depth=[True] + [False] * stereo, render_seg=[True] + [True] * stereo,
         enabled_geom_groups=[RENDERED] if rig.mount == "palm" else [RENDERED, HIDDEN_FROM_WRIST],
         use_textures=stereo, use_shadows=False, enable_specular=False, enable_emission=False, background_color=SKY,
+        enable_vertex_normals=False,  # faces are flat, as our own caster shows them
     )  # fmt: skip
     if stereo:
         _sample_nearest(context, model)

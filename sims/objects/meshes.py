@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .solids import Array, Solid, SolidError, directions, support, triangles
+from .solids import Solid, SolidError, directions, support
 
 EMPTY, EMPTY_SIZE = "object_empty", 0.001
 """Name and size (m) of the mesh of a slot that a solid does not need; it hides inside the solid's first piece."""
@@ -62,16 +62,6 @@ class Bodies:
     """(K, R) m: how high its origin is in each."""
 
 
-def add_hull(spec: mujoco.MjSpec, name: str, points: Array) -> None:
-    """Add a mesh to a model: the convex hull of points (V, 3) m, each face with a normal of its own. MuJoCo would round
-    the edges between faces off, for the renderer of `mujoco_warp` alone."""
-    corners, faces, normals = triangles(points)
-    each = np.arange(len(faces)).repeat(3)
-    spec.add_mesh(
-        name=name, uservert=corners.ravel(), userface=faces.ravel(), usernormal=normals.ravel(), userfacenormal=each
-    )
-
-
 class Meshes:
     """The pieces of K solids, each of which has at most G."""
 
@@ -88,8 +78,8 @@ class Meshes:
         """Add all meshes to a model, one after the other; the one of empty slots is the last."""
         for kind, solid in enumerate(self.solids):
             for number, piece in enumerate(solid.pieces):
-                add_hull(spec, f"object_{kind}_{number}", piece)
-        add_hull(spec, EMPTY, np.concatenate([np.zeros((1, 3)), EMPTY_SIZE * np.eye(3)]))
+                spec.add_mesh(name=f"object_{kind}_{number}", uservert=piece.ravel())
+        spec.add_mesh(name=EMPTY, uservert=[0, 0, 0, *(EMPTY_SIZE * np.eye(3)).ravel()])
 
     @staticmethod
     def first(model: mujoco.MjModel) -> int:

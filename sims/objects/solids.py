@@ -41,22 +41,6 @@ def support(points: Array, along: Array) -> Array:
     return (points @ along.T).max(0)
 
 
-def triangles(points: Array) -> tuple[Array, NDArray[np.int32], Array]:
-    """Corners (V, 3), triangles (T, 3) counterclockwise as seen from outside, and their normals (T, 3), of the convex
-    hull of points (W, 3).
-
-    Raises:
-        SolidError: the points lie in one plane, or there are none.
-    """
-    hull = _hull(points)
-    number = np.zeros(len(points), np.int32)
-    number[hull.vertices] = np.arange(len(hull.vertices))
-    corners, normals = points[hull.simplices], hull.equations[:, :3]
-    inward = (np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) * normals).sum(1) < 0
-    faces = np.where(inward[:, None], hull.simplices[:, [0, 2, 1]], hull.simplices)
-    return points[hull.vertices], number[faces], normals
-
-
 def planes(points: Array) -> Array:
     """(P, 4): outward normals and distances from the origin, m, of the faces of the convex hull of points (V, 3);
     triangles in one plane are one face.

@@ -60,6 +60,7 @@ class Task(VecEnv):
         scene = engine.scene
         self.kinds = scene.objects.names
         drawn = scene.objects.drawn(config.kinds, config.split)
+        scene.check_fit(engine.model, drawn)
         self._config, self._rig, self.engine = config, scene.config.rig, engine
         self.num_envs, self.device = engine.num_worlds, engine.device
         self.control_dt, self.episode_steps = scene.config.control_dt, config.episode_steps

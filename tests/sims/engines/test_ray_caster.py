@@ -15,7 +15,6 @@ from handsight.sims.cameras import CameraRig
 from handsight.sims.engines import ray_cameras, ray_caster
 from handsight.sims.engines.ray_cameras import RayCameras, batch_cameras, seen_by
 from handsight.sims.engines.ray_caster import RayCaster, cannot_cast
-from handsight.sims.objects.meshes import add_hull
 from handsight.sims.objects.solids import directions
 
 SHAPES = ("plane", "sphere", "capsule", "ellipsoid", "cylinder", "box", "mesh", "box", "cylinder", "capsule", "plane")
@@ -42,7 +41,7 @@ def scene(rig, change=lambda spec: None):
         if name != "plain":
             material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = "checks"
     for name, piece in zip(("octahedron", "box", "ball"), PIECES, strict=True):
-        add_hull(spec, name, np.array(piece))
+        spec.add_mesh(name=name, uservert=np.ravel(piece))
     for i, shape in enumerate(SHAPES):
         geom = spec.worldbody.add_geom(type=getattr(mujoco.mjtGeom, f"mjGEOM_{shape.upper()}"), size=[0.1] * 3, group=1)
         geom.rgba = [0.5, 0.5, 0.5, 1] if i in (1, 5) else [0.1 + 0.08 * i, 0.9 - 0.07 * i, 0.5, 1]
@@ -252,7 +251,7 @@ def test_what_it_cannot_show_is_named_and_left_to_mujoco_warp():
     assert cannot_cast(model, seen_by(rig, IDS)) is None
 
     def fine(spec):
-        add_hull(spec, "fine", directions(60) * 0.1)
+        spec.add_mesh(name="fine", uservert=0.1 * directions(60).ravel())
         spec.geoms[6].meshname = "fine"
 
     model = scene(rig, fine)
