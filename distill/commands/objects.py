@@ -118,8 +118,6 @@ def _draw(objects: ObjectSet, out: Path) -> None:
         one.imshow(picture)
         colour = "#b03a2e" if name in objects.held_out else "#333333"
         one.set_title(name.replace("_held_out", "")[:20], fontsize=4.5, pad=1.5, color=colour)
-            name if len(name) < 18 else f"{name[:17]}\N{HORIZONTAL ELLIPSIS}", fontsize=4.5, pad=1.5, color=colour
-        )
     figure.subplots_adjust(0.002, 0.005, 0.998, 0.985, 0.02, 0.14)
     with written(out) as draft:
         figure.savefig(draft, dpi=110, format="png")

@@ -48,11 +48,13 @@ def planes(points: Array) -> Array:
     Raises:
         SolidError: the points lie in one plane, or there are none.
     """
-    kept: list[Array] = []
-    for one in _hull(points).equations * [1, 1, 1, -1]:
-        if not any(one[:3] @ other[:3] > 1 - 1e-6 and abs(one[3] - other[3]) < 1e-5 for other in kept):
-            kept.append(one)
-    return np.array(kept)
+    faces = _hull(points).equations * [1, 1, 1, -1]
+    kept = np.zeros((0, 4))
+    for one in faces:
+        same = (kept[:, :3] @ one[:3] > 1 - 1e-6) & (np.abs(kept[:, 3] - one[3]) < 1e-5)
+        if not same.any():
+            kept = np.vstack([kept, one])
+    return kept
 
 
 def simplified(points: Array) -> Array:
