@@ -32,7 +32,8 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
 
     loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
     env_config = with_objects(loaded.env_config, args.objects, args.objects_split)
-    _check_objects(loaded, env_config)
+    if env_config.scene.objects != "primitives" or args.objects is not None:
+        _check_objects(loaded, env_config)
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
     names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "deterministic", "objects", "objects_split")
@@ -65,7 +66,8 @@ def _check_objects(loaded: LoadedPolicy, env_config: EnvConfig) -> None:
             learnt with, or is described by other observations; says what differs.
     """
     seen = {name: spec.describe() for name, spec in describe(env_config, loaded.policy.obs_keys).items()}
-    expected, found = {"obs": loaded.signature["obs"]}, {"obs": seen}
+    expected: dict[str, Any] = {"obs": loaded.signature["obs"]}
+    found: dict[str, Any] = {"obs": seen}
     if env_config.scene.objects == loaded.env_config.scene.objects:
         expected["objects"] = as_today(loaded.signature).get("objects")
         found["objects"] = named(Scene.of(env_config.scene).objects)

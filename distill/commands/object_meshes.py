@@ -76,7 +76,7 @@ def _parts(trimesh: Any, file: Path) -> list[Any]:
     """The connected parts of what a file describes, in its own unit."""
     try:
         meshes = list(_urdf(trimesh, file)) if file.suffix.lower() == ".urdf" else [_mesh(trimesh, file)]
-        found = [part for mesh in meshes for part in mesh.split(only_watertight=False)]
+        found = [part for mesh in meshes for part in mesh.split(only_watertight=False, repair=False)]
     except HandsightError:
         raise
     except Exception as error:  # whatever a parser of foreign files met
