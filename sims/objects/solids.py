@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
 
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.spatial import ConvexHull, QhullError
 
 from ...errors import HandsightError
 
@@ -67,7 +67,7 @@ def simplified(points: Array) -> Array:
     outer += [int((points @ way).argmax()) for way in directions(8)]
     chosen = list(dict.fromkeys(outer))
     while 2 * (len(chosen) + 1) - 4 <= MAX_PLANES:  # a hull of V points has 2 V - 4 triangles at most
-        faces = ConvexHull(points[chosen]).equations
+        faces = _hull(points[chosen]).equations
         outside = (points @ faces[:, :3].T + faces[:, 3]).max(1)
         if outside.max() < 1e-5:
             break
@@ -155,7 +155,10 @@ class Solid:
         )  # fmt: skip
 
 
-def _hull(points: Array) -> ConvexHull:
+def _hull(points: Array) -> Any:
+    """scipy's `ConvexHull` of points (V, 3), or (V, 2). Raises SolidError: they have none."""
+    from scipy.spatial import ConvexHull, QhullError  # half a second, for meshes only
+
     try:
         return ConvexHull(points)
     except (QhullError, ValueError, IndexError) as error:
@@ -185,7 +188,7 @@ def _principal(inertia: Array) -> Array:
     if np.abs(apart).max() < 1e-6 * np.trace(inertia):
         return np.eye(3)
     axes = np.linalg.eigh(inertia)[1]
-    axes = axes[:, linear_sum_assignment(-np.abs(axes))[1]]
+    axes = axes[:, max(permutations(range(3)), key=lambda order: np.abs(np.diag(axes[:, order])).sum())]
     axes = axes * np.where(np.diag(axes) < 0, -1.0, 1.0)
     if np.linalg.det(axes) < 0:
         axes[:, np.abs(np.diag(axes)).argmin()] *= -1
@@ -209,8 +212,8 @@ def _margin(face: Array, normal: Array, com: Array) -> float:
     """m: how far the centre of mass, seen along the normal of a face (V, 3), lies inside its edges."""
     across = np.linalg.svd(normal[None])[2][1:]
     try:
-        edges = ConvexHull(face @ across.T).equations
-    except (QhullError, ValueError, IndexError):
+        edges = _hull(face @ across.T).equations
+    except SolidError:
         return 0.0
     return float(-(edges[:, :2] @ (across @ com) + edges[:, 2]).max())
 
