@@ -1,6 +1,5 @@
-"""Steps a second with `procedural` beside `primitives`, in turns in one process: random actions, states and depth images.
-
-python -m handsight.benchmarks.objects [--num-envs 256] [--steps 40] [--rounds 3] [--json FILE]
+"""Steps a second with `procedural` beside `primitives`, in turns in one process, of random actions:
+`python benchmarks/objects.py [--num-envs 256] [--steps 40] [--rounds 3] [--json FILE]`.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ def test_fields_that_meshes_need_are_the_same(twins):
 
 
 def test_one_step_from_the_same_state_agrees(twins):
-    """In free motion and in quiet contact 10^-4 rad, 10^-4 m and the very same touches: in 6 of 10 steps (.65 measured).
+    """In free motion and in quiet contact 10^-4 rad, 10^-4 m and the very same touches: 6 steps of 10 (.65 measured).
     Where edges strike edges within the step, rounding decides: the object is within 2 mm in 9 of 10 all the same."""
     cpu, warp = twins
     cpu.reset(5), warp.reset(5)
