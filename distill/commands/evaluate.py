@@ -52,7 +52,8 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             device=args.device,
             advance=progress.advance,
         )
-    result = replace(result, settings=result.settings | who)
+    met = {"objects": args.objects, "objects_split": args.objects_split}
+    result = replace(result, settings=result.settings | who | met)
     result.save(out, {"checkpoint": origin, **provenance()})
     tell(summary_table({str(args.policy): result}), kinds_table(result), f"Saved in {out}")
     return result

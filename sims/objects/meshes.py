@@ -45,7 +45,7 @@ class Bodies:
     """What is drawn, observed and rewarded of each of K solids."""
 
     mass: Tensor
-    """(K,) kg."""
+    """(K,) kg, before an episode's draw."""
     com: Tensor
     """(K, 3) m, object's frame."""
     inertia: Tensor
