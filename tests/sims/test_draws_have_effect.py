@@ -15,7 +15,7 @@ import torch
 
 from handsight import sims as package
 from handsight.sims import EnvConfig, GraspConfig, make
-from handsight.sims.env_config import DepthSensor, Randomization
+from handsight.sims.env_config import DepthSensor, Randomization, SceneConfig
 from handsight.sims.tasks.randomization import PARAM_DRAWS
 from handsight.sims.world_params import WorldParams
 
@@ -35,7 +35,7 @@ COVERED = {
     "depth_dropout": "dropout", "shadows": "shadows", "pixel_noise": "pixel_noise",
     "reset_kind": "reset_kind_posture_and_place", "posture": "reset_kind_posture_and_place",
     "object_xy": "reset_kind_posture_and_place", "object_yaw": "yaw", "stagger": "stagger",
-    "position_noise": "position_noise",
+    "position_noise": "position_noise", "rest": "rest",
 }  # fmt: skip
 """By draw or parameter: the test below that measures it, without `test_`."""
 
@@ -211,6 +211,19 @@ def test_yaw(probe):
     turned = probe.engine.read().object_rot.numpy()
     yaw = np.arctan2(turned[:, 1, 0], turned[:, 0, 0])
     assert np.ptp(yaw) > 1 and turned[:, 2, 2] == pytest.approx([1] * WORLDS, abs=1e-6)
+
+
+def test_rest():
+    """An object of meshes lies on the face that was drawn: each face of its poses points down in some world."""
+    scene = SceneConfig(objects="procedural")
+    env = make(EnvConfig(scene=scene, task=GraspConfig(kinds=("board_0",)), threads=1), ("state",), 64)
+    env.reset(0)
+    down = -env.engine.read().object_rot.numpy()[:, 2]  # in the object's frame: one of its six sides
+    rest = env.drawn()["rest"].numpy()
+    assert np.abs(down).max(1) == pytest.approx([1] * 64, abs=1e-5)
+    sides = [{tuple(np.round(side).astype(int)) for side in down[rest == pose]} for pose in range(6)]
+    assert [len(one) for one in sides] == [1] * 6 and len(set.union(*sides)) == 6
+    env.close()
 
 
 def test_stagger(probe):

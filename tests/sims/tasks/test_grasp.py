@@ -142,7 +142,7 @@ def test_unknown_names_are_refused_with_what_is_available():
         make(EnvConfig(), ("rgb",), 2)
     with pytest.raises(Exception, match=r"action_space: expected one of palm4\+closure2, .*, found 'joints'"):
         make(config(action_space="joints"), ("state",), 2)
-    with pytest.raises(Exception, match=r"unknown kinds of object \['cow'\]; available: box"):
+    with pytest.raises(Exception, match=r"unknown kind of object 'cow'; available: box"):
         make(config(kinds=("cow",)), ("state",), 2)
     with pytest.raises(Exception, match="num_envs must be at least 1"):
         make(EnvConfig(), ("state",), 0)
