@@ -27,6 +27,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     StudyConfig: {"scenes": {"wrist": StudySceneConfig(CELLS)}},
     StudySceneConfig: {"cells": CELLS},
     arguments.StudentRunConfig: {"teacher": Path("teacher")},
+    arguments.ObjectsArgs: {"action": "draw"},
     ContrastConfig: {"scene": "wrist", "loses": "state-to-stereo"},
 }
 """What a configuration cannot be made without, beside paths."""
