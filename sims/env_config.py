@@ -9,14 +9,15 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from ..ranges import Checked, Count, Pixels, Share, Steps, Within
 from .machine import machine
 
 EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
+TaskName = Literal["grasp", "carry"]
 ActionSpaceName = Literal["palm4+closure2", "palm6+synergy5"]
 """Names that a configuration may give; what they mean is the robot's affair."""
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -190,9 +191,25 @@ class RewardWeights(Checked):
 
 
 @dataclass(frozen=True)
+class CarryWeights(RewardWeights):
+    """Those of grasping, and of what carrying adds."""
+
+    lift: Annotated[float, Within(-1000, 1000)] = 3.0
+    """Object height while it stays at the grasp site."""
+    bring: Annotated[float, Within(-1000, 1000)] = 8.0
+    """Lifted object near the commanded point."""
+    there: Annotated[float, Within(-1000, 1000)] = 4.0
+    """At the commanded point and held."""
+    success: Annotated[float, Within(-1000, 1000)] = 4.0
+    """The same for long enough."""
+
+
+@dataclass(frozen=True)
 class TaskConfig(Checked):
     """What every task can be asked for."""
 
+    told: ClassVar[tuple[str, ...]] = ()
+    """Observation groups that the task gives and every policy of it reads, teachers and students alike."""
     action_space: ActionSpaceName = "palm4+closure2"
     """What the numbers of an action mean."""
     episode_steps: Steps = 36
@@ -211,8 +228,39 @@ class TaskConfig(Checked):
 class GraspConfig(TaskConfig):
     """The task of grasping and lifting."""
 
+    name: Literal["grasp"] = "grasp"
+    """Which task it is; until version 0.4 there was no other, and nothing said so."""
     rewards: RewardWeights = field(default_factory=RewardWeights)
     """Weights of the reward terms."""
+
+
+@dataclass(frozen=True)
+class CarryConfig(TaskConfig):
+    """The task of grasping, lifting and bringing to a commanded point, which every policy is told."""
+
+    told: ClassVar[tuple[str, ...]] = ("command",)
+    name: Literal["carry"] = "carry"
+    """Which task it is."""
+    episode_steps: Steps = 48
+    """Control steps in an episode (12.5 a second)."""
+    goal_x: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (0.52, 0.72)
+    """m, world frame: range of the commanded point, away from the arm's base."""
+    goal_y: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (-0.15, 0.15)
+    """m, world frame: likewise to the robot's left."""
+    goal_z: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (0.17, 0.28)
+    """m above the table: likewise upward."""
+    rewards: CarryWeights = field(default_factory=CarryWeights)
+    """Weights of the reward terms."""
+
+
+def _which(task: Any) -> str:
+    """Name of a task's configuration, or of what an artefact holds of one."""
+    named = task.get("name", "grasp") if isinstance(task, Mapping) else getattr(task, "name", "grasp")
+    return named if named in get_args(TaskName) else "grasp"  # whose reading says what was expected
+
+
+TASKS: dict[TaskName, type[GraspConfig | CarryConfig]] = {"grasp": GraspConfig, "carry": CarryConfig}
+"""Configuration of each task."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +302,9 @@ class EnvConfig(Checked):
     docs/isaac.md)."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
-    task: GraspConfig = field(default_factory=GraspConfig)
+    task: Annotated[
+        Annotated[GraspConfig, Tag("grasp")] | Annotated[CarryConfig, Tag("carry")], Discriminator(_which)
+    ] = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: Annotated[int | None, Within(1, 1024)] = machine(None)
     """Threads of the CPU engine; None = all cores. Does not change results."""

@@ -11,7 +11,7 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures
+from ...sims.env_config import EnvConfig, Postures, TaskName
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
@@ -21,7 +21,7 @@ from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
 from .presets import PresetName
 
-RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
+RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "command")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class DemoConfig(Checked):
     """Where the demo's folder goes."""
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
+    task: TaskName = "grasp"
+    """What is to be done."""
     seed: Seed = 0
     """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False

@@ -123,6 +123,13 @@ class TeacherConfig(Checked):
                 f"start from TeacherConfig.{self.sight}()"
             )
 
+        untold = sorted(set(self.env.task.told) - set(self.policy.actor_keys))
+        if untold:
+            raise HandsightError(
+                f"teacher: task {self.env.task.name!r} tells every policy {', '.join(untold)}: expected it among "
+                f"policy.actor_keys, found {self.policy.actor_keys}; start from TeacherConfig.state().with_worlds(env)"
+            )
+
     @classmethod
     def state(cls) -> TeacherConfig:
         """The state teacher, as it was tuned."""
@@ -139,8 +146,13 @@ class TeacherConfig(Checked):
         return replace(cls.depth(), warm_start=state_teacher, ppo=DEPTH_PPO, iterations=110)
 
     def with_worlds(self, env: EnvConfig) -> TeacherConfig:
-        """The same training in other worlds: how far the policy sees follows their cameras."""
-        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max))
+        """The same training in other worlds: how far the policy sees follows their cameras, and what it is told their
+        task."""
+        told = {
+            keys: tuple(dict.fromkeys((*getattr(self.policy, keys), *env.task.told)))
+            for keys in ("actor_keys", "critic_keys")
+        }
+        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max, **told))
 
     @property
     def run_name(self) -> str:

@@ -50,6 +50,8 @@ def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, i
             }  # fmt: skip
         case "calibration":
             parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
+        case "command":
+            parts = {"goal_from_grasp": 3}
         case "position" | "noisy_position" | "seen_position":
             parts = {"object_from_palm": 3, "known": 1}
         case "depth":

@@ -46,17 +46,21 @@ class Task(VecEnv):
     """Names of what `log["kind"]` counts."""
     own_state: Mapping[str, int] = {}
     """Parts that the task adds to the group "state", and their widths."""
+    kept: tuple[str, ...] = ()
+    """Names of tensors of its own that the task keeps from one step to the next."""
 
     def __init__(self, config: TaskConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
-        """observe: observation groups to compute, any of `GROUPS`; world_offset: global index of the first environment,
-        so that the same environments draw the same numbers in whatever worker they live.
+        """observe: observation groups to compute, any of `GROUPS` and of those that the task tells; world_offset:
+        global index of the first environment, so that the same environments draw the same numbers in whatever worker
+        they live.
 
         Raises:
             HandsightError: unknown observation group, action space, kind of object or kind of reset.
         """
-        unknown = sorted(set(observe) - set(GROUPS))
+        known = (*GROUPS, *config.told)
+        unknown = sorted(set(observe) - set(known))
         if unknown or not observe:
-            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
+            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(known)}")
         scene = engine.scene
         self.kinds = scene.objects.names
         strange = [kind for kind in config.kinds if kind not in self.kinds]
@@ -71,7 +75,7 @@ class Task(VecEnv):
         self._controller = Controller(scene.robot, space, engine.model, self.control_dt, nowhere)
         self._observer = Observer(self._controller, scene, engine.model, self.device)
         self._drawer = ParamDrawer(config.randomization, config.kinds, scene, self.device)
-        self._groups = tuple(group for group in GROUPS if group in observe)
+        self._groups = tuple(group for group in known if group in observe)
         self._image_groups = rendered(observe)
         self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
         self.signature = self._sign()
@@ -110,6 +114,10 @@ class Task(VecEnv):
     def state(self, body: BodyState) -> list[Tensor]:
         """The parts of `own_state`, each (N, width) float32."""
         return []
+
+    def command(self, body: BodyState) -> Tensor:
+        """(N, 3) m: what the group "command" says, of a task that tells it."""
+        raise NotImplementedError(f"task {self.name!r} commands nothing")
 
     # -- the episode ---------------------------------------------------------------------------------------------
 
@@ -216,6 +224,8 @@ class Task(VecEnv):
             obs["proprio"] = self._observer.proprio(body, self._action)
         if "calibration" in self._groups:
             obs["calibration"] = self._observer.calibration(self._params)
+        if "command" in self._groups:
+            obs["command"] = self.command(body)
         if self._image_groups:
             images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
@@ -276,7 +286,7 @@ class Task(VecEnv):
     # -- saving --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("_seed", "_episode", "_time", "_ended", "_reset_kind", "_action", "_mix")
+        names = ("_seed", "_episode", "_time", "_ended", "_reset_kind", "_action", "_mix", *self.kept)
         task = {name: getattr(self, name) for name in names}
         return {
             "task": {name: v.clone() if isinstance(v, Tensor) else v for name, v in task.items()},

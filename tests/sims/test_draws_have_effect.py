@@ -15,7 +15,7 @@ import torch
 
 from handsight import sims as package
 from handsight.sims import EnvConfig, GraspConfig, make
-from handsight.sims.env_config import DepthSensor, Randomization
+from handsight.sims.env_config import CarryConfig, DepthSensor, Randomization
 from handsight.sims.tasks.randomization import PARAM_DRAWS
 from handsight.sims.world_params import WorldParams
 
@@ -35,7 +35,7 @@ COVERED = {
     "depth_dropout": "dropout", "shadows": "shadows", "pixel_noise": "pixel_noise",
     "reset_kind": "reset_kind_posture_and_place", "posture": "reset_kind_posture_and_place",
     "object_xy": "reset_kind_posture_and_place", "object_yaw": "yaw", "stagger": "stagger",
-    "position_noise": "position_noise",
+    "position_noise": "position_noise", "goal": "goal",
 }  # fmt: skip
 """By draw or parameter: the test below that measures it, without `test_`."""
 
@@ -63,6 +63,18 @@ def test_position_noise():
     errors = (obs["noisy_position"] - obs["position"])[:, :3]
     assert float(errors.std()) == pytest.approx(0.03, rel=0.1) and abs(float(errors.mean())) < 0.004
     env.close()
+
+
+def test_goal():
+    """The command moves with the box from which it is drawn."""
+    boxes = [{}, {"goal_x": (0.62, 0.82)}]
+    envs = [make(EnvConfig(task=CarryConfig(**box)), ("command",), 8) for box in boxes]
+    for env in envs:
+        env.reset(0)
+    moved = envs[1].goal - envs[0].goal
+    assert moved == pytest.approx(torch.tensor([0.1, 0.0, 0.0]).expand(8, 3), abs=1e-6)
+    for env in envs:
+        env.close()
 
 
 # -- physics ---------------------------------------------------------------------------------------------------------
