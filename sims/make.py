@@ -64,7 +64,8 @@ def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec
     """`VecEnv.obs_spec` of environments that are not made yet."""
     scene = Scene(config.scene)
     space = scene.robot.action_space(config.task.action_space)
-    return {group: group_spec(group, space, scene, {}) for group in observe}
+    own = CarryTask.own_state if isinstance(config.task, CarryConfig) else GraspTask.own_state
+    return {group: group_spec(group, space, scene, own) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:

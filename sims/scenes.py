@@ -71,7 +71,7 @@ def with_task(env: EnvConfig, name: str) -> EnvConfig:
         raise HandsightError(unknown("task", name, known))
     if name == env.task.name:
         return env
-    shared = ("action_space", "kinds", "reset_mix", "randomization", "postures")
+    shared = ("action_space", "kinds", "reset_mix", "randomization", "levels", "level", "hardest", "postures")
     return replace(env, task=known[name](**{part: getattr(env.task, part) for part in shared}))
 
 

@@ -77,6 +77,8 @@ class EvaluateArgs(Checked):
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
     postures: Postures = "held_out"
     """Arm postures with which episodes begin: those that no training meets, or those of trainings."""
+    level: Annotated[int | None, Within(0, 1_000_000_000)] = None
+    """Level of randomisation, from 0, that of trainings, to env.task.levels, the hardest; None: the policy's own."""
     deterministic: bool = True
     """Act by the mean; otherwise by samples."""
     out: Path | None = None

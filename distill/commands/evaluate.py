@@ -28,7 +28,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
     loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
-    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "deterministic")
+    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "level", "deterministic")
     out = _place(args, loaded.results / "evaluation", who | {name: getattr(args, name) for name in names})
     check_writable(out)
     with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
@@ -40,6 +40,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             num_envs=args.num_envs,
             reset_kind=args.reset_kind,
             postures=args.postures,
+            level=args.level,
             deterministic=args.deterministic,
             device=args.device,
             advance=progress.advance,

@@ -15,6 +15,7 @@ from ...sims.machine import machine
 from ...teachers.config import ActorCriticConfig, AdaptiveRate, PPOConfig
 from ..evaluation import TeacherSeed
 from .curriculum import CurriculumConfig
+from .difficulty import DifficultyConfig
 
 DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
 DEPTH_RATE = AdaptiveRate(
@@ -60,6 +61,8 @@ class TeacherConfig(Checked):
     """How a rollout becomes gradient steps."""
     curriculum: CurriculumConfig = NEAR_TO_WIDE
     """Kinds of reset over time."""
+    difficulty: DifficultyConfig = field(default_factory=DifficultyConfig)
+    """How far the randomisation widens over time, from `env.task.randomization` towards `env.task.hardest`."""
     warm_start: Path | None = None
     """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
     warm-started."""
@@ -123,6 +126,10 @@ class TeacherConfig(Checked):
                 f"start from TeacherConfig.{self.sight}()"
             )
 
+        if self.difficulty.automatic and self.sims:
+            raise HandsightError(
+                "teacher: difficulty.automatic moves environments of this process only: expected no sims"
+            )
         untold = sorted(set(self.env.task.told) - set(self.policy.actor_keys))
         if untold:
             raise HandsightError(

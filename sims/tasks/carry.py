@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class CarryTask(GraspTask):
     """Bring the object that stands on the table to a point that all are told."""
 
     name = "carry"
+    own_state: ClassVar = {"goal_from_object": 3, "goal_distance": 1}
     kept = ("_steady",)
 
     def __init__(self, config: CarryConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
@@ -77,6 +79,11 @@ class CarryTask(GraspTask):
     def command(self, body: BodyState) -> Tensor:
         """(N, 3) m: the commanded point seen from the grasp site, in the palm frame."""
         return rotate_back(body.palm_rot, self.goal - body.grasp_pos)
+
+    def state(self, body: BodyState) -> list[Tensor]:
+        """The commanded point seen from the object (N, 3) m, palm frame, and how far it is (N, 1) m."""
+        away = rotate_back(body.palm_rot, self.goal - body.object_pos)
+        return [away, vector_norm(away, dim=-1, keepdim=True)]
 
     def reward(self, body: BodyState) -> tuple[Tensor, dict[str, Tensor]]:
         s = self.judge(body)

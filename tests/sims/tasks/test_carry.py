@@ -57,6 +57,9 @@ def test_command_is_the_goal_seen_from_the_grasp_site_in_the_palm_frame(env):
     for i in range(4):
         away = env.goal[i] - body.grasp_pos[i]
         assert obs["command"][i] == pytest.approx(body.palm_rot[i].T @ away, abs=1e-5)
+        away = env.goal[i] - body.object_pos[i]
+        seen = torch.cat([body.palm_rot[i].T @ away, away.norm()[None]])
+        assert obs["state"][i, -4:] == pytest.approx(seen, abs=1e-5)
     assert env.obs_spec["command"].shape == (3,) and env.signature["task"] == "carry"
 
 
@@ -92,12 +95,12 @@ def test_an_ending_episode_takes_nothing_into_the_next():
 
 
 def test_bring_is_paid_by_distance_once_the_object_is_lifted(env):
-    """8 x .1 x (exp(-5 x .125) + exp(-25 x .125)) / 2 = .23168 at 12.5 cm from the goal, half of it when lifted by half
-    of 5 cm, nothing on the table; at the goal .8, and 4 x .1 for being there."""
+    """12 x .1 x (exp(-5 x .125) + exp(-25 x .125)) / 2 = .34752 at 12.5 cm from the goal, half of it when lifted by
+    half of 5 cm, nothing on the table; at the goal 1.2, and 6 x .1 for being there."""
     env.reset(0)
     env._rewards = CarryWeights()
     body = env.engine.read()
-    for lift, expected in ((0.05, 0.23168), (0.025, 0.11584), (0.0, 0.0)):
+    for lift, expected in ((0.05, 0.34752), (0.025, 0.17376), (0.0, 0.0)):
         place = body.grasp_pos.clone()
         place[:, 2] = env._params.size[:, 2] + lift
         held = replace(put(body, place), grasp_pos=place)
@@ -111,7 +114,7 @@ def test_bring_is_paid_by_distance_once_the_object_is_lifted(env):
     there[0] = env._box[0] + torch.tensor([0.0, 0, 0.05])
     env._box = torch.stack([there[0]] * 2)
     terms = env.reward(replace(put(body, there), grasp_pos=there))[1]
-    assert [float(terms[name][0]) for name in ("bring", "there", "success")] == pytest.approx([0.8, 0.4, 0.0], abs=1e-4)
+    assert [float(terms[name][0]) for name in ("bring", "there", "success")] == pytest.approx([1.2, 0.6, 0.0], abs=1e-4)
     env._box = torch.tensor([[0.52, -0.15, 0.17], [0.72, 0.15, 0.28]])
 
 
