@@ -39,7 +39,9 @@ def make(
         raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
     check_worlds(config, observe, num_envs, device)
     groups = rendered(observe)
-    scene = Scene(config.scene)
+    if "touch" in observe and config.engine != "mujoco":
+        raise HandsightError(f"group 'touch': expected engine 'mujoco', which measures forces, found {config.engine!r}")
+    scene = Scene(config.scene, forces="touch" in observe)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import

@@ -81,6 +81,8 @@ class StudentConfig(Checked):
     """Also read how this robot's cameras differ from the drawing (group "calibration")."""
     commanded: bool = False
     """Also read what the task commands (group "command"); a training sets it where the task has one."""
+    touch: bool = False
+    """Also read with how much force each digit presses the object (group "touch", N)."""
     image_features: Width = 128
     """Width of that vector, and of the encoder of a state."""
     heads: Annotated[int, Within(1, 1024)] = 4
@@ -113,7 +115,7 @@ class StudentConfig(Checked):
     @property
     def felt(self) -> tuple[str, ...]:
         """Those that are vectors beside what is seen."""
-        also = {"calibration": self.calibrated, "command": self.commanded}
+        also = {"calibration": self.calibrated, "touch": self.touch, "command": self.commanded}
         return "proprio", *(group for group, read in also.items() if read)
 
     def told(self, groups: Collection[str]) -> StudentConfig:

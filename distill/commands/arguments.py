@@ -21,7 +21,7 @@ from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
 from .presets import PresetName
 
-RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "command")
+RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "touch", "command")
 
 
 @dataclass(frozen=True)

@@ -265,6 +265,9 @@ class Task(VecEnv):
                 obs["proprio"] += sigma * self._step_draws().gaussian("proprio_noise", obs["proprio"].shape[1])
         if "calibration" in self._groups:
             obs["calibration"] = self._observer.calibration(self._params)
+        if "touch" in self._groups:
+            assert body.force is not None
+            obs["touch"] = body.force
         if "command" in self._groups:
             obs["command"] = self.command(body)
         if self._image_groups:
