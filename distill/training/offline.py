@@ -66,9 +66,8 @@ class OfflineTraining(Training):
         self.batches = SeededBatches(len(self.train_windows), size, config.dagger.gradient_steps, config.seed)
         self.digest = hashlib.sha256("".join(read_header(path)["sha256"] for path in shards).encode()).hexdigest()
         self.iteration = 0
-        for group in student.normalize:
-            values = self.train_windows.read_all(group)
-            student.update_normalizers({group: values}, torch.ones(len(values), dtype=torch.bool))
+        seen = {group: self.train_windows.read_all(group) for group in student.normalize}
+        student.update_normalizers(seen, torch.ones(len(seen["proprio"]), dtype=torch.bool))
 
     @property
     def steps(self) -> int:
