@@ -12,6 +12,7 @@ from statistics import NormalDist
 import mujoco
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import HandsightError
@@ -145,6 +146,16 @@ def _in_shadow(disparity: Tensor) -> Tensor:
 def _quantile(share: float) -> float:
     """Below this is a `share` of normal numbers."""
     return NormalDist().inv_cdf(share) if share < 1 else math.inf
+
+
+def blurred(images: Tensor, sigma: float) -> Tensor:
+    """(..., H, W) uint8 as a lens out of focus shows them: a Gaussian of `sigma` pixels, the border repeated."""
+    reach = math.ceil(3 * sigma)
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / sigma) ** 2)
+    weights = weights / weights.sum()
+    planes = F.pad(images.flatten(0, -3)[:, None].float(), (reach,) * 4, mode="replicate")
+    seen = F.conv2d(F.conv2d(planes, weights[None, None, :, None]), weights[None, None, None])
+    return seen.round_().to(torch.uint8).reshape(images.shape)
 
 
 def depth_to_millimetres(depth: Tensor, rig: CameraRig) -> Tensor:

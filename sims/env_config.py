@@ -9,14 +9,19 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Discriminator, Tag
 
+from ..errors import HandsightError
 from ..ranges import Checked, Count, Pixels, Share, Steps, Within
 from .machine import machine
+from .randomization import EXACT_DEPTH as EXACT_DEPTH
+from .randomization import HARDEST, LEVELS, Randomization, between
+from .randomization import DepthSensor as DepthSensor
 
 EngineName = Literal["mujoco", "mujoco_warp", "isaacgym"]
+TaskName = Literal["grasp", "carry"]
 ActionSpaceName = Literal["palm4+closure2", "palm6+synergy5"]
 """Names that a configuration may give; what they mean is the robot's affair."""
 KINDS = ("box", "cylinder", "cross", "tee", "mug")
@@ -113,65 +118,6 @@ class SceneConfig(Checked):
 
 
 @dataclass(frozen=True)
-class DepthSensor(Checked):
-    """What a depth camera makes of the true depth: it matches the pair's images, so its errors are those of stereo."""
-
-    disparity_noise: Annotated[float, Within(0, 2)] = 0.1
-    """Standard deviation of a match, pixels of disparity: depth z errs by z^2 / (f b) times it, 2.7 mm at 25 cm for
-    images of 32 pixels and half of it for 64."""
-    edge_mix: Share = 0.5
-    """Probability that a pixel beside a step of depth (more than a pixel of disparity) takes its neighbour's, as the
-    windows do that are matched."""
-    dropout: Share = 0.01
-    """Probability that a pixel has no return."""
-    shadows: bool = True
-    """Whether there is no return from what something nearer hides from the right eye."""
-
-
-EXACT_DEPTH = DepthSensor(disparity_noise=0.0, edge_mix=0.0, dropout=0.0, shadows=False)
-"""A depth camera without errors."""
-
-
-@dataclass(frozen=True)
-class Randomization(Checked):
-    """Ranges from which every episode draws its environment. Equal ends switch a draw off."""
-
-    mass: Annotated[tuple[float, float], Within(0.001, 10, rising=True)] = (0.08, 0.2)
-    """Mass of the object, kg."""
-    radius: Annotated[tuple[float, float], Within(0.001, 0.2, rising=True)] = (0.025, 0.04)
-    """Object half width, m."""
-    half_height: Annotated[tuple[float, float], Within(0.001, 0.2, rising=True)] = (0.03, 0.05)
-    """Object half height, m."""
-    friction: Annotated[tuple[float, float], Within(0, 10, rising=True)] = (0.8, 1.2)
-    """Sliding friction of the object, against table and hand alike."""
-    arm_gain: Annotated[tuple[float, float], Within(0.01, 10, rising=True)] = (0.9, 1.1)
-    """Factor on kp and kv of the arm servos."""
-    hand_gain: Annotated[tuple[float, float], Within(0.01, 10, rising=True)] = (0.8, 1.2)
-    """Factor on kp and kv of the finger servos."""
-    light_tilt: Annotated[float, Within(0, 10)] = 0.5
-    """Most the lamp's direction leans, as a fraction of its vertical part."""
-    light_strength: Annotated[tuple[float, float], Within(0, 1, rising=True)] = (0.4, 0.9)
-    """Diffuse intensity of the lamp, 0..1."""
-    camera_shift: Annotated[float, Within(0, 1)] = 0.003
-    """Largest mounting error of the camera pair, m along each axis."""
-    camera_turn: Annotated[float, Within(0, 1)] = 0.015
-    """Largest mounting error of the camera pair, rad about each axis through the middle between the eyes."""
-    baseline: Annotated[float, Within(0, 1)] = 0.0
-    """Largest error of the distance between the eyes, m; observed as "calibration", like all that follows."""
-    eye_turn: Annotated[float, Within(0, 1)] = 0.0
-    """Largest error of each eye's own direction, rad about each axis: what is left after rectification."""
-    depth: DepthSensor = field(default_factory=DepthSensor)
-    """What the depth camera makes of the true depth."""
-    pixel_noise: Annotated[float, Within(0, 255)] = 3.0
-    """Standard deviation of RGB noise, grey levels of 255."""
-    position_noise: Annotated[float, Within(0, 1)] = 0.009
-    """Standard deviation of the group "noisy_position", m along each axis, at each step anew: what benchmarks/scenes.py
-    measured of a student's network that sees the object, 1.4 cm median distance, which is 1.54 of it."""
-    textures: bool = True
-    """Whether each environment's table has its own texture and colour, else all have the same grey chequers."""
-
-
-@dataclass(frozen=True)
 class RewardWeights(Checked):
     """Weight of each term; the sum is multiplied by `scale`."""
 
@@ -194,9 +140,25 @@ class RewardWeights(Checked):
 
 
 @dataclass(frozen=True)
+class CarryWeights(RewardWeights):
+    """Those of grasping, and of what carrying adds."""
+
+    lift: Annotated[float, Within(-1000, 1000)] = 3.0
+    """Object height while it stays at the grasp site."""
+    bring: Annotated[float, Within(-1000, 1000)] = 12.0
+    """Lifted object near the commanded point."""
+    there: Annotated[float, Within(-1000, 1000)] = 6.0
+    """At the commanded point and held."""
+    success: Annotated[float, Within(-1000, 1000)] = 4.0
+    """The same for long enough."""
+
+
+@dataclass(frozen=True)
 class TaskConfig(Checked):
     """What every task can be asked for."""
 
+    told: ClassVar[tuple[str, ...]] = ()
+    """Observation groups that the task gives and every policy of it reads, teachers and students alike."""
     action_space: ActionSpaceName = "palm4+closure2"
     """What the numbers of an action mean."""
     episode_steps: Steps = 36
@@ -209,16 +171,73 @@ class TaskConfig(Checked):
     """Probability of each kind of reset."""
     randomization: Randomization = field(default_factory=Randomization)
     """What differs between environments and episodes."""
+    levels: Count = LEVELS
+    """L: how many levels lie above `randomization`, at which `hardest` is reached."""
+    level: Annotated[int, Within(0, 1_000_000_000)] = 0
+    """Where between the two episodes are drawn, 0..levels; `difficulty` of a training moves it by success."""
+    hardest: Randomization = HARDEST
+    """What differs at the highest level; all ranges move there together, in equal steps."""
     postures: Postures = "training"
     """Which of the solved arm postures episodes begin with; evaluations take those that no training meets."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.ranges(self.level)
+
+    def ranges(self, level: int) -> Randomization:
+        """What differs between environments and episodes at a level.
+
+        Raises:
+            HandsightError: there is no such level.
+        """
+        if not 0 <= level <= self.levels:
+            raise HandsightError(f"level {level} of randomisation: expected 0..{self.levels}")
+        return between(self.randomization, self.hardest, level / self.levels) if level else self.randomization
+
+    @property
+    def longest_latency(self) -> int:
+        """Most control steps that an action waits, at any level."""
+        return max(self.randomization.latency[1], self.hardest.latency[1])
 
 
 @dataclass(frozen=True)
 class GraspConfig(TaskConfig):
     """The task of grasping and lifting."""
 
+    name: Literal["grasp"] = "grasp"
+    """Which task it is; until version 0.4 there was no other, and nothing said so."""
     rewards: RewardWeights = field(default_factory=RewardWeights)
     """Weights of the reward terms."""
+
+
+@dataclass(frozen=True)
+class CarryConfig(TaskConfig):
+    """The task of grasping, lifting and bringing to a commanded point, which every policy is told."""
+
+    told: ClassVar[tuple[str, ...]] = ("command",)
+    """As of every task."""
+    name: Literal["carry"] = "carry"
+    """Which task it is."""
+    episode_steps: Steps = 48
+    """Control steps in an episode (12.5 a second)."""
+    goal_x: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (0.52, 0.72)
+    """m, world frame: range of the commanded point, away from the arm's base."""
+    goal_y: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (-0.15, 0.15)
+    """m, world frame: likewise to the robot's left."""
+    goal_z: Annotated[tuple[float, float], Within(-10, 10, rising=True)] = (0.17, 0.28)
+    """m above the table: likewise upward."""
+    rewards: CarryWeights = field(default_factory=CarryWeights)
+    """Weights of the reward terms."""
+
+
+def _which(task: Any) -> str:
+    """Name of a task's configuration, or of what an artefact holds of one."""
+    named = task.get("name", "grasp") if isinstance(task, Mapping) else getattr(task, "name", "grasp")
+    return named if named in get_args(TaskName) else "grasp"  # whose reading says what was expected
+
+
+TASKS: dict[TaskName, type[GraspConfig | CarryConfig]] = {"grasp": GraspConfig, "carry": CarryConfig}
+"""Configuration of each task."""
 
 
 @dataclass(frozen=True)
@@ -260,7 +279,9 @@ class EnvConfig(Checked):
     docs/isaac.md)."""
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
-    task: GraspConfig = field(default_factory=GraspConfig)
+    task: Annotated[
+        Annotated[GraspConfig, Tag("grasp")] | Annotated[CarryConfig, Tag("carry")], Discriminator(_which)
+    ] = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: Annotated[int | None, Within(1, 1024)] = machine(None)
     """Threads of the CPU engine; None = all cores. Does not change results."""
@@ -272,6 +293,14 @@ class EnvConfig(Checked):
     def with_postures(self, postures: Postures) -> EnvConfig:
         """The same environments, whose episodes begin with these arm postures."""
         return replace(self, task=replace(self.task, postures=postures))
+
+    def at_level(self, level: int | None) -> EnvConfig:
+        """The same environments at a level of randomisation; None: at their own.
+
+        Raises:
+            HandsightError: there is no such level.
+        """
+        return self if level is None else replace(self, task=replace(self.task, level=level))
 
 
 def _of_today(transport: object) -> object:

@@ -8,10 +8,11 @@ from functools import partial
 from typing import get_args
 
 from ..errors import HandsightError
-from .env_config import EngineName, EnvConfig, RemoteConfig
+from .env_config import CarryConfig, EngineName, EnvConfig, RemoteConfig
 from .memory import check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .scene import Scene
+from .tasks.carry import CarryTask
 from .tasks.grasp import GraspTask
 from .tasks.observations import group_spec, rendered
 from .vec_env import ArraySpec
@@ -24,7 +25,7 @@ def make(
 
     Args:
         config: of the environments.
-        observe: any of "state", "proprio", "depth", "stereo"; only these are rendered.
+        observe: observation groups, any of `GROUPS` and of those that the task tells; only these are rendered.
         num_envs: how many.
         world_offset: global index of the first one: workers that split a set of them give each its own.
         device: where the observations live; `worlds_device` says it for the learner's.
@@ -38,7 +39,9 @@ def make(
         raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
     check_worlds(config, observe, num_envs, device)
     groups = rendered(observe)
-    scene = Scene.of(config.scene)
+    if "touch" in observe and config.engine != "mujoco":
+        raise HandsightError(f"group 'touch': expected engine 'mujoco', which measures forces, found {config.engine!r}")
+    scene = replace(Scene.of(config.scene), forces="touch" in observe)
     if config.engine == "isaacgym" and scene.objects.meshes is not None:
         raise HandsightError(
             f"engine 'isaacgym' has no meshes: expected objects 'primitives', found {scene.objects.name!r}"
@@ -58,6 +61,8 @@ def make(
             engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
+    if isinstance(config.task, CarryConfig):
+        return CarryTask(config.task, engine, observe, world_offset)
     return GraspTask(config.task, engine, observe, world_offset)
 
 
@@ -65,7 +70,8 @@ def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec
     """`VecEnv.obs_spec` of environments that are not made yet."""
     scene = Scene.of(config.scene)
     space = scene.robot.action_space(config.task.action_space)
-    return {group: group_spec(group, space, scene, GraspTask.own_state) for group in observe}
+    own = CarryTask.own_state if isinstance(config.task, CarryConfig) else GraspTask.own_state
+    return {group: group_spec(group, space, scene, own) for group in observe}
 
 
 def action_dim(config: EnvConfig) -> int:

@@ -43,6 +43,8 @@ class SceneIds:
     """Where the object's linear, then its angular velocity begin in qvel."""
     touch: tuple[int, ...]
     """Addresses in sensordata: contacts found between the object and each digit, then the palm."""
+    force: tuple[int, ...]
+    """Addresses there: x, y and z of the contact force of each digit; none unless the scene measures `forces`."""
     arm_dofs: int
     robot_dofs: int
     light: int
@@ -62,6 +64,8 @@ class Scene:
     """The arm and its hand."""
     objects: ObjectSet = PRIMITIVES
     """What lies on the table."""
+    forces: bool = False
+    """Whether the contact force of each digit is measured, too."""
 
     @staticmethod
     def of(config: SceneConfig) -> Scene:
@@ -94,6 +98,8 @@ class Scene:
         )
         for digit in robot.digits:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
+            if self.forces:
+                _add_touch(spec, f"force_{digit.name}", digit.root, mujoco.mjtObj.mjOBJ_XBODY, NET_FORCE)
         _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
         return spec.compile()
 
@@ -131,6 +137,11 @@ class Scene:
             object_qvel=int(model.joint("object").dofadr[0]),
             touch=tuple(
                 int(model.sensor(f"touch_{name}").adr[0]) for name in (*(digit.name for digit in robot.digits), "palm")
+            ),
+            force=tuple(
+                int(model.sensor(f"touch_force_{digit.name}").adr[0]) + axis
+                for digit in robot.digits * self.forces
+                for axis in range(3)
             ),
             arm_dofs=len(robot.arm),
             robot_dofs=len(robot.joints),
@@ -205,11 +216,17 @@ def _add_lights(spec: mujoco.MjSpec) -> None:
     )  # fmt: skip
 
 
-def _add_touch(spec: mujoco.MjSpec, name: str, body: str, kind: mujoco.mjtObj) -> None:
-    """A sensor that counts contacts between the object and everything below `body`, or as a BODY itself only."""
+FOUND, NET_FORCE = (1, 0, 1), (2, 3, 1)
+"""What a contact sensor says: how many contacts there are; or the sum of their forces, N, world frame."""
+
+
+def _add_touch(
+    spec: mujoco.MjSpec, name: str, body: str, kind: mujoco.mjtObj, what: tuple[int, int, int] = FOUND
+) -> None:
+    """A sensor of contacts between the object and everything below `body`, or as a BODY itself only."""
     spec.add_sensor(
         name=f"touch_{name}", type=mujoco.mjtSensor.mjSENS_CONTACT, objtype=kind, objname=body,
-        reftype=mujoco.mjtObj.mjOBJ_BODY, refname="object", intprm=[1, 0, 1],
+        reftype=mujoco.mjtObj.mjOBJ_BODY, refname="object", intprm=[*what],
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Literal
 
 from ..errors import HandsightError, unknown
-from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
+from .env_config import TASKS, CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
 
 SceneName = Literal["wrist", "open", "occluded"]
 
@@ -51,13 +51,30 @@ def scene(name: str) -> EnvConfig:
 
 
 def with_scene(env: EnvConfig, name: str) -> EnvConfig:
-    """The same engine and threads, with another scene: its cameras, wall and task.
+    """The same engine, threads and task, with another scene: its model, cameras and randomisation.
 
     Raises:
         HandsightError: as `scene`.
     """
     chosen = scene(name)
-    return replace(env, scene=replace(chosen.scene, objects=env.scene.objects), task=chosen.task)
+    return with_task(
+        replace(env, scene=replace(chosen.scene, objects=env.scene.objects), task=chosen.task), env.task.name
+    )
+
+
+def with_task(env: EnvConfig, name: str) -> EnvConfig:
+    """The same environments, in which something else is to be done; what tasks share stays.
+
+    Raises:
+        HandsightError: there is no such task; lists those that there are.
+    """
+    known = {str(task): config for task, config in TASKS.items()}
+    if name not in known:
+        raise HandsightError(unknown("task", name, known))
+    if name == env.task.name:
+        return env
+    shared = ("action_space", "kinds", "reset_mix", "randomization", "levels", "level", "hardest", "postures")
+    return replace(env, task=known[name](**{part: getattr(env.task, part) for part in shared}))
 
 
 def with_image(env: EnvConfig, size: str) -> EnvConfig:

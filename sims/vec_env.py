@@ -126,6 +126,11 @@ class VecEnv(ABC):
         """Set the probabilities of the task's kinds of reset, from the next reset of each environment on."""
         raise NotImplementedError(f"{type(self).__name__} has one kind of reset only")
 
+    def set_level(self, level: int) -> None:
+        """Draw the coming episodes at this level of randomisation. `Step.log["edge"]` (N,) bool then says of each
+        environment whether its present episode began at it."""
+        raise NotImplementedError(f"{type(self).__name__} has no levels of randomisation")
+
     def statistics(self) -> dict[str, float]:
         """What the environment has to report of itself since the last call, by metric; its traffic, for example."""
         return {}

@@ -50,14 +50,20 @@ class WorldParams:
     """(N, 2, 3) m in the mount's frame, of each eye beside the pair's."""
     eye_turn: Tensor
     """(N, 2, 3) rad, small rotation vector of each eye in its own frame, after the pair's."""
-
+    gravity: Tensor | None = None
+    """(N,) factor on the object's weight; None, as for what follows, where nothing of it is drawn."""
+    joint_friction: Tensor | None = None
+    """(N,) dry friction of the robot's joints, share of their torque limits."""
+    latency: Tensor | None = None
+    """(N,) int64: control steps that pass before an action is carried out."""
     rest: Tensor | None = None
     """(N,) int64: in which of its resting poses an object of meshes lies; None where objects stand upright."""
 
-    def named(self) -> dict[str, Tensor]:
-        """All that was drawn, by name."""
+    @property
+    def known(self) -> dict[str, Tensor]:
+        """All that is drawn, by name."""
         return {name: value for name, value in vars(self).items() if value is not None}
 
     def each(self, change: Callable[[Tensor], Tensor]) -> WorldParams:
         """The same, every tensor changed."""
-        return WorldParams(**{name: change(value) for name, value in self.named().items()})
+        return WorldParams(**{name: change(value) for name, value in self.known.items()})

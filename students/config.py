@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
 from ..policies.memory import Memory
@@ -78,6 +79,10 @@ class StudentConfig(Checked):
     """Also predict the left eye's depth, at the places of the finest map: a check that geometry is seen."""
     calibrated: bool = False
     """Also read how this robot's cameras differ from the drawing (group "calibration")."""
+    commanded: bool = False
+    """Also read what the task commands (group "command"); a training sets it where the task has one."""
+    touch: bool = False
+    """Also read with how much force each digit presses the object (group "touch", N)."""
     image_features: Width = 128
     """Width of that vector, and of the encoder of a state."""
     heads: Annotated[int, Within(1, 1024)] = 4
@@ -110,7 +115,12 @@ class StudentConfig(Checked):
     @property
     def felt(self) -> tuple[str, ...]:
         """Those that are vectors beside what is seen."""
-        return ("proprio", "calibration") if self.calibrated else ("proprio",)
+        also = {"calibration": self.calibrated, "touch": self.touch, "command": self.commanded}
+        return "proprio", *(group for group, read in also.items() if read)
+
+    def told(self, groups: Collection[str]) -> StudentConfig:
+        """The student for a task that gives these groups to all."""
+        return replace(self, commanded="command" in groups)
 
 
 def gpu_student(pretrained: bool = True) -> StudentConfig:

@@ -161,6 +161,8 @@ FORMS = {
     **dict.fromkeys(VECTORS, (torch.float32, 1)),
     "proprio": (torch.float32, 1),
     "calibration": (torch.float32, 1),
+    "touch": (torch.float32, 1),
+    "command": (torch.float32, 1),
 }
 """dtype and number of axes, without the leading one, of the groups that a student may read."""
 

@@ -41,8 +41,7 @@ class EpisodeTracker:
         self._add_means(step)
         over = (step.terminated | step.truncated) & valid
         columns = {"over": over, "return": total, "length": length, "success_once": once, "success_at_end": success}
-        if "reset_kind" in step.log:
-            columns["reset_kind"] = step.log["reset_kind"]
+        columns |= {name: step.log[name] for name in ("reset_kind", "edge") if name in step.log}
         self.steps.append({name: column.clone() for name, column in columns.items()})
         for running in (total, length, once):
             running.masked_fill_(step.first, 0)
@@ -62,8 +61,9 @@ class EpisodeTracker:
 
         Returns:
             metrics by name ("return", "length", "success_once", "success_at_end", "episodes", "success/<reset kind>",
-            "reward/<term>", ...; without a completed episode none of its names), and by kind of reset the number of
-            successes at the end and of completed episodes.
+            "success/edge": of those at the present level of randomisation, "reward/<term>", ...; without a completed
+            episode none of its names), and by kind of reset, and "edge", the number of successes at the end and of
+            completed episodes.
         """
         rows = float(self.rows.clamp(min=1))
         metrics = {name: float(total) / rows for name, total in self.means.items()}
@@ -74,10 +74,12 @@ class EpisodeTracker:
         metrics |= {name: float(count) for name, count in self.counts.items()} | {"episodes": float(ended)}
         by_kind: dict[str, tuple[int, int]] = {}
         if ended:
-            kinds = table.pop("reset_kind", None)
+            kinds, edge = table.pop("reset_kind", None), table.pop("edge", None)
             metrics |= {name: float(column.float().mean()) for name, column in table.items()}
             if kinds is not None:
                 by_kind = self._by_kind(kinds, table["success_at_end"])
+            if edge is not None and edge.any():
+                by_kind["edge"] = int(table["success_at_end"][edge].sum()), int(edge.sum())
         metrics |= {f"success/{kind}": wins / count for kind, (wins, count) in by_kind.items()}
         self._clear()
         return metrics, by_kind

@@ -11,7 +11,7 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures, Split
+from ...sims.env_config import EnvConfig, Postures, Split, TaskName
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
@@ -21,7 +21,7 @@ from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
 from .presets import PresetName
 
-RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration")
+RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "touch", "command")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class DemoConfig(Checked):
     """Where the demo's folder goes."""
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
+    task: TaskName = "grasp"
+    """What is to be done."""
     seed: Seed = 0
     """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False
@@ -79,6 +81,8 @@ class EvaluateArgs(Checked):
     """Object set to evaluate on, or the folder in which that of the policy lies; that of its training if not given."""
     objects_split: Split = "train"
     """Which objects of a set other than `primitives` are met."""
+    level: Annotated[int | None, Within(0, 1_000_000_000)] = None
+    """Level of randomisation, from 0, that of trainings, to env.task.levels, the hardest; None: the policy's own."""
     deterministic: bool = True
     """Act by the mean; otherwise by samples."""
     out: Path | None = None

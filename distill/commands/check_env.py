@@ -148,7 +148,7 @@ def _copy_into(twin: MujocoEngine, engine: IsaacEngine) -> BodyState:
     """Put the CPU engine's worlds into the state that Isaac Gym reports; returns the latter."""
     body = engine.read()
     quat = torch.from_numpy(Rotation.from_matrix(body.object_rot.cpu().numpy()).as_quat(scalar_first=True)).float()
-    params = type(engine.params)(**{name: value.cpu() for name, value in engine.params.named().items()})
+    params = type(engine.params)(**{name: value.cpu() for name, value in engine.params.known.items()})
     everyone = torch.ones(engine.num_worlds, dtype=torch.bool)
     twin.reset(everyone, body.joint_pos.cpu(), body.object_pos.cpu(), quat, params)
     return body

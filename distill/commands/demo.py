@@ -85,7 +85,7 @@ class Stages(Work[str]):
 
     def _teacher(self, task: str) -> list[str]:
         config = self.config
-        words = ["train-teacher", task.split()[0], "--scene", config.scene, "--iterations"]
+        words = ["train-teacher", task.split()[0], "--scene", config.scene, "--task", config.task, "--iterations"]
         if task == STATE:
             words += [str(config.state_iterations)]
         elif config.from_scratch:

@@ -36,7 +36,10 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
         _check_objects(loaded, env_config)
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
-    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "deterministic", "objects", "objects_split")
+    names = (
+        *("seed", "episodes", "num_envs", "reset_kind", "postures", "level", "deterministic"),
+        *("objects", "objects_split"),
+    )
     out = _place(args, loaded.results / "evaluation", who | {name: getattr(args, name) for name in names})
     check_writable(out)
     with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
@@ -48,6 +51,7 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             num_envs=args.num_envs,
             reset_kind=args.reset_kind,
             postures=args.postures,
+            level=args.level,
             deterministic=args.deterministic,
             device=args.device,
             advance=progress.advance,

@@ -16,7 +16,7 @@ import tyro
 
 from ...sims.assets import FOLDERS
 from ...sims.env_config import EngineName, EnvConfig, Split
-from ...sims.scenes import with_image, with_scene
+from ...sims.scenes import with_image, with_scene, with_task
 
 Config = TypeVar("Config")
 Start = TypeVar("Start", bound="Worlds")
@@ -28,6 +28,8 @@ class Worlds:
 
     scene: Annotated[str | None, tyro.conf.arg(metavar="wrist|open|occluded")] = None
     """What can be seen (docs/scenes.md); wrist if not given."""
+    task: Annotated[str | None, tyro.conf.arg(metavar="grasp|carry")] = None
+    """What is to be done; grasp if not given."""
     image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Images of this size, pixels."""
     objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
@@ -48,9 +50,10 @@ class Worlds:
         """The environments as these options want them.
 
         Raises:
-            HandsightError: no such scene, or no such size of an image.
+            HandsightError: no such scene, task or size of an image.
         """
         env = env if self.scene is None else with_scene(env, self.scene)
+        env = env if self.task is None else with_task(env, self.task)
         env = env if self.image is None else with_image(env, self.image)
         env = with_objects(env, self.objects, self.objects_split)
         isaac = replace(env.isaac, python=self.isaac_python or env.isaac.python)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def record(args: RecordArgs) -> Path:
     """
     policy = load_policy(args.policy, args.device).tried_on(args.device)
     teacher = load_policy(args.teacher, args.device) if args.teacher else policy
+    groups = tuple(dict.fromkeys((*args.groups, *policy.env_config.task.told)))  # a student of the task needs them
+    args = replace(args, groups=groups)
     observed = {*policy.policy.obs_keys, *teacher.policy.obs_keys, *args.groups, "state"}
     place = sims.worlds_device(policy.env_config, args.device)
     env = sims.make(policy.env_config, observed, args.num_envs, device=place)

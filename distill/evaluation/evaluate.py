@@ -34,6 +34,7 @@ def evaluate(
     num_envs: int = 256,
     reset_kind: str | None = None,
     postures: Postures = "held_out",
+    level: int | None = None,
     device: str = "cpu",
     **how: Any,
 ) -> Evaluation:
@@ -47,17 +48,18 @@ def evaluate(
         num_envs: environments stepped together; the resets that are met depend on it.
         reset_kind: kind of reset of every episode; None takes the mix that the environment starts with.
         postures: arm postures with which episodes begin; trainings meet only those called "training".
+        level: of randomisation, 0..`task.levels`; None: that of the environment.
         device: the policy's; the environments are there, too, if their engine can be.
         how: `episodes`, `seed`, `deterministic`, `watch`, `advisor`, `advance` and `driver` of `evaluate_in`.
 
     Raises:
-        HandsightError: no environments or episodes, or there is no such kind of reset.
+        HandsightError: no environments or episodes, or there is no such kind of reset or level.
     """
     if num_envs < 1:
         raise HandsightError(f"evaluate: expected at least one environment, found num_envs={num_envs}")
     asked = [policy, *filter(None, (how.get("advisor"), how.get("driver")))]
     groups = {"stereo", *(key for one in asked for key in one.obs_keys)}
-    env_config = env_config.with_postures(postures)
+    env_config = env_config.with_postures(postures).at_level(level)
     env = sims.make(env_config, groups, num_envs, device=sims.worlds_device(env_config, device))
     try:
         set_reset_kind(env, reset_kind)
@@ -67,6 +69,7 @@ def evaluate(
     where = {
         "reset_kind": reset_kind,
         "postures": postures,
+        "level": level,
         "env": plain(without_machine(env_config, asdict(env_config))),
     }
     return replace(result, settings=result.settings | where)

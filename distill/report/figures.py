@@ -247,8 +247,10 @@ def _stacked(
 
 def learning_figure(comparison: Comparison) -> Figure:
     """Success of teachers and students, and the students' imitation error, over the environment steps of training:
-    the mean over the seeds of a policy kind, in a band from the lowest to the highest."""
-    figure, (teachers, students, errors) = panels(3.0, 3)
+    the mean over the seeds of a policy kind, in a band from the lowest to the highest. Where trainings moved their
+    level of randomisation, that too."""
+    moved = any("level" in row for one in comparison.policies for row in one.origin.metrics)
+    figure, (teachers, students, errors, *levels) = panels(3.0, 3 + moved)
     for kind in comparison.kinds:
         logged = [one.origin.metrics for one in comparison.of_kind(kind)]
         axes, look = students if kind.is_student else teachers, {"color": colour(comparison, kind)}
@@ -259,11 +261,14 @@ def learning_figure(comparison: Comparison) -> Figure:
         band(axes, validated, label=kind.label, marker="o", markersize=3, **look)
         if kind.is_student:
             band(errors, [curve_of(rows, "imitation_error") for rows in logged], **look)
+        for axes in levels:
+            band(axes, [curve_of(rows, "level") for rows in logged], label=kind.label, **look)
+            axes.set(title="Level of randomisation", ylim=(0, None))
     teachers.set(title="Teachers: success at end", ylim=(0, 1.02))
     students.set(title="Students: success at end", ylim=(0, 1.02))
     errors.set(title="Students: imitation error", ylim=(0, None))
     figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr]
-    for axes in (teachers, students, errors):
+    for axes in (teachers, students, errors, *levels):
         over_steps(axes, loc="lower right")
     return figure
 

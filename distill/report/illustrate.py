@@ -137,8 +137,8 @@ def illustrate(
 
 
 def _as_evaluated(env_config: EnvConfig, settings: Mapping[str, Any]) -> EnvConfig:
-    """The environment with the arm postures of an evaluation; until version 0.2 these were the trainings'."""
-    return env_config.with_postures(settings.get("postures", "training"))
+    """The environment with the arm postures (until version 0.2 the trainings') and the level of an evaluation."""
+    return env_config.with_postures(settings.get("postures", "training")).at_level(settings.get("level"))
 
 
 def film_caption(name: str, film: Film) -> str:

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import HandsightError, unknown
 from ...files import inside, read_text
 from ...ranges import Checked, Episodes, Threads, Within
-from ...sims.env_config import EnvConfig
+from ...sims.env_config import EnvConfig, TaskName
 from ...sims.machine import MACHINE
-from ...sims.scenes import scene
+from ...sims.scenes import scene, with_task
 from ..evaluation import HELD_OUT_SEED, MATCHING_SEED, HeldOutSeed, MatchingSeed, Seed
 from ..evaluation.trial import TrialConfig
 from ..report.contrasts import ContrastConfig
@@ -33,8 +33,10 @@ class StudySceneConfig(Checked):
 
     cells: dict[str, Annotated[int, Within(1, 1000)] | tuple[Seed, ...]]
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
+    task: TaskName = "grasp"
+    """What is to be done there."""
     env: dict[str, Any] = field(default_factory=dict)
-    """Changes to the scene's `EnvConfig`."""
+    """Changes to the `EnvConfig` of scene and task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,7 @@ class StudyConfig(Checked):
 
     def env(self, name: str) -> EnvConfig:
         """The environment of a scene."""
-        return changed(scene(name), self.scenes[name].env, f"scenes.{name}.env")
+        return changed(with_task(scene(name), self.scenes[name].task), self.scenes[name].env, f"scenes.{name}.env")
 
     def config(
         self, training: Training, teacher: Path | None = None, driver: Path | None = None
@@ -203,7 +205,7 @@ def _merged(config_class: Any, base: Any, changes: Mapping[str, Any], where: str
             raise StudyError(f"{place}: {unknown('name', key, names)}")
         inner, before = _inner(hints[name]), values.get(name)
         if inner is not None and isinstance(value, Mapping):
-            value = _merged(inner, before, value, place)
+            value = _merged(type(before) if is_dataclass(before) else inner, before, value, place)
         elif get_origin(hints[name]) is dict and is_dataclass(each := get_args(hints[name])[1]):
             value = {k: _merged(each, None, one, f"{place}.{k}") for k, one in value.items()}
         values[name] = value

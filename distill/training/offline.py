@@ -52,22 +52,22 @@ class OfflineTraining(Training):
             shard.close()
         self.config, self.name = config, f"student-{config.student.sight}-from-data"
         self.env_config = stored_config.read(EnvConfig, self.facts.env_config, f"shard {shards[0]}", DatasetError)
+        asked = config.student.told(self.env_config.task.told)
         labels = ["object"] * bool(config.dagger.object_weight) + ["depth"] * config.student.depth_head
-        columns = ["mean", "std", *config.student.obs_keys, *labels]
+        columns = ["mean", "std", *asked.obs_keys, *labels]
         self.train_windows = Windows(shards, columns, length, "train")
         self.valid_windows = Windows(shards, columns, length, "valid") if "valid" in splits else None
         torch.manual_seed(config.seed)
         actions = self.train_windows[0]["mean"].shape[-1]
-        student = StereoStudent(config.student, obs_spec(self.facts.signature), actions)
+        student = StereoStudent(asked, obs_spec(self.facts.signature), actions)
         self.distiller = Distiller(student, config.dagger, config.iterations, fabric)
         self.fabric, self.units = fabric, config.dagger.gradient_steps
         size = config.dagger.batch_sequences
         self.batches = SeededBatches(len(self.train_windows), size, config.dagger.gradient_steps, config.seed)
         self.digest = hashlib.sha256("".join(read_header(path)["sha256"] for path in shards).encode()).hexdigest()
         self.iteration = 0
-        for group in student.normalize:
-            values = self.train_windows.read_all(group)
-            student.update_normalizers({group: values}, torch.ones(len(values), dtype=torch.bool))
+        seen = {group: self.train_windows.read_all(group) for group in student.normalize}
+        student.update_normalizers(seen, torch.ones(len(seen["proprio"]), dtype=torch.bool))
 
     @property
     def steps(self) -> int:

@@ -15,6 +15,7 @@ from ...sims.machine import machine
 from ...teachers.config import ActorCriticConfig, AdaptiveRate, PPOConfig
 from ..evaluation import TeacherSeed
 from .curriculum import CurriculumConfig
+from .difficulty import DifficultyConfig
 
 DEPTH_POLICY = ActorCriticConfig(actor_keys=("depth", "proprio"), auxiliary=("object_from_palm", "object_size"))
 DEPTH_RATE = AdaptiveRate(
@@ -60,6 +61,8 @@ class TeacherConfig(Checked):
     """How a rollout becomes gradient steps."""
     curriculum: CurriculumConfig = NEAR_TO_WIDE
     """Kinds of reset over time."""
+    difficulty: DifficultyConfig = field(default_factory=DifficultyConfig)
+    """How far the randomisation widens over time, from `env.task.randomization` towards `env.task.hardest`."""
     warm_start: Path | None = None
     """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
     warm-started."""
@@ -128,6 +131,17 @@ class TeacherConfig(Checked):
                 f"start from TeacherConfig.{self.sight}()"
             )
 
+        if self.difficulty.automatic and self.sims:
+            raise HandsightError(
+                "teacher: difficulty.automatic moves environments of this process only: expected no sims"
+            )
+        untold = sorted(set(self.env.task.told) - set(self.policy.actor_keys))
+        if untold:
+            raise HandsightError(
+                f"teacher: task {self.env.task.name!r} tells every policy {', '.join(untold)}: expected it among "
+                f"policy.actor_keys, found {self.policy.actor_keys}; start from TeacherConfig.state().with_worlds(env)"
+            )
+
     @classmethod
     def state(cls) -> TeacherConfig:
         """The state teacher, as it was tuned."""
@@ -144,8 +158,13 @@ class TeacherConfig(Checked):
         return replace(cls.depth(), warm_start=state_teacher, ppo=DEPTH_PPO, iterations=110)
 
     def with_worlds(self, env: EnvConfig) -> TeacherConfig:
-        """The same training in other worlds: how far the policy sees follows their cameras."""
-        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max))
+        """The same training in other worlds: how far the policy sees follows their cameras, and what it is told their
+        task."""
+        told = {
+            keys: tuple(dict.fromkeys((*getattr(self.policy, keys), *env.task.told)))
+            for keys in ("actor_keys", "critic_keys")
+        }
+        return replace(self, env=env, policy=replace(self.policy, depth_max_m=env.scene.rig.depth_max, **told))
 
     @property
     def run_name(self) -> str:

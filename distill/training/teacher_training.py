@@ -23,6 +23,7 @@ from ..runs.policy_io import BEST, load_policy, origin_of, policy_tree
 from ..runs.run import Run
 from . import data_parallel, memory
 from .curriculum import Curriculum
+from .difficulty import Difficulty
 from .session import Session, Training, losses, make_env
 from .teacher_config import TeacherConfig
 from .warm_start import WarmStart
@@ -46,6 +47,7 @@ class TeacherTraining(Training):
         self.policy = self.actor = ActorCritic(config.policy, env.obs_spec, env.action_dim)
         self.ppo = PPO(self.policy, config.ppo, fabric)
         self.curriculum = Curriculum(config.curriculum)
+        self.difficulty = Difficulty(config.difficulty, config.env.task.level, config.env.task.levels)
         self.episodes = EpisodeTracker(env.num_envs, env.reset_kinds, env.device)
         self.iteration, self.best = 0, -1.0
         self.warm: WarmStart | None = None
@@ -93,6 +95,8 @@ class TeacherTraining(Training):
         self._check_kinds()
         self._own_draws()
         self.env.set_reset_mix(self.curriculum.mix)
+        if self.config.difficulty.automatic:
+            self.env.set_level(self.difficulty.level)
         self.obs = self.env.reset(self.config.seed)
         self.env.stagger()
         self.hidden = self.policy.initial_hidden(self.env.num_envs)
@@ -121,6 +125,8 @@ class TeacherTraining(Training):
             self.warm.load_state_dict(saved["warm"])
             self.warm.read(self.folder / IMITATED)
         self.curriculum.load_state_dict(saved["curriculum"])
+        if "difficulty" in saved:
+            self.difficulty.load_state_dict(saved["difficulty"])
         self.iteration, self.best = saved["iteration"], saved["best"]
         self.obs = self.env.load_state_dict(saved["worlds"]["env"])
         self.episodes.load_state_dict(saved["worlds"]["episodes"])
@@ -218,7 +224,11 @@ class TeacherTraining(Training):
         metrics, by_kind = data_parallel.merge(data_parallel.gather(self.episodes.summary()))
         self.curriculum.update(by_kind)
         self.env.set_reset_mix(self.curriculum.mix)
-        return metrics | {"curriculum": self.curriculum.progress}
+        if not self.config.difficulty.automatic:
+            return metrics | {"curriculum": self.curriculum.progress}
+        self.difficulty.update(by_kind)
+        self.env.set_level(self.difficulty.level)
+        return metrics | {"curriculum": self.curriculum.progress, "level": float(self.difficulty.level)}
 
     def validate(self, stop: Callable[[], bool] = lambda: False) -> dict[str, float]:
         """How well the mean of the policy does on held-out resets; the best policy so far becomes best.ckpt."""
@@ -283,6 +293,7 @@ class TeacherTraining(Training):
             "warm": self.warm.state_dict() if self.warm else None,
             "warm_start": self.imitated,
             "curriculum": self.curriculum.state_dict(),
+            "difficulty": self.difficulty.state_dict(),
             "iteration": self.iteration,
             "best": self.best,
             "worlds": {

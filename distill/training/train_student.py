@@ -231,8 +231,10 @@ def observed(
 
 
 def student_config(config: StudentRunConfig, teacher: LoadedPolicy) -> StudentConfig:
-    """The student's configuration, its sight replaced by the teacher's for a control student."""
-    return replace(config.student, sight=teacher_sight(teacher)) if config.control else config.student
+    """The student's configuration, told what its task tells all, its sight replaced by the teacher's for a control
+    student."""
+    student = config.student.told((config.env or teacher.env_config).task.told)
+    return replace(student, sight=teacher_sight(teacher)) if config.control else student
 
 
 def teacher_sight(teacher: LoadedPolicy) -> Any:

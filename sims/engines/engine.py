@@ -54,6 +54,8 @@ class BodyState:
     """(N, 3) rad/s in the object's frame."""
     touch: Tensor
     """(N, D + 1) bool: which digits, and last the palm, touch the object."""
+    force: Tensor | None = None
+    """(N, D) N: with how much force each digit and the object press each other; None unless the scene measures it."""
 
 
 def body_state(field: Callable[[str, Any], Tensor], ids: SceneIds) -> BodyState:
@@ -79,6 +81,7 @@ def body_state(field: Callable[[str, Any], Tensor], ids: SceneIds) -> BodyState:
         object_linvel=field("qvel", slice(ids.object_qvel, ids.object_qvel + 3)),
         object_angvel=field("qvel", slice(ids.object_qvel + 3, ids.object_qvel + 6)),
         touch=field("sensordata", ids.touch) > 0,
+        force=field("sensordata", ids.force).unflatten(1, (-1, 3)).norm(dim=2) if ids.force else None,
     )
 
 

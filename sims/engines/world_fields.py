@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import mujoco
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from ..world_params import WorldParams
 
 PHYSICS = (
     "body_mass", "body_inertia", "body_ipos", "geom_size", "geom_pos", "geom_friction", "actuator_gainprm",
-    "actuator_biasprm", "cam_pos", "cam_quat",
+    "actuator_biasprm", "cam_pos", "cam_quat", "body_gravcomp", "dof_frictionloss",
 )  # fmt: skip
 """Fields with a value per world that physics and kinematics read."""
 LOOKS = ("geom_size", "geom_rgba", "geom_matid", "light_diffuse", "light_dir")
@@ -37,6 +38,11 @@ class WorldFields:
         self._servos = scene.robot.arm_actuators, len(scene.robot.actuators) - scene.robot.arm_actuators
         tensor = lambda values: torch.as_tensor(values, dtype=dtype, device=device)  # noqa: E731
         self._gain, self._bias = tensor(model.actuator_gainprm[:, 0]), tensor(model.actuator_biasprm[:, 1:3])
+        limit = np.zeros(model.nv)
+        driven = model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT
+        limit[model.jnt_dofadr[model.actuator_trnid[driven, 0]]] = model.actuator_forcerange[driven, 1]
+        self._torque_limit = tensor(limit)
+        """(nv,) N m or N: what the servo of each joint can give; 0 where none moves it alone."""
         self._rig, self._cameras = scene.config.rig, slice(ids.cameras[0], ids.cameras[-1] + 1)
         meshes = scene.objects.meshes
         self._pieces = meshes.pieces(device, dtype) if meshes else None
@@ -70,6 +76,10 @@ class WorldFields:
         yield "geom_matid", (i.table_geom,), self._materials[p.table_texture]
         yield "light_diffuse", (i.light,), p.light_diffuse[:, None]
         yield "light_dir", (i.light,), p.light_dir
+        if p.gravity is not None:
+            yield "body_gravcomp", (i.object,), 1 - p.gravity
+        if p.joint_friction is not None:
+            yield "dof_frictionloss", (slice(None),), self._torque_limit * p.joint_friction[:, None]
 
 
 DERIVED = ("body_subtreemass", "body_invweight0", "dof_invweight0", "geom_aabb", "geom_rbound")

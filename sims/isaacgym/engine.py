@@ -268,14 +268,14 @@ class IsaacEngine(Engine):
         solver remembers are not part of it, so a restored simulation goes on close to, but not bit for bit like, the
         saved one."""
         self._settle()
-        params = {name: value.clone() for name, value in self.params.named().items()}
+        params = {name: value.clone() for name, value in self.params.known.items()}
         tensors = {"shown": self._shown, "images": self._images}
         saved = {group: {name: value.clone() for name, value in part.items()} for group, part in tensors.items()}
         return saved | {"params": params, "targets": self.worker.arrays["targets"].copy(), "bad": self._bad.clone()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         params = WorldParams(**state["params"])
-        if self._params is None or any(not torch.equal(v, self._params.named()[k]) for k, v in params.named().items()):
+        if self._params is None or any(not torch.equal(v, self._params.known[k]) for k, v in params.known.items()):
             self._build(params)
         self._shown = {name: value.clone() for name, value in state["shown"].items()}
         self._images = {name: value.clone() for name, value in state["images"].items()}

@@ -60,7 +60,7 @@ def shared_arrays(
 
 def build_spec(scene: Scene, model: mujoco.MjModel, params: WorldParams, groups: Collection[str]) -> dict[str, Any]:
     """Arguments of the worker's command `build`, JSON: a robot, and for each world its object, servos and looks."""
-    p = {name: value.cpu().numpy() for name, value in params.named().items()}
+    p = {name: value.cpu().numpy() for name, value in params.known.items()}
     shapes = zip(p["mass"], p["com"], p["inertia"], p["geom_size"], p["geom_pos"], strict=True)
     top, config, robot = model.geom("table"), scene.config, scene.robot
     return {

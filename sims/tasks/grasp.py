@@ -10,7 +10,7 @@ from torch.linalg import vector_norm
 
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
-from ..env_config import GraspConfig
+from ..env_config import CarryConfig, GraspConfig
 from ..world_params import WorldParams
 from .resets import CENTRE, RESETS, PostureBank
 from .rewards import GraspSituation, grasp_reward, is_held
@@ -29,7 +29,9 @@ class GraspTask(Task):
     reset_kinds = tuple(RESETS)
     """Names of what `log["reset_kind"]` counts."""
 
-    def __init__(self, config: GraspConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
+    def __init__(
+        self, config: GraspConfig | CarryConfig, engine: Engine, observe: Collection[str], world_offset: int = 0
+    ) -> None:
         """Arguments and errors as for `Task`."""
         super().__init__(config, engine, observe, world_offset)
         self._rewards, self._closing = config.rewards, self._controller.space.closing
@@ -59,16 +61,20 @@ class GraspTask(Task):
 
     def _situation(self, body: BodyState) -> GraspSituation:
         if self._judged is None or self._judged[0] is not body:
-            self._judged = (
-                body,
-                GraspSituation(
-                    tip_distance=vector_norm(body.tip_pos - body.object_pos[:, None], dim=-1).mean(1),
-                    grasp_distance=vector_norm(body.grasp_pos - body.object_pos, dim=-1),
-                    palm_height=body.palm_pos[:, 2],
-                    lift=body.object_pos[:, 2] - self.engine.scene.objects.resting_height(self._params),
-                    closure=self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),
-                    held=is_held(body.touch),
-                    action=self._action,
-                ),
-            )
+            self._judged = body, self.judge(body)
         return self._judged[1]
+
+    def judge(self, body: BodyState) -> GraspSituation:
+        """What the reward's terms look at."""
+        return GraspSituation(**self._facts(body))
+
+    def _facts(self, body: BodyState) -> dict[str, Tensor]:
+        return {
+            "tip_distance": vector_norm(body.tip_pos - body.object_pos[:, None], dim=-1).mean(1),
+            "grasp_distance": vector_norm(body.grasp_pos - body.object_pos, dim=-1),
+            "palm_height": body.palm_pos[:, 2],
+            "lift": body.object_pos[:, 2] - self.engine.scene.objects.resting_height(self._params),
+            "closure": self._controller.synergy[:, : self._closing].clamp_min(0.0).mean(1),
+            "held": is_held(body.touch),
+            "action": self._action,
+        }

@@ -22,7 +22,7 @@ PALM_CENTRE = (0.62, 0.0, 0.2)
 IMAGE_GROUPS = ("depth", "stereo")
 POSITION_GROUPS = ("position", "noisy_position", "seen_position")
 """Where the object is, for control students: exactly, with noise, and only while an eye of the pair sees it."""
-GROUPS = ("state", "proprio", "calibration", *POSITION_GROUPS, *IMAGE_GROUPS)
+GROUPS = ("state", "proprio", "calibration", "touch", *POSITION_GROUPS, *IMAGE_GROUPS)
 """Observation groups that every task can compute."""
 
 
@@ -53,6 +53,10 @@ def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, i
             }  # fmt: skip
         case "calibration":
             parts = {"camera_shift": 3, "camera_turn": 3, "baseline": 1, "eye_turn": 6}
+        case "touch":
+            parts = {"digit_force": digits}
+        case "command":
+            parts = {"goal_from_grasp": 3}
         case "position" | "noisy_position" | "seen_position":
             parts = {"object_from_palm": 3, "known": 1}
         case "depth":

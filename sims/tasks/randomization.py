@@ -15,16 +15,23 @@ TABLE_GREY, LAMP_DIRECTION = 0.75, (0.15, 0.1, -1.0)
 PARAM_DRAWS = {
     "kind": 1, "radius": 1, "half_height": 1, "mass": 1, "friction": 1, "arm_gain": 1, "hand_gain": 1,
     "object_rgb": 3, "table_rgb": 3, "table_texture": 1, "light": 2, "light_strength": 1, "camera_shift": 3,
-    "camera_turn": 3, "baseline": 1, "eye_turn": 6,
+    "camera_turn": 3, "baseline": 1, "eye_turn": 6, "gravity": 1, "joint_friction": 1, "latency": 1,
 }  # fmt: skip
 """How many random numbers each parameter of an environment takes."""
+MORE = ("gravity", "joint_friction", "latency")
+"""Those of them that are drawn only where somebody asks for it."""
 
 
 class ParamDrawer:
     """Draws what an episode decides about each environment."""
 
-    def __init__(self, ranges: Randomization, kinds: tuple[str, ...], scene: Scene, device: torch.device) -> None:
-        """kinds: of the scene's objects, drawn uniformly."""
+    def __init__(
+        self, ranges: Randomization, kinds: tuple[str, ...], scene: Scene, device: torch.device, moving: bool = False
+    ) -> None:
+        """kinds: of the scene's objects, drawn uniformly; moving: these ranges may give way to others, so that
+        everything is drawn, also what they leave alone."""
+        off = Randomization()
+        self._more = [name for name in MORE if moving or getattr(ranges, name) != getattr(off, name)]
         self._ranges, self._objects = ranges, scene.objects
         self._kinds = torch.tensor([scene.objects.names.index(kind) for kind in kinds], device=device)
         self._lamp = torch.tensor(LAMP_DIRECTION, device=device)
@@ -43,6 +50,9 @@ class ParamDrawer:
         rest = None
         if self._objects.meshes is not None:
             rest = self._objects.meshes.rest(kind, draws.uniform("rest", 1)[:, 0])
+        more: dict[str, Tensor] = {name: one(name, getattr(r, name)) for name in self._more if name != "latency"}
+        if "latency" in self._more:
+            more["latency"] = r.latency[0] + pick("latency", r.latency[1] - r.latency[0] + 1)
         texture, table_rgb = pick("table_texture", TABLE_TEXTURES), between("table_rgb", 0.45, 0.95)
         return WorldParams(
             kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, rest=rest, mass=mass, com=com,
@@ -55,7 +65,7 @@ class ParamDrawer:
             camera_shift=between("camera_shift", -r.camera_shift, r.camera_shift),
             camera_turn=between("camera_turn", -r.camera_turn, r.camera_turn),
             eye_shift=between("baseline", -r.baseline, r.baseline)[:, :, None] * self._sides,
-            eye_turn=between("eye_turn", -r.eye_turn, r.eye_turn).unflatten(1, (2, 3)),
+            eye_turn=between("eye_turn", -r.eye_turn, r.eye_turn).unflatten(1, (2, 3)), **more,
         )  # fmt: skip
 
     def _lean(self, tilt: Tensor) -> Tensor:

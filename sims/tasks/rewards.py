@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -88,10 +90,12 @@ def effort(s: GraspSituation) -> Tensor:
 TERMS = {f.__name__: f for f in (reach, approach, close, raise_hand, lift, success, effort)}
 
 
-def grasp_reward(s: GraspSituation, weights: RewardWeights) -> tuple[Tensor, dict[str, Tensor]]:
+def grasp_reward(
+    s: GraspSituation, weights: RewardWeights, terms: Mapping[str, Callable[[Any], Tensor]] = TERMS
+) -> tuple[Tensor, dict[str, Tensor]]:
     """Sum of the weighted terms (N,), and each of them by name."""
-    terms = {name: weights.scale * getattr(weights, name) * term(s) for name, term in TERMS.items()}
+    weighted = {name: weights.scale * getattr(weights, name) * term(s) for name, term in terms.items()}
     total = torch.zeros_like(s.lift)
-    for term in terms.values():  # one after the other: a sum over a stack rounds by their number
+    for term in weighted.values():  # one after the other: a sum over a stack rounds by their number
         total = total + term
-    return total, terms
+    return total, weighted

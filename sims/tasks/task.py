@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,10 +16,10 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
-from ..cameras import depth_to_millimetres, extrinsics, sense_depth
+from ..cameras import blurred, depth_to_millimetres, extrinsics, sense_depth
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
-from ..env_config import TaskConfig
+from ..env_config import Randomization, TaskConfig
 from ..vec_env import Step, VecEnv
 from ..world_params import WorldParams
 from .control import Controller
@@ -46,17 +47,21 @@ class Task(VecEnv):
     """Names of what `log["kind"]` counts."""
     own_state: Mapping[str, int] = {}
     """Parts that the task adds to the group "state", and their widths."""
+    kept: tuple[str, ...] = ()
+    """Names of tensors of its own that the task keeps from one step to the next."""
 
     def __init__(self, config: TaskConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
-        """observe: observation groups to compute, any of `GROUPS`; world_offset: global index of the first environment,
-        so that the same environments draw the same numbers in whatever worker they live.
+        """observe: observation groups to compute, any of `GROUPS` and of those that the task tells; world_offset:
+        global index of the first environment, so that the same environments draw the same numbers in whatever worker
+        they live.
 
         Raises:
             HandsightError: unknown observation group, action space, kind of object or kind of reset.
         """
-        unknown = sorted(set(observe) - set(GROUPS))
+        known = (*GROUPS, *config.told)
+        unknown = sorted(set(observe) - set(known))
         if unknown or not observe:
-            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(GROUPS)}")
+            raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(known)}")
         scene = engine.scene
         self.kinds = scene.objects.names
         drawn = scene.objects.drawn(config.kinds, config.split)
@@ -69,8 +74,11 @@ class Task(VecEnv):
         nowhere = torch.zeros(self.num_envs, 3, device=self.device)
         self._controller = Controller(scene.robot, space, engine.model, self.control_dt, nowhere)
         self._observer = Observer(self._controller, scene, engine.model, self.device)
-        self._drawer = ParamDrawer(config.randomization, drawn, scene, self.device)
-        self._groups = tuple(group for group in GROUPS if group in observe)
+        self._drawn = drawn
+        self._level = config.level
+        self._moving = False
+        self._draw_from(config.ranges(config.level))
+        self._groups = tuple(group for group in known if group in observe)
         self._image_groups = rendered(observe)
         self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
         self.signature = self._sign()
@@ -110,6 +118,10 @@ class Task(VecEnv):
         """The parts of `own_state`, each (N, width) float32."""
         return []
 
+    def command(self, body: BodyState) -> Tensor:
+        """(N, 3) m: what the group "command" says, of a task that tells it."""
+        raise NotImplementedError(f"task {self.name!r} commands nothing")
+
     # -- the episode ---------------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
@@ -120,6 +132,7 @@ class Task(VecEnv):
         self._reset_kind = torch.zeros(n, dtype=torch.int64, device=device)
         self._action = torch.zeros(n, self.action_dim, device=device)
         self._params: WorldParams = self._drawer.draw(Draws(0, self._world, self._episode))
+        self._sent = torch.zeros(1 + self._config.longest_latency, n, self.action_dim, device=device)
         self._visible: Tensor | None = None
         self._object_mask: Tensor | None = None
 
@@ -145,6 +158,28 @@ class Task(VecEnv):
             raise HandsightError(f"reset mix {dict(mix)} needs probabilities >= 0 of: {', '.join(self.reset_kinds)}")
         self._mix = torch.tensor([mix.get(kind, 0.0) / total for kind in self.reset_kinds], device=self.device)
 
+    def set_level(self, level: int) -> None:
+        """As `VecEnv.set_level`.
+
+        Raises:
+            HandsightError: there is no such level.
+        """
+        ranges = self._config.ranges(level)
+        if not self._moving:  # the episodes under way have nothing of what is drawn from now on
+            self._moving, self._begun = True, torch.full_like(self._episode, self._level)
+            self._draw_from(Randomization())
+            self._params = replace(self._drawer.draw(self._episode_draws()), **self._params.known)
+        self._level = level
+        self._draw_from(ranges)
+
+    def _draw_from(self, ranges: Randomization) -> None:
+        self._ranges = ranges
+        scene, kinds = self.engine.scene, self._drawn
+        self._drawer = ParamDrawer(ranges, kinds, scene, self.device, moving=self._moving)
+
+    def _episode_draws(self) -> Draws:
+        return Draws(self._seed, self._world, self._episode)
+
     def reset(self, seed: int) -> TensorDict:
         self._seed = seed
         self._clear()
@@ -153,7 +188,7 @@ class Task(VecEnv):
         return self._observe(body)
 
     def stagger(self) -> None:
-        draws = Draws(self._seed, self._world, self._episode)
+        draws = self._episode_draws()
         self._time = draws.integer("stagger", self.episode_steps)
 
     def step(self, action: Tensor) -> Step:
@@ -161,7 +196,7 @@ class Task(VecEnv):
             raise ValueError(f"action has shape {tuple(action.shape)}, expected {(self.num_envs, self.action_dim)}")
         resetting = self._ended
         self._action = action.clamp(-1.0, 1.0).nan_to_num(0.0).masked_fill(resetting[:, None], 0.0)
-        target = self._controller.joint_target(self._action, self._body)
+        target = self._controller.joint_target(self._late(self._action), self._body)
         diverged = self.engine.step(self.engine.scene.robot.ctrl(target), ~resetting)
         self._time += 1
         first = resetting | diverged
@@ -177,6 +212,17 @@ class Task(VecEnv):
         log = self.measure() | {f"reward/{name}": term for name, term in zip(terms, earned[1:], strict=True)}
         return Step(obs, earned[0], terminated, truncated, first, valid, log | {"diverged": diverged})
 
+    def _late(self, action: Tensor) -> Tensor:
+        """(N, A) what is carried out now: the action of `latency` steps ago, none before the first has arrived."""
+        late = self._params.latency
+        if late is None:
+            return action
+        now = self._sent.roll(1, 0)
+        now[0] = action
+        self._sent = now
+        arrived = now[late.clamp(max=len(now) - 1), torch.arange(self.num_envs, device=self.device)]
+        return arrived.masked_fill((self._time < late)[:, None], 0.0)
+
     def _begin(self, mask: Tensor) -> BodyState:
         """Open a new episode in the masked environments; returns where all bodies are then."""
         rows = self._rows(mask)
@@ -186,8 +232,11 @@ class Task(VecEnv):
         self._episode += mask
         draws = Draws(self._seed, self._world[rows], self._episode[rows])
         params = self.engine.admit(self._drawer.draw(draws), rows)
-        new = params.named()
-        self._params = WorldParams(**{name: write(old, new[name]) for name, old in self._params.named().items()})
+        self._params = WorldParams(
+            **{name: write(old, getattr(params, name)) for name, old in self._params.known.items()}
+        )
+        if self._moving:
+            self._begun = self._begun.masked_fill(mask, self._level)
         kind = draws.choice("reset_kind", self._mix)
         self._reset_kind = write(self._reset_kind, kind)
         joint_pos, object_pos, object_quat = (
@@ -212,8 +261,15 @@ class Task(VecEnv):
             obs["state"] = torch.cat([self._observer.state(body, self._params), *self.state(body)], 1)
         if "proprio" in self._groups:
             obs["proprio"] = self._observer.proprio(body, self._action)
+            if (sigma := self._ranges.proprio_noise) > 0:
+                obs["proprio"] += sigma * self._step_draws().gaussian("proprio_noise", obs["proprio"].shape[1])
         if "calibration" in self._groups:
             obs["calibration"] = self._observer.calibration(self._params)
+        if "touch" in self._groups:
+            assert body.force is not None
+            obs["touch"] = body.force
+        if "command" in self._groups:
+            obs["command"] = self.command(body)
         if self._image_groups:
             images = self.engine.render(self._image_groups)
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
@@ -224,14 +280,14 @@ class Task(VecEnv):
 
     def _noisy(self, images: dict[str, Tensor]) -> dict[str, Tensor]:
         """What the sensors make of the rendered images; their noise is drawn per environment, episode and step."""
-        r, obs, draws = self._config.randomization, {}, self._step_draws()
+        r, obs, draws = self._ranges, {}, self._step_draws()
         if "depth" in images:
             obs["depth"] = depth_to_millimetres(sense_depth(r.depth, images["depth"], self._rig, draws), self._rig)
         if "stereo" in images:
-            obs["stereo"] = images["stereo"]
+            obs["stereo"] = blurred(images["stereo"], r.blur) if r.blur > 0 else images["stereo"]
             if r.pixel_noise > 0:
                 grain = draws.gaussian("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
-                obs["stereo"] = grain.mul_(r.pixel_noise).add_(images["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
+                obs["stereo"] = grain.mul_(r.pixel_noise).add_(obs["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
         return obs
 
     def _position(self, group: str, body: BodyState) -> Tensor:
@@ -239,7 +295,7 @@ class Task(VecEnv):
         place = self._observer.object_from_palm(body)
         known = torch.ones_like(place[:, :1])
         if group == "noisy_position":
-            sigma = self._config.randomization.position_noise
+            sigma = self._ranges.position_noise
             place = place + sigma * self._step_draws().gaussian("position_noise", 3)
         if group == "seen_position" and self._visible is not None:
             known = (self._visible > 0).any(1, keepdim=True).to(place.dtype)
@@ -260,7 +316,8 @@ class Task(VecEnv):
     def measure(self) -> dict[str, Tensor]:
         seen = {} if self._visible is None else dict(zip(VISIBLE, self._visible.unbind(1), strict=False))
         which = {"kind": self._params.kind, "reset_kind": self._reset_kind}
-        return seen | self.outcome(self._body) | which
+        edge = {"edge": self._begun == self._level} if self._moving else {}
+        return seen | self.outcome(self._body) | which | edge
 
     def physics_state(self) -> Tensor:
         return self.engine.physics_state()
@@ -269,21 +326,24 @@ class Task(VecEnv):
         """Every `WorldParams`, `reset_kind`, `episode`, and `mount_from_eye` (N, 2, 4, 4): poses of the eyes."""
         params = self._params
         eyes = extrinsics(self._rig, params)
-        return {**params.named(), "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
+        return {**params.known, "reset_kind": self._reset_kind, "episode": self._episode, "mount_from_eye": eyes}
 
     # -- saving --------------------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("_seed", "_episode", "_time", "_ended", "_reset_kind", "_action", "_mix")
+        names = ("_seed", "_episode", "_time", "_ended", "_reset_kind", "_action", "_mix", *self.kept)
+        names += ("_level", "_begun") * self._moving + ("_sent",) * ("latency" in self._params.known)
         task = {name: getattr(self, name) for name in names}
         return {
             "task": {name: v.clone() if isinstance(v, Tensor) else v for name, v in task.items()},
-            "params": {name: value.clone() for name, value in self._params.named().items()},
+            "params": {name: value.clone() for name, value in self._params.known.items()},
             "controller": self._controller.state_dict(),
             "engine": self.engine.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> TensorDict:
+        if "_level" in state["task"]:
+            self.set_level(state["task"]["_level"])
         for name, value in state["task"].items():
             setattr(self, name, self._own(value) if isinstance(value, Tensor) else value)
         self._params = WorldParams(**state["params"]).each(self._own)

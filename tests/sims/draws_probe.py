@@ -39,11 +39,11 @@ class Probe:
     def reset(self, seed=0, kinds=("box",), kind="wide", **ranges):
         """New episodes under these ranges; all others have one outcome. Returns what was drawn."""
         task = replace(self.config.task, randomization=replace(ONE, **ranges), kinds=kinds)
-        self.env._config = task
+        self.env._config, self.env._ranges = task, task.randomization
         self.env._drawer = ParamDrawer(task.randomization, kinds, self.engine.scene, self.env.device)
         self.env.set_reset_mix({kind: 1.0})
         self.obs = self.env.reset(seed)
-        self.drawn = {name: value.double().numpy() for name, value in self.env._params.named().items()}
+        self.drawn = {name: value.double().numpy() for name, value in self.env._params.known.items()}
         return self.drawn
 
     def array(self, name):

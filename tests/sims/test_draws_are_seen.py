@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from handsight.sims.cameras import blurred
 from handsight.sims.env_config import EXACT_DEPTH
 
 from .draws_probe import ABOVE, WORLDS
@@ -211,6 +213,19 @@ def test_shadows(probe):
     assert lost.sum(1) == pytest.approx([width] * WORLDS, abs=1.1)
     assert all(one[begin - 2 : begin].all() for one, begin in zip(lost, object_begins, strict=True))
     assert not (observed(probe, height=0.15, **tall)["depth"] == 0).any()
+
+
+def test_blur(probe):
+    """Weights exp(-k^2 / 2), k = -3 .. 3, add up to 2.506: of one bright pixel 255 / 2.506^2 = 41 stay, 41 exp(-.5)
+    = 25 come to each neighbour. The image is blurred before its noise is added."""
+    point = torch.zeros(1, 9, 9, dtype=torch.uint8)
+    point[0, 4, 4] = 255
+    assert blurred(point, 1.0)[0, 4, 3:6].tolist() == [25, 41, 25] and blurred(point, 1.0)[0, 3, 4] == 25
+    clean = observed(probe)["stereo"]
+    seen = observed(probe, blur=1.0)["stereo"]
+    assert (
+        np.array_equal(seen, blurred(torch.from_numpy(clean).to(torch.uint8), 1.0).numpy()) and seen.std() < clean.std()
+    )
 
 
 def test_pixel_noise(probe):

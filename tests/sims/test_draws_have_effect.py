@@ -15,7 +15,7 @@ import torch
 
 from handsight import sims as package
 from handsight.sims import EnvConfig, GraspConfig, make
-from handsight.sims.env_config import DepthSensor, Randomization, SceneConfig
+from handsight.sims.env_config import CarryConfig, DepthSensor, Randomization, SceneConfig
 from handsight.sims.tasks.randomization import PARAM_DRAWS
 from handsight.sims.world_params import WorldParams
 
@@ -35,7 +35,9 @@ COVERED = {
     "depth_dropout": "dropout", "shadows": "shadows", "pixel_noise": "pixel_noise",
     "reset_kind": "reset_kind_posture_and_place", "posture": "reset_kind_posture_and_place",
     "object_xy": "reset_kind_posture_and_place", "object_yaw": "yaw", "stagger": "stagger",
-    "position_noise": "position_noise", "rest": "rest",
+    "position_noise": "position_noise", "rest": "rest", "goal": "goal",
+    "gravity": "gravity", "joint_friction": "joint_friction", "latency": "latency", "proprio_noise": "proprio_noise",
+    "blur": "blur",
 }  # fmt: skip
 """By draw or parameter: the test below that measures it, without `test_`."""
 
@@ -65,6 +67,43 @@ def test_position_noise():
     env.close()
 
 
+def test_proprio_noise():
+    config = EnvConfig(task=GraspConfig(randomization=Randomization(proprio_noise=0.03)))
+    envs = [make(one, ("proprio",), 64) for one in (config, EnvConfig())]
+    noisy, exact = (env.reset(0)["proprio"] for env in envs)
+    errors = noisy - exact
+    assert float(errors.std()) == pytest.approx(0.03, rel=0.05) and abs(float(errors.mean())) < 0.002
+    for env in envs:
+        env.close()
+
+
+def test_latency():
+    """Two steps late, an action does what it does on time after two steps of standing still."""
+    late = EnvConfig(task=GraspConfig(randomization=Randomization(latency=(2, 2))))
+    envs = [make(one, ("proprio",), 2) for one in (late, EnvConfig())]
+    actions = torch.rand(4, 2, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for env, sent in zip(envs, ([*actions, actions[0], actions[0]], [*(0 * actions[:2]), *actions]), strict=True):
+        env.reset(0)
+        for action in sent:
+            env.step(action)
+    one, other = (env.engine.read().joint_pos for env in envs)
+    assert torch.equal(one, other) and envs[0].drawn()["latency"].tolist() == [2, 2]
+    for env in envs:
+        env.close()
+
+
+def test_goal():
+    """The command moves with the box from which it is drawn."""
+    boxes = [{}, {"goal_x": (0.62, 0.82)}]
+    envs = [make(EnvConfig(task=CarryConfig(**box)), ("command",), 8) for box in boxes]
+    for env in envs:
+        env.reset(0)
+    moved = envs[1].goal - envs[0].goal
+    assert moved == pytest.approx(torch.tensor([0.1, 0.0, 0.0]).expand(8, 3), abs=1e-6)
+    for env in envs:
+        env.close()
+
+
 # -- physics ---------------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +125,28 @@ def test_mass(probe):
         probe.reset(mass=(mass, mass))
         probe.settle(12)
         assert probe.object("qfrc_constraint")[:, 2] == pytest.approx([mass * GRAVITY] * WORLDS, rel=0.02)
+
+
+def test_gravity(probe):
+    """It falls with a share of 9.81 m/s^2; 1 N more accelerates it by 1 / m as ever."""
+    for factor in (0.7, 1.3):
+        probe.reset(gravity=(factor, factor))
+        falls = accelerations(probe)[:, 2]
+        assert falls == pytest.approx([-factor * GRAVITY] * WORLDS, rel=1e-4)
+        assert accelerations(probe, (0, 0, 1, 0, 0, 0))[:, 2] - falls == pytest.approx([10.0] * WORLDS, rel=1e-3)
+
+
+def test_joint_friction(probe):
+    """A joint of the arm that is pushed from rest is held back by its share of the torque limit."""
+    limits = probe.engine.model.actuator_forcerange[:3, 1]
+    for share in (0.0, 0.01, 0.03):
+        _ = probe.reset(joint_friction=(share, share)) if share else probe.reset()
+        for joint, limit in enumerate(limits):
+            probe.array("qfrc_applied")[:, joint] = 0.2 * limit
+            probe.forward()
+            held = probe.array("qfrc_constraint")[:, joint].copy()
+            probe.array("qfrc_applied")[:] = 0
+            assert held == pytest.approx([-share * limit] * WORLDS, rel=0.02, abs=1e-6)
 
 
 def test_inertia(probe):

@@ -10,6 +10,7 @@ from handsight.distill.commands.options import Worlds
 from handsight.distill.runs.run import Run
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.sims import EnvConfig
+from handsight.sims.env_config import CarryConfig
 from handsight.sims.scenes import SCENES
 
 
@@ -35,6 +36,29 @@ def test_a_run_from_before_there_were_walls_is_read_as_wrist(tmp_path):
     del facts["config"]["env"]["scene"]["wall"]
     (run.path / "config.json").write_text(json.dumps(facts))
     assert run.config(TeacherConfig) == TeacherConfig.state()
+
+
+def test_a_task_goes_with_any_scene_and_survives_command_line_and_config_json(tmp_path):
+    words = ["--task", "carry", "--scene", "open", "--env.task.goal-z", "0.2", "0.3"]
+    parsed, *_ = cli.read_training(TeacherConfig, words, "handsight train-teacher state", "state")
+    assert parsed.env.task == CarryConfig(randomization=SCENES["open"].task.randomization, goal_z=(0.2, 0.3))
+    assert parsed.policy.actor_keys == ("state", "proprio", "command")
+    assert Run.create("teacher-state", parsed, tmp_path).config(TeacherConfig) == parsed
+    elsewhere = Worlds(scene="wrist").change(parsed.env)  # the task of a student's teacher stays
+    assert isinstance(elsewhere.task, CarryConfig) and elsewhere.task.randomization == EnvConfig().task.randomization
+
+
+def test_a_run_from_before_there_were_tasks_is_read_as_grasp(tmp_path):
+    run = Run.create("teacher-state", TeacherConfig.state(), tmp_path)
+    facts = json.loads((run.path / "config.json").read_text())
+    del facts["config"]["env"]["task"]["name"]
+    (run.path / "config.json").write_text(json.dumps(facts))
+    assert run.config(TeacherConfig) == TeacherConfig.state()
+
+
+def test_a_task_that_is_none_is_answered_with_the_nearest(capsys):
+    assert cli.main(["train-teacher", "state", "--task", "cary"]) == 2
+    assert "unknown task 'cary' (did you mean carry?); available: grasp, carry" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("line", ["train-teacher state --scene", "check-env --scene --num-envs 2"])

@@ -10,7 +10,7 @@ import pytest
 from handsight.distill.evaluation.statistics import Interval
 from handsight.distill.report import report
 from handsight.distill.report.comparison import Comparison, ExtraLoss
-from handsight.distill.report.figures import success_figure
+from handsight.distill.report.figures import learning_figure, success_figure
 from handsight.distill.report.findings import headline, limits
 from handsight.distill.report.policy_kind import read_kind
 from handsight.distill.report.report import write_page
@@ -48,6 +48,17 @@ def test_page_shows_every_policy_figure_and_gap(page):
     for heading in ("The observability gap", "Learning", "Who looks", "What this does not show", "What was run"):
         assert heading in page
     assert "Over training seeds" not in page
+
+
+def test_a_level_of_randomisation_that_moved_has_its_curve():
+    whole = synthetic.comparison()
+    one = whole.policies[0]
+    logged = [row for row in one.origin.metrics if "success_at_end" in row]
+    rows = tuple({**row, "level": float(i)} for i, row in enumerate(logged))
+    moved = replace(one, origin=replace(one.origin, metrics=rows))
+    axes = learning_figure(replace(whole, policies=(moved, *whole.policies[1:]))).axes
+    assert len(learning_figure(whole).axes) == 3 and axes[3].get_title() == "Level of randomisation"
+    assert axes[3].get_lines()[0].get_ydata().tolist() == [float(i) for i in range(len(rows))]
 
 
 @pytest.fixture
