@@ -12,7 +12,7 @@ from .cameras import add_cameras
 from .env_config import SceneConfig, WallConfig
 from .objects.object_set import ObjectSet
 from .objects.primitives import PRIMITIVES
-from .robots.kuka_allegro import KUKA_ALLEGRO
+from .robots.mjcf import named_robot
 from .robots.robot import FIRM, RENDERED, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
@@ -56,10 +56,15 @@ class Scene:
 
     config: SceneConfig = field(default_factory=SceneConfig)
     """Time step, cameras and wall."""
-    robot: Robot = KUKA_ALLEGRO
-    """The arm and its hand."""
+    robot: Robot = None  # pyright: ignore[reportAssignmentType]
+    """The arm and its hand; if not given, those that `config` names."""
     objects: ObjectSet = PRIMITIVES
     """What lies on the table."""
+
+    def __post_init__(self) -> None:
+        """Raises HandsightError: the configuration names a robot that is not here."""
+        if self.robot is None:
+            object.__setattr__(self, "robot", named_robot(self.config.robot))
 
     def build(self) -> mujoco.MjModel:
         """Compile it.
@@ -83,7 +88,7 @@ class Scene:
         )
         for digit in robot.digits:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
-        _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
+        _add_touch(spec, "palm", robot.palm_touch or robot.palm, mujoco.mjtObj.mjOBJ_BODY)
         return spec.compile()
 
     def ids(self, model: mujoco.MjModel) -> SceneIds:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 from ..errors import HandsightError, unknown
 from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
+from .robots.description import PalmCameraConfig, read_robot, robot_file
 
 SceneName = Literal["wrist", "open", "occluded"]
 
@@ -51,13 +52,26 @@ def scene(name: str) -> EnvConfig:
 
 
 def with_scene(env: EnvConfig, name: str) -> EnvConfig:
-    """The same engine and threads, with another scene: its model, cameras and task.
+    """The same engine, threads and robot, with another scene: its model, cameras and task.
 
     Raises:
         HandsightError: as `scene`.
     """
     chosen = scene(name)
-    return replace(env, scene=chosen.scene, task=chosen.task)
+    return replace(env, scene=replace(chosen.scene, robot=env.scene.robot), task=chosen.task)
+
+
+def with_robot(env: EnvConfig, name: str) -> EnvConfig:
+    """The same environments with another robot; a pair at the palm sits where the robot's file wants it.
+
+    Raises:
+        HandsightError: there is no robot of this name, or its file is not what it should be.
+    """
+    place = PalmCameraConfig() if name == SceneConfig.robot else read_robot(robot_file(name)).camera
+    rig = env.scene.rig
+    if rig.mount == CameraRig.mount:
+        rig = replace(rig, **{one.name: getattr(place, one.name) for one in fields(place)})
+    return replace(env, scene=replace(env.scene, robot=name, rig=rig))
 
 
 def with_image(env: EnvConfig, size: str) -> EnvConfig:

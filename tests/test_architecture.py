@@ -25,7 +25,7 @@ BELOW = {
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
 QUIET = ("sims", "policies", "teachers", "students")
 """Rooms without side effects."""
-READ_ONLY = {"handsight.files.is_alive", "handsight.files.memory_limits"}
+READ_ONLY = {"handsight.files.is_alive", "handsight.files.memory_limits", "handsight.files.read_text"}
 """What they may import of `files`: nothing that writes."""
 READS_FILES_ONLY = "sims/isaacgym/worker.py"
 """A program for another interpreter, in a process of its own: Isaac Gym imports robots from files only."""

@@ -13,8 +13,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
+from ...sims.assets import named
 from ...sims.env_config import EngineName, EnvConfig
-from ...sims.scenes import with_image, with_scene
+from ...sims.scenes import with_image, with_robot, with_scene
 
 Config = TypeVar("Config")
 Start = TypeVar("Start", bound="Worlds")
@@ -26,6 +27,8 @@ class Worlds:
 
     scene: Annotated[str | None, tyro.conf.arg(metavar="wrist|open|occluded")] = None
     """What can be seen (docs/scenes.md); wrist if not given."""
+    robot: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE.toml")] = None
+    """Arm and hand (docs/robots.md); kuka_allegro if not given."""
     image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Images of this size, pixels."""
     engine: EngineName | None = None
@@ -42,9 +45,11 @@ class Worlds:
         """The environments as these options want them.
 
         Raises:
-            HandsightError: no such scene, or no such size of an image.
+            HandsightError: no such scene, no such robot, or no such size of an image.
         """
         env = env if self.scene is None else with_scene(env, self.scene)
+        if self.robot is not None or self.scene is not None:  # whose camera a scene's may be
+            env = with_robot(env, env.scene.robot if self.robot is None else named(self.robot))
         env = env if self.image is None else with_image(env, self.image)
         isaac = replace(env.isaac, python=self.isaac_python or env.isaac.python)
         return replace(env, engine=self.engine or env.engine, isaac=isaac)
@@ -60,8 +65,9 @@ class Training(Worlds):
     """Where the run folder goes."""
     resume: Path | None = None
     """Run folder to go on with, under its own configuration. What it ran on is not saved: `--device`, `--sims`,
-    `--env.isaac.python` and the like are given again. `--iterations N` trains on to N of them; `--teacher` (`--driver`,
-    `--warm-start`, `--data`) says where that is now, if it was moved. No other option is allowed."""
+    `--env.isaac.python` and the like are given again, as is `--robot FILE.toml`. `--iterations N` trains on to N of
+    them; `--teacher` (`--driver`, `--warm-start`, `--data`) says where that is now, if it was moved. No other option is
+    allowed."""
 
 
 @dataclass(frozen=True)
