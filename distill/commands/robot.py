@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +35,7 @@ from .arguments import RobotCheckArgs, RobotInitArgs
 from .check_env import Finding
 from .robot_picture import draw_robot
 
-STARTS = 16
+STARTS = 8
 """Postures from which the arm's home is searched."""
 CLEARANCE = 0.12
 """m: links of the arm should stay above the table by this."""
@@ -58,30 +60,31 @@ def robot_init(args: RobotInitArgs) -> Path:
     robot = robot_of(out.stem, config, parts_of(out, config))
     home = solve_home(robot)
     tables["home"] = {joint.removeprefix("arm_").removeprefix("hand_"): round(q, 4) for joint, q in home.items()}
-    write(
-        out,
-        f"# {out.stem}: drafted by `handsight robot init`; `handsight robot check {out}` looks at it.\n{toml(tables)}",
-    )
+    write(out, f"# Drafted by `handsight robot init`; `handsight robot check` looks at it.\n{toml(tables)}")
     tell(f"{out}: a draft. Look at it: handsight robot check {out}")
     return out
 
 
 def toml(tables: Mapping[str, Any]) -> str:
     """TOML of values, tables of values and lists of tables."""
-    plain = [
-        f"{key} = {_value(one)}" for key, one in tables.items() if not isinstance(one, Mapping) and key != "digits"
-    ]
-    for key, table in tables.items():
-        rows = table if key == "digits" else [table] if isinstance(table, Mapping) else []
-        for row in rows:
-            head = f"[[{key}]]" if key == "digits" else f"[{key}]"
-            plain += ["", head, *(f"{name} = {_value(value)}" for name, value in row.items())]
-    return "\n".join([*plain, ""])
+    values, rows = list[str](), list[str]()
+    for key, one in tables.items():
+        if isinstance(one, Mapping) or key == "digits":
+            for table in [one] if isinstance(one, Mapping) else one:
+                head = f"[{key}]" if table is one else f"[[{key}]]"
+                rows += ["", head, *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+        else:
+            values.append(f"{key} = {_value(one)}")
+    return "\n".join([*values, *rows, ""])
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _value(name)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        return json.dumps(value)
     return f"[{', '.join(map(_value, value))}]" if isinstance(value, (list, tuple)) else repr(value)
 
 
@@ -99,9 +102,11 @@ def solve_home(robot: Robot) -> dict[str, float]:
         mujoco.mj_kinematics(model, data)
         turn = Rotation.from_matrix(data.xmat[palm].reshape(3, 3) @ palm_rotation().T).as_rotvec()
         deep = np.clip(CLEARANCE - data.xpos[links][:, 2], 0, None)
-        return np.concatenate([(data.xpos[palm] - goal) / 0.005, turn / 0.02, deep / 0.02, 0.1 * (posture - middle)])
+        return np.concatenate(
+            [(data.xpos[palm] - goal) / 0.005, turn / 0.02, deep / 0.02, 0.5 * (posture - middle) / (high - low)]
+        )
 
-    middle, rng = np.clip(0.0, low + 0.3, high - 0.3), np.random.default_rng(0)
+    middle, rng = (low + high) / 2, np.random.default_rng(0)
     starts = [middle, *(rng.uniform(np.maximum(low, -2.5), np.minimum(high, 2.5)) for _ in range(STARTS - 1))]
     found = [least_squares(miss, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high)) for start in starts]
     best = min(found, key=lambda one: one.cost)
@@ -159,11 +164,8 @@ def _reach(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
     corners = [np.array(corner) for corner in product(*zip(*robot.workspace, strict=True))]
     off = [np.linalg.norm(least_squares(miss, start, bounds=(low, high), args=(corner,)).fun) for corner in corners]
     reached = sum(miss_by < 0.01 for miss_by in off)
-    yield Finding(
-        "corners of the workspace",
-        "measured",
-        f"the palm comes to {reached} of 8, the others miss by up to {max(off):.2f} m",
-    )
+    words = f"the palm comes to {reached} of 8, and to all of them within {max(off):.2f} m"
+    yield Finding("corners of the workspace", "measured", words)
 
 
 def _collisions(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
@@ -205,7 +207,7 @@ def scripted_grasp(env: Any) -> tuple[float, float]:
     """Approach along the palm's normal, close, lift: share of episodes that end in success, and share of steps in which
     an eye sees the object."""
     env.reset(0)
-    seen, robot, step = [], env.engine.scene.robot, None
+    seen, step = [], None
     for t in range(env.episode_steps):
         body = env.engine.read()
         ahead = 0.07 * body.palm_rot[:, :, 0] * (t < 9)
@@ -216,5 +218,5 @@ def scripted_grasp(env: Any) -> tuple[float, float]:
         action[:, 4:] = 1.0 if t >= 16 else -1.0
         step = env.step(action.clamp(-1, 1))
         seen.append((step.log["visible"] > 0) | (step.log["visible_right"] > 0))
-    assert step is not None and robot is not None
+    assert step is not None
     return float(step.log["success"].float().mean()), float(torch.stack(seen).float().mean())

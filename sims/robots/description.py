@@ -122,8 +122,8 @@ class RobotConfig(Checked):
     open_hand: dict[str, Angle] = field(default_factory=dict)
     """The hand's joints as an episode begins, rad; where not named likewise."""
     geometry: Literal["mesh", "capsule", "box"] = "capsule"
-    """What stands for a mesh: its convex hull, or the primitive that MuJoCo fits to it, which is faster and can be seen
-    by the ray caster."""
+    """What stands for a mesh: its convex hull, or the box that MuJoCo fits to it, which is faster and which the ray
+    caster can see; with "capsule" long boxes, those of the files too, are round."""
     base: Place = (0.0, 0.0, 0.0)
     """Where the arm's file is put into the world, m."""
     workspace: tuple[Place, Place] = ((0.42, -0.3, 0.02), (0.92, 0.3, 0.45))

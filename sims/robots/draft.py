@@ -21,8 +21,10 @@ Allegro hand's grasp site is at .61 and .19)."""
 CURL, OPEN = 0.5, 0.25
 """Shares of a joint's range: what a finger's joints are curled by before their tips are sent to the grasp site, and of
 that posture, what an open hand keeps."""
-REST_WEIGHT = 0.15
-"""Weight of a radian from the curled posture, against 2 cm from the grasp site."""
+SQUEEZE = 0.3
+"""Share of the way from open to tips that meet by which a hand closes further."""
+REST_WEIGHT, SPREAD_WEIGHT = 0.15, 3.0
+"""Weight of a radian from the curled posture, against 2 cm from the grasp site; of joints that spread the fingers."""
 
 
 class Finger(NamedTuple):
@@ -66,7 +68,7 @@ def draft_robot(arm_path: Path, hand_path: Path) -> dict[str, Any]:
         "palm": {"body": axes.body, **{key: _short(getattr(axes, key)) for key in ("pos", "facing", "fingers")}},
         "grasp": {"pos": _short(grasp)},
         "open_hand": joint(opened),
-        "closed_hand": joint(closed),
+        "closed_hand": joint(_squeezed(hand, opened, closed)),
         "digits": [
             {"name": name(f.root), "root": name(f.root), "tip": name(f.tip), "tip_pos": _short(f.tip_pos)}
             for f in fingers
@@ -109,15 +111,17 @@ def _fingers(hand: Part, palm: int) -> list[Finger]:
 
 
 def _end(hand: Part, body: int) -> np.ndarray:
-    """(3,) m: 5 mm below the far end of a body's geoms, in its frame."""
-    corners = _corners(hand, body)
-    ahead = corners.mean(0)
-    far = np.linalg.norm(ahead)
-    return ahead * (((corners @ ahead).max() / far - 0.005) / far) if far > 0.003 else ahead
+    """(3,) m: 5 mm below the far end of a body's last geom, in its frame."""
+    boxes = _boxes(hand, body)
+    middles = boxes.mean(1)
+    ahead = middles[-1] - middles.mean(0)
+    ahead = ahead if np.linalg.norm(ahead) > 0.002 else middles[-1]
+    ahead = ahead / max(float(np.linalg.norm(ahead)), 1e-6)
+    return middles[-1] + ahead * max(float(((boxes[-1] - middles[-1]) @ ahead).max()) - 0.005, 0.0)
 
 
-def _corners(hand: Part, body: int) -> np.ndarray:
-    """(8 G, 3) m: corners of the boxes around a body's geoms, in its frame."""
+def _boxes(hand: Part, body: int) -> np.ndarray:
+    """(G, 8, 3) m: corners of the boxes around a body's geoms, in its frame; its origin, if it has none."""
     m, found = hand.shapes, []
     for geom in hand.kept_geoms(body, collide=True):
         rot = np.zeros(9)
@@ -125,7 +129,7 @@ def _corners(hand: Part, body: int) -> np.ndarray:
         box = m.geom_aabb[geom].reshape(2, 3)
         signs = np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T
         found.append(m.geom_pos[geom] + (box[0] + signs * box[1]) @ rot.reshape(3, 3).T)
-    return np.concatenate(found) if found else np.zeros((1, 3))
+    return np.array(found) if found else np.zeros((1, 8, 3))
 
 
 def _tips(hand: Part, fingers: list[Finger], joints: np.ndarray | None = None) -> np.ndarray:
@@ -134,9 +138,14 @@ def _tips(hand: Part, fingers: list[Finger], joints: np.ndarray | None = None) -
     return np.array([data.xpos[f.tip] + data.xmat[f.tip].reshape(3, 3) @ f.tip_pos for f in fingers])
 
 
+def _limits(hand: Part) -> np.ndarray:
+    """(2, J) rad: lowest and highest position of each joint."""
+    return np.where(hand.model.jnt_limited[:, None], hand.model.jnt_range, [-1.0, 1.0]).T
+
+
 def _curled(hand: Part, fingers: list[Finger]) -> np.ndarray:
     """(J,) rad: joints that bend further to one side are bent to it by `CURL`, those that spread are in the middle."""
-    low, high = np.where(hand.model.jnt_limited[:, None], hand.model.jnt_range, [-1.0, 1.0]).T
+    low, high = _limits(hand)
     far = np.where(np.abs(high) >= np.abs(low), high, low)
     posture = np.where(np.abs(high + low) < 0.2 * (high - low), (low + high) / 2, CURL * far)
     for joint in fingers[-1].joints:  # a thumb's joints are where they can go both ways
@@ -150,11 +159,10 @@ def _axes(hand: Part, palm: int, fingers: list[Finger]) -> tuple[Any, Any, Any]:
     rot, roots = rest.xmat[palm].reshape(3, 3), np.array([rest.xpos[f.root] for f in straight])
     tips, bent = _tips(hand, straight), _tips(hand, straight, _curled(hand, fingers))
     along, out, row = (tips - roots).mean(0), (bent - tips).mean(0), roots[-1] - roots[0]
-    if len(straight) > 1:  # then the row of knuckles tells more
-        along = along - row * (along @ row) / (row @ row) if abs(along @ row) < 0.9 * np.linalg.norm(row) else along
+    along /= np.linalg.norm(along)
+    if len(straight) > 1:  # the row of knuckles tells more than how fingers bend
         across = np.cross(row, along)
         out = across * np.sign(across @ out)
-    along /= np.linalg.norm(along)
     out -= along * (out @ along)
     own = lambda vector: tuple(float(v) for v in rot.T @ vector)  # noqa: E731
     return own(roots.mean(0) - rest.xpos[palm]), own(out / np.linalg.norm(out)), own(along)
@@ -168,38 +176,46 @@ def _close(
     rest, start = hand.at_rest(), _curled(hand, fingers)
     world = Pose.of_arrays(rest.xpos[palm], rest.xquat[palm]).then(frame)
     inside = lambda points: np.array([world.inverse().of(point) for point in points])  # noqa: E731
-    lanes = inside([rest.xpos[f.root] for f in fingers])[:, 1] * 0.8
+    lanes = inside([rest.xpos[f.root] for f in fingers])[:, 1]
     lanes[-1] = lanes[:-1].mean()
     closed = start.copy()
     for _ in range(2):
         for finger, lane in zip(fingers, lanes, strict=True):
-            closed = _sent(hand, finger, closed, start, world, grasp + np.array([0.0, lane, 0.0]))
+            goal = grasp * [1, 0, 1] + np.array([0.0, lane, 0.0])
+            closed = _sent(hand, finger, closed, start, world, goal, finger is fingers[-1])
         reached = inside(_tips(hand, fingers, closed))
         grasp = (reached[:-1].mean(0) + reached[-1]) / 2
     return closed, grasp
 
 
 def _sent(
-    hand: Part, finger: Finger, joints: np.ndarray, start: np.ndarray, world: Pose, goal: np.ndarray
+    hand: Part, finger: Finger, joints: np.ndarray, start: np.ndarray, world: Pose, goal: np.ndarray, is_thumb: bool
 ) -> np.ndarray:
     """Joints (J,) with one digit's so that its tip is at `goal`, m in the palm's frame, if it gets there."""
-    own = finger.joints
-    low, high = np.where(hand.model.jnt_limited[own, None], hand.model.jnt_range[own], [-1.0, 1.0]).T
+    own, (low, high) = finger.joints, _limits(hand)[:, finger.joints]
+    spreads = (np.abs(high + low) < 0.2 * (high - low)) & (not is_thumb)
+    weight = np.where(spreads, SPREAD_WEIGHT, REST_WEIGHT)
 
     def away(values: np.ndarray) -> np.ndarray:
         posed = joints.copy()
         posed[own] = values
         tip = world.inverse().of(_tips(hand, [finger], posed)[0])
-        return np.concatenate([(np.array(tip) - goal) / 0.02, REST_WEIGHT * (values - start[own])])
+        return np.concatenate([(np.array(tip) - goal) / 0.02, weight * (values - start[own])])
 
     found = joints.copy()
     found[own] = least_squares(away, np.clip(start[own], low + 1e-6, high - 1e-6), bounds=(low, high)).x
     return found
 
 
+def _squeezed(hand: Part, opened: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """Joints (J,) closed by `SQUEEZE` more, as far as their limits let them: what is between the tips is pressed."""
+    low, high = _limits(hand)
+    return np.clip(closed + SQUEEZE * (closed - opened), low, high)
+
+
 def _opened(hand: Part, fingers: list[Finger], closed: np.ndarray) -> np.ndarray:
     """Joints (J,) of an open hand: little of what closes it, but a thumb's first two joints, which oppose it."""
-    low, high = np.where(hand.model.jnt_limited[:, None], hand.model.jnt_range, [-1.0, 1.0]).T
+    low, high = _limits(hand)
     opened = np.clip(OPEN * closed, low, high)
     thumb = fingers[-1].joints[: len(fingers[-1].joints) // 2]
     opened[thumb] = closed[thumb]
@@ -217,7 +233,7 @@ def _mount(arm: Part, hand: Part, palm: int, frame: Pose, fingers: list[Finger])
     points = []
     for body in behind:
         pose = turn.then(root.inverse()).then(Pose.of_arrays(rest.xpos[body], rest.xquat[body]))
-        points += [pose.of(corner) for corner in _corners(hand, body)]
+        points += [pose.of(corner) for corner in _boxes(hand, body).reshape(-1, 3)]
     low, high = np.min(points, 0), np.max(points, 0)
     pos = [-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]]
     at = arm.model.site(site).name if site is not None else arm.model.body(arm.model.nbody - 1).name

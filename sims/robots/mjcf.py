@@ -88,7 +88,8 @@ def robot_of(name: str, config: RobotConfig, parts: tuple[Part, Part]) -> Robot:
     servos = _servos(config, joints, hand)
     assembly = Assembly(
         config, arm, hand, flange, pose.then(Pose(config.mount.pos, config.mount.quat)), palm, frame_of(config.palm),
-        _grasp(config, hand, palm), tuple(_tip(hand, digit) for digit in config.digits), tuple(joints), servos,
+        _grasp(config, hand, palm), tuple(_tip(hand, digit) for digit in config.digits), tuple(joints), len(fingers),
+        servos,
     )  # fmt: skip
     _check_reach(config, assembly, len(reach))
     open_hand, closed_hand = (_posture(getattr(config, name), fingers, name) for name in ("open_hand", "closed_hand"))
@@ -295,11 +296,9 @@ def _action_spaces(
 def _check_reach(config: RobotConfig, assembly: Assembly, reach: int) -> None:
     """Raise AssetError: the middle of the workspace is further from the first joint than the arm is long."""
     arm, hand = assembly.arm.model, assembly.hand.model
-    chains = (arm, assembly.flange), (hand, assembly.palm)
-    links = [arm.body_pos[b] for b in list(_above(arm, assembly.flange))[:-2]]
-    links += [hand.body_pos[b] for b in list(_above(hand, assembly.palm))[:-1]]
-    places = [assembly.mount.pos, assembly.frame.pos, *links, *(m.jnt_pos[j] for m, _ in chains for j in range(m.njnt))]
-    length = sum(float(np.linalg.norm(place)) for place in places[: 2 + len(links)])
+    links = [arm.body_pos[body] for body in list(_above(arm, assembly.flange))[:-2]]
+    links += [hand.body_pos[body] for body in list(_above(hand, assembly.palm))[:-1]]
+    length = sum(float(np.linalg.norm(place)) for place in (assembly.mount.pos, assembly.frame.pos, *links))
     length += sum(one.high - one.low for one in assembly.joints[:reach] if one.slides)
     first = int(arm.jnt_bodyid[0]) if arm.njnt else 1
     base = np.array(config.base) + assembly.arm.at_rest().xpos[first]
