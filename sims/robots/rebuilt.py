@@ -18,9 +18,9 @@ HULL_VERTICES = 32
 HAND_FRICTION = (1.0, 0.02, 0.0005)
 STIFFEST = {"arm": 0.16, "hand": 0.04}
 """Largest kp dt^2 over the inertia of a joint: gears have an inertia of their own, which many MJCF files leave out.
-Both are those of `kuka_allegro`. With the arm's bare inertia a scripted grasp by its twin lifted all boxes and cylinders
-and lost 40 % of them again, as the wrist trembled; with its fingers' bare inertia it lifted 75 %. From 4 on a step
-comes back larger than it went."""
+Both are those of `kuka_allegro`. With the arm's bare inertia a scripted grasp by its twin lifted all objects and lost
+40 % of them again, as the wrist trembled; with its fingers' bare inertia it lifted 75 %. From 4 on a step comes back
+larger than it went."""
 
 
 @dataclass(frozen=True)
