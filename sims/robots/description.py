@@ -107,7 +107,7 @@ class RobotConfig(Checked):
     hand: str
     """MJCF file of the hand, likewise."""
     mount: MountConfig
-    """Where they meet."""
+    """Where arm and hand meet."""
     palm: PalmConfig
     """The palm and its frame."""
     digits: tuple[DigitConfig, ...]

@@ -37,7 +37,7 @@ class Finger(NamedTuple):
     joints: list[int]
     """Those that its own actuators may move."""
     tip: int
-    """Its last body."""
+    """Last body of the chain."""
     tip_pos: np.ndarray
     """(3,) m in that body's frame: near the end of its last geom."""
 

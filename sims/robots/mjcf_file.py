@@ -29,7 +29,7 @@ class Part:
     prefix: str
     """What its names begin with: "arm_" or "hand_"."""
     path: Path
-    """Its MJCF file."""
+    """MJCF file that it comes from."""
     model: mujoco.MjModel
     """As the file is: joints, masses, actuators."""
     shapes: mujoco.MjModel

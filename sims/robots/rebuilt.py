@@ -65,7 +65,7 @@ class Joint:
     part: Part
     """The file that it comes from."""
     index: int
-    """Its number there."""
+    """Its number in that file's model."""
     low: float
     """rad, or m where it slides."""
     high: float
@@ -100,15 +100,15 @@ class Assembly:
     """All that decides what stands in a scene."""
 
     config: RobotConfig
-    """The user's file."""
+    """What the user's file says."""
     arm: Part
-    """The arm's file."""
+    """What the arm's file says."""
     hand: Part
-    """The hand's file."""
+    """What the hand's file says."""
     flange: int
     """Body of the arm that carries the hand."""
     mount: Pose
-    """Of the hand's first body on the flange."""
+    """Pose of the hand's first body on the flange."""
     palm: int
     """Body of the hand that is the palm."""
     frame: Pose
