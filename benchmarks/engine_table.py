@@ -174,7 +174,7 @@ def raw_rate(env: EnvConfig, count: int, device: str, begin: Mapping[str, Tensor
     from handsight.sims.engines.mujoco_gpu import Recorded
 
     wp.init()
-    model, place = Scene.of(env.scene).build(), torch.device(device)
+    model, place = Scene(env.scene).build(), torch.device(device)
     with wp.ScopedDevice(wp.device_from_torch(place)):
         warp_model = mjw.put_model(model)
         data = mjw.make_data(model, nworld=count, nconmax=env.warp.nconmax, njmax=env.warp.njmax)
@@ -266,7 +266,7 @@ def _mjlab_rate(env: EnvConfig, sensor: Any, context_class: Any, count: int, dev
     import warp as wp
 
     wp.init()
-    model = Scene.of(env.scene).build()
+    model = Scene(env.scene).build()
     begin = mujoco.MjData(model)
     mujoco.mj_forward(model, begin)
     place = wp.device_from_torch(torch.device(device))

@@ -1,26 +1,74 @@
-"""What a user brought along, found by its name: artefacts hold names, and only a machine knows where things lie."""
+"""Where robots and objects that are not built in lie: in the folders of an environment variable, found by name."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
-from ..errors import HandsightError, unknown
+from ..errors import HandsightError
 
-FOLDERS = "HANDSIGHT_ASSETS"
-"""Environment variable: folders, separated as in PATH, in which a name is looked for."""
+VARIABLE = "HANDSIGHT_ASSETS"
+"""Environment variable: folders, with colons between them."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+"""What may be a name: an artefact that a stranger wrote must not lead to other places."""
 
 
-def find(name: str) -> Path:
-    """The file or folder called `name`, in the first of the folders that has one.
+class AssetError(HandsightError):
+    """A robot or a set of objects that is not here, or whose file is not what it should be."""
+
+
+def folders() -> list[Path]:
+    """The folders that are searched, in this order."""
+    return [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+
+
+def look_in(folder: Path) -> None:
+    """Search this folder first, also in processes that are started from now on."""
+    others = [str(other) for other in folders() if other.resolve() != folder.resolve()]
+    os.environ[VARIABLE] = os.pathsep.join([str(folder.resolve()), *others])
+
+
+def named(word: str) -> str:
+    """The name that a command line means: a TOML file's own, whose folder is searched first from now on, or the word.
 
     Raises:
-        HandsightError: none has; lists what there is.
+        AssetError: there is no such file.
     """
-    folders = [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
-    for folder in folders:
-        if Path(name).name == name and (folder / name).exists():
-            return folder / name
-    there = sorted({path.name for folder in folders if folder.is_dir() for path in folder.iterdir()})
-    looked = f"in {', '.join(map(str, folders))}" if folders else f"as {FOLDERS} names no folder"
-    raise HandsightError(f"{unknown('asset', name, there or ['none'])} {looked}")
+    if not word.endswith(".toml"):
+        return word
+    if not Path(word).is_file():
+        raise AssetError(f"{word}: expected a TOML file, found none")
+    look_in(Path(word).parent)
+    return Path(word).stem
+
+
+def find(what: str, name: str, suffix: str = "", built_in: Path | None = None) -> Path:
+    """The file or folder `name + suffix`.
+
+    Args:
+        what: what it is, for messages, and the command line's option for it: "robot".
+        name: what artefacts call it.
+        suffix: how a file's name goes on, e.g. ".toml"; empty for a folder.
+        built_in: folder that is searched last.
+
+    Raises:
+        AssetError: it is in none of the folders; says where it was looked for, and what is there.
+    """
+    if not NAME.fullmatch(name):
+        raise AssetError(f"{what} {name!r}: expected a name of letters, digits, '_', '.' and '-'")
+    places = [*folders(), *filter(None, [built_in])]
+    for folder in places:
+        if (path := folder / f"{name}{suffix}").exists():
+            return path
+    named = (os.path.splitext(one)[0] if suffix else one for one in available(suffix, places))
+    raise AssetError(
+        f"{what} {name!r} is not built in: expected {name}{suffix} in a folder of ${VARIABLE} (found "
+        f"{os.environ.get(VARIABLE) or 'it unset'}), or --{what} with its path; available: {', '.join(named) or 'none'}"
+    )
+
+
+def available(suffix: str, places: list[Path]) -> list[str]:
+    """Names of what lies in these folders and ends so; folders' names, where it is empty."""
+    found = (one for folder in places if folder.is_dir() for one in folder.iterdir())
+    return sorted({one.name for one in found if (one.suffix == suffix if suffix else one.is_dir())})

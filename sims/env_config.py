@@ -100,6 +100,8 @@ class WallConfig(Checked):
 class SceneConfig(Checked):
     """What is compiled into the model; all environments share it."""
 
+    robot: str = "kuka_allegro"
+    """Name of the robot: built in, or NAME.toml in a folder of HANDSIGHT_ASSETS (docs/robots.md)."""
     rig: CameraRig = field(default_factory=CameraRig)
     """The stereo pair of cameras."""
     wall: WallConfig | None = None

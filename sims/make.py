@@ -41,7 +41,7 @@ def make(
     groups = rendered(observe)
     if "touch" in observe and config.engine != "mujoco":
         raise HandsightError(f"group 'touch': expected engine 'mujoco', which measures forces, found {config.engine!r}")
-    scene = replace(Scene.of(config.scene), forces="touch" in observe)
+    scene = replace(Scene(config.scene), forces="touch" in observe)
     if config.engine == "isaacgym" and scene.objects.meshes is not None:
         raise HandsightError(
             f"engine 'isaacgym' has no meshes: expected objects 'primitives', found {scene.objects.name!r}"
@@ -68,7 +68,7 @@ def make(
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
     """`VecEnv.obs_spec` of environments that are not made yet."""
-    scene = Scene.of(config.scene)
+    scene = Scene(config.scene)
     space = scene.robot.action_space(config.task.action_space)
     own = CarryTask.own_state if isinstance(config.task, CarryConfig) else GraspTask.own_state
     return {group: group_spec(group, space, scene, own) for group in observe}
@@ -76,7 +76,7 @@ def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec
 
 def action_dim(config: EnvConfig) -> int:
     """`VecEnv.action_dim` of environments that are not made yet."""
-    return Scene.of(config.scene).robot.action_space(config.task.action_space).dim
+    return Scene(config.scene).robot.action_space(config.task.action_space).dim
 
 
 def worlds_device(config: EnvConfig, learner: str) -> str:

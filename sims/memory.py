@@ -69,7 +69,7 @@ def _warp_bytes(scene: SceneConfig, room: WarpConfig) -> int:
     import mujoco_warp as mjw  # a second, for this engine only
     import warp as wp
 
-    model = Scene.of(scene).build()
+    model = Scene(scene).build()
 
     def both(n: int) -> int:
         fields = mjw.put_model(model, batch_sizes=dict.fromkeys(EXPANDED, n))

@@ -13,8 +13,7 @@ from .cameras import add_cameras
 from .env_config import SceneConfig, WallConfig
 from .objects.choose import object_set
 from .objects.object_set import ObjectSet
-from .objects.primitives import PRIMITIVES
-from .robots.kuka_allegro import KUKA_ALLEGRO
+from .robots.mjcf import named_robot
 from .robots.robot import FIRM, RENDERED, Robot
 
 TABLE_CENTRE, TABLE_HALF = (0.62, 0.0), (0.45, 0.6)
@@ -60,21 +59,19 @@ class Scene:
 
     config: SceneConfig = field(default_factory=SceneConfig)
     """Time step, cameras and wall."""
-    robot: Robot = KUKA_ALLEGRO
-    """The arm and its hand."""
-    objects: ObjectSet = PRIMITIVES
-    """What lies on the table."""
+    robot: Robot = None  # pyright: ignore[reportAssignmentType]
+    """The arm and its hand; if not given, those that `config` names."""
+    objects: ObjectSet = None  # pyright: ignore[reportAssignmentType]
+    """What lies on the table; if not given, what `config` names."""
     forces: bool = False
     """Whether the contact force of each digit is measured, too."""
 
-    @staticmethod
-    def of(config: SceneConfig) -> Scene:
-        """What a configuration names, with its objects.
-
-        Raises:
-            HandsightError: there is no such object set.
-        """
-        return Scene(config, objects=object_set(config.objects))
+    def __post_init__(self) -> None:
+        """Raises HandsightError: the configuration names a robot or an object set that is not here."""
+        if self.robot is None:
+            object.__setattr__(self, "robot", named_robot(self.config.robot))
+        if self.objects is None:
+            object.__setattr__(self, "objects", object_set(self.config.objects))
 
     def build(self) -> mujoco.MjModel:
         """Compile it.
@@ -100,7 +97,7 @@ class Scene:
             _add_touch(spec, digit.name, digit.root, mujoco.mjtObj.mjOBJ_XBODY)
             if self.forces:
                 _add_touch(spec, f"force_{digit.name}", digit.root, mujoco.mjtObj.mjOBJ_XBODY, NET_FORCE)
-        _add_touch(spec, "palm", robot.palm, mujoco.mjtObj.mjOBJ_BODY)
+        _add_touch(spec, "palm", robot.palm_touch or robot.palm, mujoco.mjtObj.mjOBJ_BODY)
         return spec.compile()
 
     def check_fit(self, model: mujoco.MjModel, kinds: tuple[str, ...]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Literal
 
 from ..errors import HandsightError, unknown
 from .env_config import TASKS, CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
+from .robots.description import PalmCameraConfig, read_robot, robot_file
 
 SceneName = Literal["wrist", "open", "occluded"]
 
@@ -51,15 +52,14 @@ def scene(name: str) -> EnvConfig:
 
 
 def with_scene(env: EnvConfig, name: str) -> EnvConfig:
-    """The same engine, threads and task, with another scene: its model, cameras and randomisation.
+    """The same engine, threads, robot, objects and task, with another scene: its model, cameras and randomisation.
 
     Raises:
         HandsightError: as `scene`.
     """
     chosen = scene(name)
-    return with_task(
-        replace(env, scene=replace(chosen.scene, objects=env.scene.objects), task=chosen.task), env.task.name
-    )
+    own = replace(chosen.scene, robot=env.scene.robot, objects=env.scene.objects)
+    return with_task(replace(env, scene=own, task=chosen.task), env.task.name)
 
 
 def with_task(env: EnvConfig, name: str) -> EnvConfig:
@@ -75,6 +75,19 @@ def with_task(env: EnvConfig, name: str) -> EnvConfig:
         return env
     shared = ("action_space", "kinds", "reset_mix", "randomization", "levels", "level", "hardest", "postures")
     return replace(env, task=known[name](**{part: getattr(env.task, part) for part in shared}))
+
+
+def with_robot(env: EnvConfig, name: str) -> EnvConfig:
+    """The same environments with another robot; a pair at the palm sits where the robot's file wants it.
+
+    Raises:
+        HandsightError: there is no robot of this name, or its file is not what it should be.
+    """
+    place = PalmCameraConfig() if name == SceneConfig.robot else read_robot(robot_file(name)).camera
+    rig = env.scene.rig
+    if rig.mount == CameraRig.mount:
+        rig = replace(rig, **{one.name: getattr(place, one.name) for one in fields(place)})
+    return replace(env, scene=replace(env.scene, robot=name, rig=rig))
 
 
 def with_image(env: EnvConfig, size: str) -> EnvConfig:

@@ -11,7 +11,7 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures, Split, TaskName
+from ...sims.env_config import EnvConfig, Postures, SceneConfig, Split, TaskName
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
@@ -34,6 +34,8 @@ class DemoConfig(Checked):
     """What can be seen: docs/scenes.md."""
     task: TaskName = "grasp"
     """What is to be done."""
+    robot: Annotated[str, tyro.conf.arg(metavar="NAME|FILE.toml")] = SceneConfig.robot
+    """Arm and hand: docs/robots.md."""
     seed: Seed = 0
     """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False
@@ -337,6 +339,28 @@ class BenchArgs(Checked):
     """Also measure the usual loop: one environment, MuJoCo's own OpenGL renderer."""
     out: Path | None = None
     """JSON file for the figures."""
+
+
+@dataclass(frozen=True)
+class RobotInitArgs(Checked):
+    """Draft the TOML file of a robot from the MJCF files of its arm and its hand."""
+
+    arm: Annotated[Path, tyro.conf.Positional]
+    """MJCF file of the arm."""
+    hand: Annotated[Path, tyro.conf.Positional]
+    """MJCF file of the hand."""
+    out: Path | None = None
+    """The TOML file; ARM_HAND.toml here if not given. Both MJCF files must lie below its folder."""
+
+
+@dataclass(frozen=True)
+class RobotCheckArgs(Checked):
+    """Check the TOML file of a robot: names, limits, reach, self-collision, what it sees, a scripted grasp; draw it."""
+
+    file: Annotated[Path, tyro.conf.Positional]
+    """The robot's TOML file."""
+    out: Path | None = None
+    """The picture (png); NAME.png here if not given."""
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ def _opengl_in_a_process(scene: SceneConfig, cameras: tuple[str, ...], depth: bo
 
 
 def _opengl_rate(scene: SceneConfig, cameras: tuple[str, ...], depth: bool, steps: int = 100) -> float:
-    model = Scene.of(scene).build()
+    model = Scene(scene).build()
     data = mujoco.MjData(model)
     with mujoco.Renderer(model, scene.rig.height, scene.rig.width) as renderer:
         if depth:

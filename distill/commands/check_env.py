@@ -120,7 +120,7 @@ def check_isaac(
 def _findings(env: GraspTask, engine: IsaacEngine, config: EnvConfig, seed: int, episodes: int) -> Iterator[Finding]:
     yield from _contract(env, seed, episodes)
     groups = [group for group in IMAGE_GROUPS if group in env.obs_spec]
-    twin = MujocoEngine(Scene.of(config.scene), env.num_envs, groups, config.threads)
+    twin = MujocoEngine(Scene(config.scene), env.num_envs, groups, config.threads)
     try:
         yield from _same_places(env, engine, twin, seed)
         if "depth" in groups:

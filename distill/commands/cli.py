@@ -56,6 +56,8 @@ COMMANDS = {
     "objects": Command("commands.objects.objects", "ObjectsArgs", "import SRC OUT|draw SET OUT: your own objects"),
     "capacity": Command("commands.capacity.capacity", "CapacityArgs", "how many worlds fit, together or disaggregated"),
     "bench": Command("commands.bench.bench", "BenchArgs", "steps per second of every part, beside the alternatives"),
+    "robot init": Command("commands.robot.robot_init", "RobotInitArgs", "draft a robot's TOML from two MJCF files"),
+    "robot check": Command("commands.robot.robot_check", "RobotCheckArgs", "does a robot's file hold? with a picture"),
     "check-env": Command("commands.check_env.check_env", "CheckEnvArgs", "does an environment keep its promises?"),
 }
 RESUMABLE = ("train-teacher", "train-student")
@@ -109,7 +111,8 @@ def overview() -> str:
 
 
 def _run(words: list[str]) -> None:
-    name, rest = words[0], words[1:]
+    two = " ".join(words[:2])
+    name, rest = (two, words[2:]) if two in COMMANDS else (words[0], words[1:])
     if name not in COMMANDS:
         raise UsageError(unknown("command", name, COMMANDS))
     sight, rest = _sight(rest) if name == "train-teacher" else (None, rest)  # before anything heavy is imported
@@ -147,6 +150,7 @@ def read_training(
     It begins with the preset that the options change, or with --resume with the configuration of that run, of which
     they change the settings of this machine and `ANEW` only.
     """
+    from ...sims import assets
     from ...sims.machine import machine_settings
     from ..runs.run import Run
     from . import options, presets
@@ -167,10 +171,10 @@ def read_training(
     env = getattr(config, "env", None)
     config = config if env is None else replace(config, env=replace(env, isaac=start.change(env).isaac))
     changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
-    placed = start.objects is None or options.brought(start.objects) == getattr(
-        getattr(env, "scene", None), "objects", options.brought(start.objects)
-    )
-    changed = [one for one in changed if one[0] not in ("--isaac-python", *(["--objects"] if placed else []))]
+    same = start.robot is not None and (env is None or assets.named(start.robot) == env.scene.robot)
+    placed = start.objects is None or env is None or options.brought(start.objects) == env.scene.objects
+    here = {"--isaac-python", *(["--robot"] if same else []), *(["--objects"] if placed else [])}
+    changed = [one for one in changed if one[0] not in here]
     changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]
     anew = {field: value for option, value in changed if (field := ANEW.get(option))}
     if len(anew) < len(changed):

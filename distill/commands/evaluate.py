@@ -75,7 +75,7 @@ def _check_objects(loaded: LoadedPolicy, env_config: EnvConfig) -> None:
     found: dict[str, Any] = {"obs": seen}
     if env_config.scene.objects == loaded.env_config.scene.objects:
         expected["objects"] = as_today(loaded.signature).get("objects")
-        found["objects"] = named(Scene.of(env_config.scene).objects)
+        found["objects"] = named(Scene(env_config.scene).objects)
     check_signature(expected, found, str(loaded.name))
 
 

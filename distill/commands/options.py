@@ -14,9 +14,9 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from ...sims.assets import FOLDERS
+from ...sims.assets import look_in, named
 from ...sims.env_config import EngineName, EnvConfig, Split
-from ...sims.scenes import with_image, with_scene, with_task
+from ...sims.scenes import with_image, with_robot, with_scene, with_task
 
 Config = TypeVar("Config")
 Start = TypeVar("Start", bound="Worlds")
@@ -30,6 +30,8 @@ class Worlds:
     """What can be seen (docs/scenes.md); wrist if not given."""
     task: Annotated[str | None, tyro.conf.arg(metavar="grasp|carry")] = None
     """What is to be done; grasp if not given."""
+    robot: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE.toml")] = None
+    """Arm and hand (docs/robots.md); kuka_allegro if not given."""
     image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Images of this size, pixels."""
     objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
@@ -50,9 +52,11 @@ class Worlds:
         """The environments as these options want them.
 
         Raises:
-            HandsightError: no such scene, task or size of an image.
+            HandsightError: no such scene, robot or task, or no such size of an image.
         """
         env = env if self.scene is None else with_scene(env, self.scene)
+        if self.robot is not None or self.scene is not None:  # whose camera a scene's may be
+            env = with_robot(env, env.scene.robot if self.robot is None else named(self.robot))
         env = env if self.task is None else with_task(env, self.task)
         env = env if self.image is None else with_image(env, self.image)
         env = with_objects(env, self.objects, self.objects_split)
@@ -66,8 +70,7 @@ def brought(given: str) -> str:
     folder = Path(given)
     if not (folder.is_dir() and (os.sep in given or (folder / "objects.json").is_file())):
         return given
-    places = [str(folder.resolve().parent), *os.environ.get(FOLDERS, "").split(os.pathsep)]
-    os.environ[FOLDERS] = os.pathsep.join(filter(None, dict.fromkeys(places)))
+    look_in(folder.resolve().parent)
     return folder.resolve().name
 
 
@@ -88,8 +91,9 @@ class Training(Worlds):
     """Where the run folder goes."""
     resume: Path | None = None
     """Run folder to go on with, under its own configuration. What it ran on is not saved: `--device`, `--sims`,
-    `--env.isaac.python` and the like are given again. `--iterations N` trains on to N of them; `--teacher` (`--driver`,
-    `--warm-start`, `--data`) says where that is now, if it was moved. No other option is allowed."""
+    `--env.isaac.python` and the like are given again, as is `--robot FILE.toml`. `--iterations N` trains on to N of
+    them; `--teacher` (`--driver`, `--warm-start`, `--data`) says where that is now, if it was moved. No other option is
+    allowed."""
 
 
 @dataclass(frozen=True)

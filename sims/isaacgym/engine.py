@@ -52,6 +52,8 @@ class IsaacEngine(Engine):
             HandsightError: the scene has a wall, or the robot's actuators do not move one joint each.
         """
         config, robot = scene.config, scene.robot
+        if robot.palm_touch is not None:
+            raise HandsightError(f"engine 'isaacgym' has robots that are built in, found {robot.name} from MJCF")
         if robot.is_coupled:
             raise HandsightError(
                 f"engine 'isaacgym' drives every joint by itself: expected an actuator for each of the joints of "

@@ -14,8 +14,6 @@ from .solids import Solid, SolidError
 
 FACTS, SHAPES = "objects.json", "pieces.npz"
 """Files of a set: what its objects are called, weigh and come from; and their vertices."""
-OURS = ("primitives", "procedural")
-"""Sets that need no folder."""
 
 
 def read_set(name: str) -> ObjectSet:
@@ -24,11 +22,7 @@ def read_set(name: str) -> ObjectSet:
     Raises:
         HandsightError: there is none, or its files are damaged; says which and what.
     """
-    try:
-        folder = find(name)
-    except HandsightError as error:
-        raise HandsightError(f"object set {name!r}: {error}; sets of ours: {', '.join(OURS)}") from None
-    return _read(folder.resolve())
+    return _read(find("objects", name).resolve())
 
 
 @cache

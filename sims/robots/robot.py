@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -103,6 +103,10 @@ class Robot:
     """Lowest and highest corner of the box that the palm's target stays in, m, world frame."""
     build: Callable[[mujoco.MjSpec], None]
     """Adds bodies, joints, servos, `grasp_site` and the fingertip sites; `add_to` calls it."""
+    palm_touch: str | None = None
+    """Body whose geoms are the palm's, where `palm` is but a frame on it."""
+    model: str | None = None
+    """Digest of the bodies and joints that `build` adds, where files decide them."""
 
     @property
     def joints(self) -> tuple[str, ...]:
@@ -147,7 +151,8 @@ class Robot:
 
     def facts(self) -> dict[str, Any]:
         """All that the value decides, JSON-able: what a signature's digest is made of."""
-        return {name: value for name, value in asdict(self).items() if name != "build"}
+        facts = asdict(replace(self, build=bool))  # whatever it is: it may hold whole models
+        return {name: value for name, value in facts.items() if name != "build" and value is not None}
 
 
 @cache

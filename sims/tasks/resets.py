@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import HandsightError
 from ..draws import Draws
 from ..env_config import Postures
 from ..robots.robot import Robot
@@ -56,9 +57,9 @@ class PostureBank:
         """model: the compiled scene; the robot's arm has A of its J joints; postures: which of `BANKS`.
 
         Raises:
-            RuntimeError: a kind of reset leaves the arm's reach.
+            HandsightError: a kind of reset leaves the arm's reach.
         """
-        offset = _palm_rotation() @ np.array(robot.grasp_pos)
+        offset = palm_rotation() @ np.array(robot.grasp_pos)
         rng = np.random.default_rng(BANKS[postures])
         arms, grasps = [], []
         for kind in RESETS.values():
@@ -101,7 +102,7 @@ class PostureBank:
         return joint_pos, torch.cat([xy, height[:, None] + 0.0005], 1), quat
 
 
-def _palm_rotation() -> np.ndarray:
+def palm_rotation() -> np.ndarray:
     """Palm frame to world when an episode begins: fingers forward and down by `TILT`, palm facing the table."""
     c, s = np.cos(TILT), np.sin(TILT)
     return np.array([[-s, 0, c], [0, 1, 0], [-c, 0, -s]])
@@ -116,11 +117,11 @@ def _solve_arm(robot: Robot, model: mujoco.MjModel, palm: np.ndarray) -> np.ndar
     """Arm postures (P, A) whose palm reaches the positions (P, 3) with the palm rotation, by damped least squares.
 
     Raises:
-        RuntimeError: a posture misses by more than 5 mm or 0.02 rad: the reset region leaves the arm's reach.
+        HandsightError: a posture misses by more than 5 mm or 0.02 rad: the reset region leaves the arm's reach.
     """
     data, body, joints = mujoco.MjData(model), model.body(robot.palm).id, slice(len(robot.arm))
     goal, found = np.zeros(4), np.empty((len(palm), len(robot.arm)))
-    mujoco.mju_mat2Quat(goal, _palm_rotation().ravel())
+    mujoco.mju_mat2Quat(goal, palm_rotation().ravel())
     for i, target in enumerate(palm):
         data.qpos[joints] = robot.home
         for _ in range(60):
@@ -135,7 +136,11 @@ def _solve_arm(robot: Robot, model: mujoco.MjModel, palm: np.ndarray) -> np.ndar
             limit = model.jnt_range[joints]
             data.qpos[joints] = np.clip(data.qpos[joints] + np.clip(step, -0.4, 0.4), limit[:, 0], limit[:, 1])
         if np.abs(error[:3]).max() > 5e-3 or np.abs(error[3:]).max() > 0.02:
-            raise RuntimeError(f"no arm posture for the palm at {target.round(3)} m (error {error.round(4)})")
+            raise HandsightError(
+                f"robot {robot.name}: no arm posture for the palm at {target.round(3).tolist()} m, where episodes "
+                f"begin: it misses by {np.linalg.norm(error[:3]):.3f} m and {np.linalg.norm(error[3:]):.2f} rad, "
+                "expected at most 0.005 and 0.02"
+            )
         found[i] = data.qpos[joints]
     return found
 

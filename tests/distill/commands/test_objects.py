@@ -14,7 +14,7 @@ from handsight.distill.commands.objects import is_held_out, objects
 from handsight.distill.evaluation.evaluation import worst
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.errors import HandsightError
-from handsight.sims.assets import FOLDERS, find
+from handsight.sims.assets import VARIABLE, find
 from handsight.sims.objects.choose import object_set
 from handsight.sims.objects.object_set import ObjectSet
 
@@ -53,7 +53,7 @@ def folder(source, tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_assets(monkeypatch):
-    monkeypatch.setenv(FOLDERS, "")
+    monkeypatch.setenv(VARIABLE, "")
 
 
 def test_whole_meshes_are_brought_in_and_broken_ones_named(folder):
@@ -72,7 +72,7 @@ def test_whole_meshes_are_brought_in_and_broken_ones_named(folder):
 
 
 def test_an_imported_brick_weighs_its_density_and_is_found_by_name(folder, monkeypatch):
-    monkeypatch.setenv(FOLDERS, str(folder.parent))
+    monkeypatch.setenv(VARIABLE, str(folder.parent))
     found = object_set("toys")
     assert isinstance(found, ObjectSet) and found.name == "toys" and {*found.names} == {"brick", "pair"}
     solids = {solid.name: solid for solid in found.meshes.solids}
@@ -89,9 +89,9 @@ def test_a_hash_of_its_name_decides_where_an_object_belongs():
 
 def test_a_folder_is_known_by_its_name_from_then_on(folder, monkeypatch):
     config = read_training(TeacherConfig, ["--objects", str(folder)], "x", "state")[0]
-    assert config.env.scene.objects == "toys" and find("toys") == folder
+    assert config.env.scene.objects == "toys" and find("objects", "toys") == folder
     assert str(folder.parent) not in repr(config)
-    monkeypatch.setenv(FOLDERS, "")
+    monkeypatch.setenv(VARIABLE, "")
     assert options.brought("procedural") == "procedural"
     args = read(EvaluateArgs, ["zoo:state", "--objects", "procedural", "--objects-split", "held_out"], "x")
     assert (args.objects, args.objects_split) == ("procedural", "held_out")
@@ -100,13 +100,14 @@ def test_a_folder_is_known_by_its_name_from_then_on(folder, monkeypatch):
 
 
 def test_a_set_that_is_not_there_is_named(folder, tmp_path, monkeypatch):
-    with pytest.raises(HandsightError, match=r"object set 'toyz': .* names no folder; sets of ours: primitives, proc"):
+    wanted = r"objects 'toyz' is not built in: .* --objects with its path; avail.* none"
+    with pytest.raises(HandsightError, match=wanted):
         object_set("toyz")
-    monkeypatch.setenv(FOLDERS, str(folder.parent))
-    with pytest.raises(HandsightError, match=r"'toyz' \(did you mean toys\?\); available: toys in "):
+    monkeypatch.setenv(VARIABLE, str(folder.parent))
+    with pytest.raises(HandsightError, match=r"'toyz' is not built in: .* available: .*toys"):
         object_set("toyz")
     (tmp_path / "none").mkdir()
-    monkeypatch.setenv(FOLDERS, str(tmp_path))
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(HandsightError, match=r"none is no object set: expected objects\.json and pieces\.npz"):
         object_set("none")
 

@@ -17,7 +17,7 @@ from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO
 from handsight.sims.robots.robot import FIRM, RENDERED, ActionSpace, Actuator, Digit, Robot
 from handsight.sims.scene import Scene
 from handsight.sims.tasks.grasp import GraspTask
-from handsight.sims.tasks.resets import TILT, _palm_rotation
+from handsight.sims.tasks.resets import TILT, palm_rotation
 from handsight.sims.tasks.task import FIRST_EDITION, as_today
 
 ARM, HAND = ("x", "y", "z", "swing"), ("left_1", "left_2", "right_1")
@@ -30,7 +30,7 @@ def _build(spec: mujoco.MjSpec) -> None:
         body = body.add_body(name=name, gravcomp=1, mass=1.0, inertia=[0.01] * 3)
         body.add_joint(name=name, type=slide, axis=axis, range=[-1, 1], limited=1, damping=[50, 0, 0])
     quat = np.zeros(4)
-    mujoco.mju_mat2Quat(quat, _palm_rotation().ravel())
+    mujoco.mju_mat2Quat(quat, palm_rotation().ravel())
     palm = body.add_body(name="hub", quat=quat, gravcomp=1, mass=0.5, inertia=[0.01] * 3)
     palm.add_joint(name="swing", axis=[0, 0, 1], range=[-0.5, 0.5], limited=1, armature=0.1, damping=[5, 0, 0])
     look = {"group": RENDERED, "contype": 1, "conaffinity": 2, "condim": 4, **FIRM}
@@ -116,7 +116,7 @@ def test_a_tendon_is_sent_the_sum_of_the_joints_that_it_moves():
     assert torch.equal(KUKA_ALLEGRO.ctrl(many), many)
 
 
-def test_postures_of_the_bank_reach_the_palm_rotation(env):
+def test_postures_of_the_bank_reach_thepalm_rotation(env):
     env.reset(0)
     assert torch.allclose(env.engine.read().palm_rot[:, 2, 0], -torch.cos(torch.tensor(TILT)), atol=0.05)
 

@@ -1,0 +1,222 @@
+"""`handsight robot init` and `robot check`: a user's arm and hand as one TOML file, proposed and looked at."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any, get_args
+
+import mujoco
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from scipy.spatial.transform import Rotation
+
+from ... import sims
+from ...errors import HandsightError
+from ...files import write
+from ...sims.assets import named
+from ...sims.env_config import EnvConfig, GraspConfig, Postures
+from ...sims.robots.description import build_robot, read_robot
+from ...sims.robots.draft import draft_robot
+from ...sims.robots.mjcf import load_robot, parts_of, robot_of
+from ...sims.robots.robot import Robot
+from ...sims.scene import Scene
+from ...sims.scenes import with_robot
+from ...sims.tasks.resets import CENTRE, PostureBank, palm_rotation
+from ..runs.progress import tell
+from .arguments import RobotCheckArgs, RobotInitArgs
+from .check_env import Finding
+from .robot_picture import draw_robot
+
+STARTS = 8
+"""Postures from which the arm's home is searched."""
+CLEARANCE = 0.12
+"""m: links of the arm should stay above the table by this."""
+DEEP = 0.003
+"""m: geoms of two digits that are deeper in each other count as a collision."""
+GRASPED = 0.5
+"""Least share of scripted grasps that lift a box or a cylinder: below it there is little to learn from."""
+WORLDS = 64
+"""Scripted grasps of each kind of object."""
+
+
+def robot_init(args: RobotInitArgs) -> Path:
+    """What `handsight robot init` does: write a draft, and say what to do with it.
+
+    Raises:
+        HandsightError: a file that MuJoCo cannot compile, or a hand of which no draft can be made.
+    """
+    out = args.out or Path(f"{args.arm.stem}_{args.hand.stem}.toml")
+    names = {name: os.path.relpath(getattr(args, name).resolve(), out.parent.resolve()) for name in ("arm", "hand")}
+    tables = {**names, **draft_robot(args.arm, args.hand), "home": {}}
+    config = build_robot(tables)
+    robot = robot_of(out.stem, config, parts_of(out, config))
+    home = solve_home(robot)
+    tables["home"] = {joint.removeprefix("arm_").removeprefix("hand_"): round(q, 4) for joint, q in home.items()}
+    write(out, f"# Drafted by `handsight robot init`; `handsight robot check` looks at it.\n{toml(tables)}")
+    tell(f"{out}: a draft. Look at it: handsight robot check {out}")
+    return out
+
+
+def toml(tables: Mapping[str, Any]) -> str:
+    """TOML of values, tables of values and lists of tables."""
+    values, rows = list[str](), list[str]()
+    for key, one in tables.items():
+        if isinstance(one, Mapping) or key == "digits":
+            for table in [one] if isinstance(one, Mapping) else one:
+                head = f"[{key}]" if table is one else f"[[{key}]]"
+                rows += ["", head, *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+        else:
+            values.append(f"{key} = {_value(one)}")
+    return "\n".join([*values, *rows, ""])
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _value(name)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return json.dumps(value)
+    return f"[{', '.join(map(_value, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+
+
+def solve_home(robot: Robot) -> dict[str, float]:
+    """The arm's joints with the palm over the middle of the table, as episodes begin: rad, by name. From several
+    postures the best is kept: it reaches, and its links are above the table."""
+    model = Scene(robot=robot).build()
+    data, joints, palm = mujoco.MjData(model), slice(len(robot.arm)), model.body(robot.palm).id
+    low, high = model.jnt_range[joints].T
+    goal = np.array([*CENTRE, 0.2]) - palm_rotation() @ np.array(robot.grasp_pos) * [1, 1, 0]
+    links = [int(model.joint(joint).bodyid[0]) for joint in robot.arm[1:]]
+
+    def miss(posture: np.ndarray) -> np.ndarray:
+        data.qpos[joints] = posture
+        mujoco.mj_kinematics(model, data)
+        turn = Rotation.from_matrix(data.xmat[palm].reshape(3, 3) @ palm_rotation().T).as_rotvec()
+        deep = np.clip(CLEARANCE - data.xpos[links][:, 2], 0, None)
+        return np.concatenate(
+            [(data.xpos[palm] - goal) / 0.005, turn / 0.02, deep / 0.02, 0.5 * (posture - middle) / (high - low)]
+        )
+
+    middle, rng = (low + high) / 2, np.random.default_rng(0)
+    starts = [middle, *(rng.uniform(np.maximum(low, -2.5), np.minimum(high, 2.5)) for _ in range(STARTS - 1))]
+    found = [least_squares(miss, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high)) for start in starts]
+    best = min(found, key=lambda one: one.cost)
+    return dict(zip(robot.arm, map(float, best.x), strict=True))
+
+
+def robot_check(args: RobotCheckArgs) -> list[Finding]:
+    """What `handsight robot check` does: check, say what holds, and draw.
+
+    Raises:
+        HandsightError: a file or a name that means nothing; or, after everything was said and drawn, what is broken.
+    """
+    robot = load_robot(args.file)
+    env = with_robot(EnvConfig(), named(str(args.file)))
+    model = Scene(env.scene).build()
+    findings = [*_parts(args.file, robot, model), *_reach(robot, model), *_collisions(robot, model)]
+    if not any(finding.verdict == "BROKEN" for finding in findings):
+        findings += _grasps(env)
+    tell("\n".join(f"{one.verdict}: {one.what}: {one.found}" for one in findings))
+    picture = args.out or Path(f"{robot.name}.png")
+    draw_robot(env, robot, picture)
+    tell(f"{picture}: the robot at home, its hand open and closed, and what the pair at its wrist sees")
+    if broken := [f"{one.what}: {one.found}, expected {one.expected}" for one in findings if one.verdict == "BROKEN"]:
+        raise HandsightError(f"{args.file}: {'; '.join(broken)}")
+    return findings
+
+
+def _parts(path: Path, robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
+    """What the files came to, and what of them was dropped."""
+    geoms = sum(1 for geom in range(model.ngeom) if model.geom_contype[geom] == 1)
+    joints = f"{len(robot.arm)} joints to the palm, {len(robot.hand)} in {len(robot.digits)} digits"
+    yield Finding("the files", "holds", f"{joints}, {len(robot.actuators)} servos, {geoms} geoms that touch")
+    for part in parts_of(path, read_robot(path)):
+        if part.dropped:
+            yield Finding(f"dropped of {part.path.name}", "measured", ", ".join(part.dropped))
+
+
+def _reach(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
+    """Whether episodes can begin, and how much of the workspace's corners the palm comes to."""
+    for postures in get_args(Postures):
+        try:
+            PostureBank(robot, model, torch.device("cpu"), postures)
+            yield Finding(f"postures in which episodes begin ({postures})", "holds", "all reached")
+        except HandsightError as error:
+            yield Finding(f"postures in which episodes begin ({postures})", "BROKEN", str(error), "an arm that reaches")
+    data, palm, joints = mujoco.MjData(model), model.body(robot.palm).id, slice(len(robot.arm))
+    low, high = model.jnt_range[joints].T
+
+    def miss(posture: np.ndarray, corner: np.ndarray) -> np.ndarray:
+        data.qpos[joints] = posture
+        mujoco.mj_kinematics(model, data)
+        return data.xpos[palm] - corner
+
+    start = np.clip(robot.home, low + 1e-6, high - 1e-6)
+    corners = [np.array(corner) for corner in product(*zip(*robot.workspace, strict=True))]
+    off = [np.linalg.norm(least_squares(miss, start, bounds=(low, high), args=(corner,)).fun) for corner in corners]
+    reached = sum(miss_by < 0.01 for miss_by in off)
+    words = f"the palm comes to {reached} of 8, and to all of them within {max(off):.2f} m"
+    yield Finding("corners of the workspace", "measured", words)
+
+
+def _collisions(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
+    """Digits in each other, with the hand open and closed; physics lets them pass."""
+    owners = {model.body(digit.root).id: digit.name for digit in robot.digits}
+    geoms: dict[int, str] = {}
+    for geom in np.flatnonzero(model.geom_contype == 1):
+        body = int(model.geom_bodyid[geom])
+        while body and body not in owners:
+            body = int(model.body_parentid[body])
+        if body:
+            geoms[int(geom)] = owners[body]
+    for what, hand in (("open", robot.open_hand), ("closed", robot.closed_hand)):
+        data = mujoco.MjData(model)
+        data.qpos[: len(robot.joints)] = [*robot.home, *hand]
+        mujoco.mj_forward(model, data)
+        pairs = {
+            tuple(sorted((geoms[a], geoms[b])))
+            for a, b in product(geoms, geoms)
+            if geoms[a] < geoms[b] and mujoco.mj_geomDistance(model, data, a, b, 0.0, None) < -DEEP
+        }
+        words = ", ".join(" and ".join(pair) for pair in sorted(pairs)) or "no digit is in another"
+        verdict = "BROKEN" if pairs and what == "open" else "measured" if pairs else "holds"
+        yield Finding(f"the {what} hand", verdict, words, "no digit in another")
+
+
+def _grasps(env: EnvConfig) -> Iterator[Finding]:
+    """A scripted grasp of boxes and cylinders, and in how many of its steps an eye sees them."""
+    for kind in ("box", "cylinder"):
+        task = GraspConfig(kinds=(kind,), reset_mix={"near": 1.0})
+        with closing(sims.make(replace(env, task=task), ("state", "stereo"), WORLDS)) as made:
+            success, seen = scripted_grasp(made)
+        verdict = "holds" if success >= GRASPED else "BROKEN"
+        yield Finding(f"a scripted grasp of a {kind}", verdict, f"{success:.0%} lifted", f"at least {GRASPED:.0%}")
+        yield Finding(f"the pair at the wrist and the {kind}", "measured", f"seen in {seen:.0%} of the steps")
+
+
+def scripted_grasp(env: Any) -> tuple[float, float]:
+    """Approach along the palm's normal, close, lift: share of episodes that end in success, and share of steps in which
+    an eye sees the object."""
+    env.reset(0)
+    seen, step = [], None
+    for t in range(env.episode_steps):
+        body = env.engine.read()
+        ahead = 0.07 * body.palm_rot[:, :, 0] * (t < 9)
+        action = torch.zeros(env.num_envs, env.action_dim)
+        action[:, :3] = (body.object_pos - ahead - body.grasp_pos) / 0.035
+        if t >= 23:
+            action[:, :3] = torch.tensor([0.0, 0.0, 1.0])
+        action[:, 4:] = 1.0 if t >= 16 else -1.0
+        step = env.step(action.clamp(-1, 1))
+        seen.append((step.log["visible"] > 0) | (step.log["visible_right"] > 0))
+    assert step is not None
+    return float(step.log["success"].float().mean()), float(torch.stack(seen).float().mean())

@@ -1,0 +1,321 @@
+"""Any arm with any hand: from a TOML file and two MJCF files to a `Robot`, built anew of what they say.
+
+The frame of the body `palm` is the house's (x out of the palm, z along the fingers), whatever the hand's own is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from ...errors import unknown
+from ..assets import AssetError, folders
+from .description import DigitConfig, PalmConfig, RobotConfig, read_robot, robot_file
+from .kuka_allegro import KUKA_ALLEGRO
+from .mjcf_file import Part, moved_joints, read_part
+from .rebuilt import Assembly, Joint, Pose, Servo, build
+from .robot import ActionSpace, Actuator, Digit, Robot
+
+ARM_SPEED, HAND_SPEED, SLIDE_SPEED = 2.0, 8.0, 0.5
+"""rad/s, and m/s where a joint of the arm slides: what an MJCF does not say, if the TOML file does not either."""
+SLACK = 1e-3
+"""rad: a posture may be rounded."""
+PALM4 = "palm4+closure2"
+
+
+def named_robot(name: str) -> Robot:
+    """The robot that artefacts call so.
+
+    Raises:
+        AssetError: it is not here, or its files are not what they should be.
+    """
+    return KUKA_ALLEGRO if name == KUKA_ALLEGRO.name else load_robot(robot_file(name))
+
+
+def load_robot(path: Path) -> Robot:
+    """The robot of a TOML file; it is called as the file is.
+
+    Raises:
+        AssetError: a file is missing or leads elsewhere; a name that means nothing, a hand without actuators, a posture
+            outside the limits, a workspace out of reach.
+    """
+    return _load(path.resolve(), path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@lru_cache
+def _load(path: Path, stamp: int) -> Robot:
+    config = read_robot(path)
+    try:
+        return robot_of(path.stem, config, parts_of(path, config))
+    except AssetError as error:
+        raise AssetError(f"robot {path.name}: {error}") from error
+
+
+def parts_of(path: Path, config: RobotConfig) -> tuple[Part, Part]:
+    """Arm and hand of a robot's TOML file at `path`. Raises AssetError: a file is missing, or leads elsewhere."""
+    return _part(path, config.arm, "arm_", config), _part(path, config.hand, "hand_", config)
+
+
+def _part(path: Path, name: str, prefix: str, config: RobotConfig) -> Part:
+    roots = [path.parent, *folders()]
+    root = next((root for root in roots if (root / name).is_file()), None)
+    if root is None:
+        places = ", ".join(map(str, dict.fromkeys(roots)))
+        raise AssetError(
+            f"{prefix[:-1]} {name!r}: expected that file in one of {places} (the MJCFs of the robots that ship are "
+            "fetched by benchmarks/robots.py)"
+        )
+    return read_part(root / name, root, prefix, config.geometry)
+
+
+def robot_of(name: str, config: RobotConfig, parts: tuple[Part, Part]) -> Robot:
+    """What a description and its two compiled files come to; raises AssetError as `load_robot`."""
+    arm, hand = parts
+    at = arm.find(config.mount.at, ("site", "body"), "mount.at")
+    palm = hand.find(config.palm.body, ("body",), "palm.body")[1]
+    flange, pose = _place(arm.model, *at)
+    reach, fingers = _joints(arm, flange, hand, palm)
+    joints = reach + fingers
+    servos = _servos(config, joints, hand)
+    assembly = Assembly(
+        config, arm, hand, flange, pose.then(Pose(config.mount.pos, config.mount.quat)), palm, frame_of(config.palm),
+        _grasp(config, hand, palm), tuple(_tip(hand, digit) for digit in config.digits), tuple(joints), len(fingers),
+        servos,
+    )  # fmt: skip
+    _check_reach(config, assembly, len(reach))
+    open_hand, closed_hand = (_posture(getattr(config, name), fingers, name) for name in ("open_hand", "closed_hand"))
+    slow = [SLIDE_SPEED if joint.slides else ARM_SPEED for joint in reach] + [HAND_SPEED] * len(fingers)
+    speed = _by_joint(config.velocity, joints, "velocity")
+    own = {joint: servo.torque for servo in servos for joint in servo.joints}
+    return Robot(
+        name=name,
+        arm=tuple(joint.name for joint in reach),
+        hand=tuple(joint.name for joint in fingers),
+        actuators=tuple(Actuator(s.name, tuple(joints[j].name for j in s.joints), s.kp, s.kv) for s in servos),
+        digits=tuple(Digit(one.name, *_root(hand, one.root), f"{one.name}_tip") for one in config.digits),
+        palm="palm",
+        grasp_site="grasp",
+        grasp_pos=assembly.grasp,
+        home=_posture(config.home, reach, "home"),
+        open_hand=open_hand,
+        closed_hand=closed_hand,
+        action_spaces=_action_spaces(config, hand, fingers, open_hand, closed_hand),
+        torque_limit=tuple(own.get(index, 0.0) for index in range(len(joints))),
+        velocity_limit=tuple(speed.get(index, slow[index]) for index in range(len(joints))),
+        workspace=config.workspace,
+        build=partial(build, assembly),
+        palm_touch=hand.body_name(palm),
+        model=_digest(assembly),
+    )
+
+
+def _place(model: mujoco.MjModel, kind: str, index: int) -> tuple[int, Pose]:
+    """Body that a site, geom or body belongs to, and its pose there."""
+    if kind == "body":
+        return index, Pose()
+    body, pos, quat = (getattr(model, f"{kind}_{what}")[index] for what in ("bodyid", "pos", "quat"))
+    return int(body), Pose.of_arrays(pos, quat)
+
+
+def frame_of(palm: PalmConfig) -> Pose:
+    """Frame of the palm in its body's own: x out of the palm, z along the fingers.
+
+    Raises:
+        AssetError: the two directions are parallel, or none.
+    """
+    x, z, quat = np.array(palm.facing), np.array(palm.fingers), np.zeros(4)
+    across = np.cross(z, x)
+    if np.linalg.norm(across) < 0.1 * np.linalg.norm(x) * np.linalg.norm(z) or not (x.any() and z.any()):
+        raise AssetError("palm: expected facing and fingers to be two directions across each other, found the same")
+    x, y = x / np.linalg.norm(x), across / np.linalg.norm(across)
+    mujoco.mju_mat2Quat(quat, np.stack([x, y, np.cross(x, y)], 1).ravel())
+    return Pose.of_arrays(palm.pos, quat)
+
+
+def _grasp(config: RobotConfig, hand: Part, palm: int) -> tuple[float, float, float]:
+    """The grasp site, m in the palm's frame."""
+    if (config.grasp.site is None) == (config.grasp.pos is None):
+        raise AssetError("grasp: expected either site or pos")
+    if config.grasp.pos is not None:
+        return config.grasp.pos
+    site, rest = hand.find(config.grasp.site or "", ("site",), "grasp.site")[1], hand.at_rest()
+    body = Pose.of_arrays(rest.xpos[palm], rest.xquat[palm])
+    return body.then(frame_of(config.palm)).inverse().of(rest.site_xpos[site])
+
+
+def _tip(hand: Part, digit: DigitConfig) -> tuple[int, tuple[float, float, float]]:
+    """Body and place in it, m, of a fingertip."""
+    body, pose = _place(hand.shapes, *hand.find(digit.tip, ("site", "geom", "body"), "digits.tip"))
+    return body, pose.of(digit.tip_pos)
+
+
+def _root(hand: Part, name: str) -> tuple[str]:
+    return (hand.body_name(hand.find(name, ("body",), "digits.root")[1]),)
+
+
+def _above(model: mujoco.MjModel, body: int) -> Iterator[int]:
+    """A body and those that it hangs on."""
+    while body:
+        yield body
+        body = int(model.body_parentid[body])
+
+
+def _joints(arm: Part, flange: int, hand: Part, palm: int) -> tuple[list[Joint], list[Joint]]:
+    """Joints from the base to the palm, a hand's wrist included, and those of the fingers."""
+    chains = {arm.prefix: set(_above(arm.model, flange)), hand.prefix: set(_above(hand.model, palm))}
+    reach, others = list[Joint](), list[Joint]()
+    for part in (arm, hand):
+        for index in range(part.model.njnt):
+            kind = mujoco.mjtJoint(part.model.jnt_type[index])
+            name = part.model.joint(index).name or str(index)
+            if kind not in (mujoco.mjtJoint.mjJNT_HINGE, mujoco.mjtJoint.mjJNT_SLIDE):
+                raise AssetError(f"joint {name!r} of {part.path.name}: expected a hinge or a slide, found a ball")
+            limited, span = bool(part.model.jnt_limited[index]), part.model.jnt_range[index]
+            low, high = (float(span[0]), float(span[1])) if limited else (-2 * math.pi, 2 * math.pi)
+            joint = Joint(f"{part.prefix}{name}", part, index, low, high, kind == mujoco.mjtJoint.mjJNT_SLIDE)
+            on_the_way = int(part.model.jnt_bodyid[index]) in chains[part.prefix]
+            if (part is arm and not on_the_way) or (on_the_way and others):
+                raise AssetError(
+                    f"joint {name!r} of {part.path.name}: expected joints one after the other down to the palm, and "
+                    "then those of the fingers, found it beside them"
+                )
+            (reach if on_the_way else others).append(joint)
+    if not reach or not others:
+        raise AssetError(f"expected joints above the palm and below it, found {len(reach)} and {len(others)}")
+    return reach, others
+
+
+def _posture(given: Mapping[str, float], joints: list[Joint], what: str) -> tuple[float, ...]:
+    """Angles of these joints, rad; raises AssetError: no such joint, or outside its limits."""
+    known = [joint.own_name for joint in joints]
+    for name in given:
+        if name not in known:
+            raise AssetError(f"{what}: {unknown('joint', name, known)}")
+    angles = [float(given.get(joint.own_name, min(max(0.0, joint.low), joint.high))) for joint in joints]
+    for joint, angle in zip(joints, angles, strict=True):
+        if not joint.low - SLACK <= angle <= joint.high + SLACK:
+            raise AssetError(
+                f"{what}: {joint.own_name} is outside its limits: expected {joint.low:.4g}..{joint.high:.4g}, found "
+                f"{angle:.4g}"
+            )
+    return tuple(angles)
+
+
+def _by_joint(table: Mapping[str, Any], joints: list[Joint], what: str) -> dict[int, Any]:
+    """What a table says of each joint that one of its names fits; later names win."""
+    found: dict[int, Any] = {}
+    for pattern, value in table.items():
+        fits = [index for index, joint in enumerate(joints) if fnmatchcase(joint.own_name, pattern)]
+        if not fits:
+            raise AssetError(f"{what}: {unknown('joint', pattern, [joint.own_name for joint in joints])}")
+        found |= dict.fromkeys(fits, value)
+    return found
+
+
+def _servos(config: RobotConfig, joints: list[Joint], hand: Part) -> tuple[Servo, ...]:
+    """The actuators of both files as servos of a joint, or of the sum of several, in the order of the joints."""
+    gains, torque = (_by_joint(getattr(config, name), joints, name) for name in ("gains", "torque"))
+    number = {(joint.part.prefix, joint.index): at for at, joint in enumerate(joints)}
+    if not hand.model.nu:
+        raise AssetError(f"hand {hand.path.name} has no actuators: expected a position servo for each joint or tendon")
+    servos = []
+    for part in dict.fromkeys(joint.part for joint in joints):
+        for actuator in range(part.model.nu):
+            moved, turns = moved_joints(part.model, actuator)
+            name = part.model.actuator(actuator).name or str(actuator)
+            if not moved:
+                raise AssetError(
+                    f"actuator {name!r} of {part.path.name}: expected it at a joint, or at a fixed tendon that pulls "
+                    "its joints alike"
+                )
+            own = tuple(number[part.prefix, joint] for joint in moved)
+            servo = Servo(f"{part.prefix}{name}", own, *_gains(part, actuator, turns, gains.get(own[0]), name))
+            servos.append(replace(servo, torque=torque.get(own[0], _strength(part, actuator, moved[0], abs(turns)))))
+    driven = {joint for servo in servos for joint in servo.joints}
+    idle = [one.own_name for at, one in enumerate(joints) if at not in driven and one.part is not hand]
+    if idle:
+        raise AssetError(f"arm: expected an actuator for each joint, found none for {', '.join(idle)}")
+    return tuple(sorted(servos, key=lambda servo: servo.joints[0]))
+
+
+def _gains(part: Part, actuator: int, turns: float, given: Any, name: str) -> tuple[float, float]:
+    """kp and kv at the joint of a servo that turns `turns` radians for each of the joint's."""
+    if given is not None:
+        return float(given[0]), float(given[1])
+    bias = part.model.actuator_biasprm[actuator]
+    if part.model.actuator_biastype[actuator] != mujoco.mjtBias.mjBIAS_AFFINE or bias[1] >= 0:
+        raise AssetError(
+            f"actuator {name!r} of {part.path.name} is no position servo: expected its kp and kv in the table gains"
+        )
+    return -float(bias[1]) * turns**2, -float(bias[2]) * turns**2
+
+
+def _strength(part: Part, actuator: int, joint: int, turns: float) -> float:
+    """N m (N) that a servo gives a joint at most; infinite where the file does not say."""
+    m = part.model
+    limits = (
+        (m.actuator_forcelimited[actuator], m.actuator_forcerange[actuator, 1] * turns),
+        (m.jnt_actfrclimited[joint], m.jnt_actfrcrange[joint, 1]),
+    )
+    return min((float(most) for limited, most in limits if limited), default=math.inf)
+
+
+def _action_spaces(
+    config: RobotConfig, hand: Part, fingers: list[Joint], open_hand: tuple[float, ...], closed: tuple[float, ...]
+) -> tuple[ActionSpace, ...]:
+    spaces = []
+    for name, one in config.action_spaces.items():
+        lowest = one.lowest or (0.0,) * len(one.synergies)
+        if len(lowest) != len(one.synergies) or one.closing > len(one.synergies):
+            raise AssetError(
+                f"action_spaces.{name}: expected `lowest` for each of {len(one.synergies)} synergies and `closing` at "
+                f"most that, found {len(lowest)} and {one.closing}"
+            )
+        rows = [_by_joint(row, fingers, f"action_spaces.{name}") for row in one.synergies]
+        synergies = tuple(tuple(float(row.get(at, 0.0)) for at in range(len(fingers))) for row in rows)
+        twist = ("x", "y", "z", "yaw") if name == PALM4 else ("x", "y", "z", "roll", "pitch", "yaw")
+        spaces.append(ActionSpace(name, twist, synergies, lowest, one.closing))
+    if not spaces:
+        root = hand.find(config.digits[-1].root, ("body",), "digits.root")[1]
+        thumb = [root in _above(hand.model, int(hand.model.jnt_bodyid[joint.index])) for joint in fingers]
+        change = [c - o for c, o in zip(closed, open_hand, strict=True)]
+        rows = [tuple(c * (is_it == mine) for c, mine in zip(change, thumb, strict=True)) for is_it in (False, True)]
+        spaces.append(ActionSpace(PALM4, ("x", "y", "z", "yaw"), tuple(rows), (0.0, 0.0), closing=2))
+    return tuple(spaces)
+
+
+def _check_reach(config: RobotConfig, assembly: Assembly, reach: int) -> None:
+    """Raise AssetError: the middle of the workspace is further from the first joint than the arm is long."""
+    arm, hand = assembly.arm.model, assembly.hand.model
+    links = [arm.body_pos[body] for body in list(_above(arm, assembly.flange))[:-2]]
+    links += [hand.body_pos[body] for body in list(_above(hand, assembly.palm))[:-1]]
+    length = sum(float(np.linalg.norm(place)) for place in (assembly.mount.pos, assembly.frame.pos, *links))
+    length += sum(one.high - one.low for one in assembly.joints[:reach] if one.slides)
+    first = int(arm.jnt_bodyid[0]) if arm.njnt else 1
+    base = np.array(config.base) + assembly.arm.at_rest().xpos[first]
+    away = float(np.linalg.norm(np.mean(config.workspace, 0) - base))
+    if away > length:
+        raise AssetError(
+            f"workspace is out of reach: its middle is {away:.2f} m from the arm's first joint, expected at most the "
+            f"{length:.2f} m to which arm and palm stretch"
+        )
+
+
+def _digest(assembly: Assembly) -> str:
+    """Twelve hexadecimal digits that change with the bodies, joints and shapes of both files."""
+    what, sum_ = ("body_pos", "body_quat", "body_mass", "body_inertia", "jnt_range", "dof_armature", "dof_damping"), ""
+    shapes = ("geom_type", "geom_size", "geom_pos")
+    for part in (assembly.arm, assembly.hand):
+        for model, names in ((part.model, what), (part.shapes, shapes)):
+            sum_ += "".join(str((np.round(getattr(model, name), 4) + 0.0).tolist()) for name in names)
+    pose = (assembly.mount, assembly.frame, assembly.config.base, assembly.config.geometry)
+    return hashlib.sha256(f"{sum_}{pose}".encode()).hexdigest()[:12]
