@@ -173,8 +173,8 @@ def read_training(
     changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
     same = start.robot is not None and (env is None or assets.named(start.robot) == env.scene.robot)
     placed = start.objects is None or env is None or options.brought(start.objects) == env.scene.objects
-    here = {"--isaac-python", *(["--robot"] if same else []), *(["--objects"] if placed else [])}
-    changed = [one for one in changed if one[0] not in here]
+    found_here = {"--isaac-python", *(["--robot"] if same else []), *(["--objects"] if placed else [])}
+    changed = [one for one in changed if one[0] not in found_here]
     changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]
     anew = {field: value for option, value in changed if (field := ANEW.get(option))}
     if len(anew) < len(changed):

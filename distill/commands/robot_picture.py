@@ -50,8 +50,8 @@ def draw_robot(env: EnvConfig, robot: Robot, path: Path) -> None:
         f"{len(robot.actuators)} servos",
     ]
     axes[4].text(0.05, 0.95, "\n".join(lines), va="top", transform=axes[4].transAxes)
-    with written(path) as draft, draft.open("wb") as file:
-        figure.savefig(file, format="png", dpi=80)
+    with written(path) as draft:
+        figure.savefig(draft, format="png", dpi=80)
 
 
 def _shot(

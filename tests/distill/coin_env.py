@@ -40,6 +40,9 @@ class CoinConfig:
     def with_postures(self, postures: str) -> CoinConfig:
         return self
 
+    def at_level(self, level: int | None) -> CoinConfig:
+        return self
+
 
 class CoinEnv(VecEnv):
     """A coin is thrown for each episode, and in each step another clue is given. Action (N, 2). Success: the second

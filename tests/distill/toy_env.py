@@ -36,6 +36,9 @@ class ToyConfig:
     def with_postures(self, postures: str) -> ToyConfig:
         return self
 
+    def at_level(self, level: int | None) -> ToyConfig:
+        return self
+
 
 class ToyEnv(VecEnv):
     """Action (N, 3): palm velocity x, y (0.2 per step) and grip. Success: palm within 0.25 of the object, grip > 0.

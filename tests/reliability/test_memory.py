@@ -61,8 +61,8 @@ def test_a_system_without_any_of_these_files_sets_no_limit(tmp_path):
 def test_the_smallest_limit_is_what_may_be_planned_for(monkeypatch):
     monkeypatch.setattr(memory, "memory_limits", lambda: [3 * GIB, GIB, NOTHING])
     assert memory.usable("cpu") == int(0.8 * GIB)
-    with pytest.raises(HandsightError, match=r"10,000 worlds .* more than the 0\.8 GiB that .* at most 2,097 fit"):
-        sims.make(sims.EnvConfig(), ["state"], 10_000)  # .8 GiB / 400 KiB
+    with pytest.raises(HandsightError, match=r"10,000 worlds .* more than the 0\.8 GiB that .* at most 2,467 fit"):
+        sims.make(sims.EnvConfig(), ["state"], 10_000)  # .8 GiB / 340 KiB
     monkeypatch.setattr(memory, "memory_limits", lambda: [NOTHING])
     physical = memory.usable("cpu")
     monkeypatch.setattr(memory, "memory_limits", list)
@@ -71,7 +71,7 @@ def test_the_smallest_limit_is_what_may_be_planned_for(monkeypatch):
 
 @pytest.mark.parametrize(("limit", "what"), [("RLIMIT_AS", "VmSize"), ("RLIMIT_DATA", "VmData")])
 def test_a_real_limit_of_the_process_refuses_what_would_break_it(limit, what, capfd):
-    """3,000 worlds of 400 KiB are 1.14 GiB, of which 1 GiB is left; four of them fit. In a process of its own."""
+    """3,600 worlds of 340 KiB are 1.17 GiB, of which 1 GiB is left; four of them fit. In a process of its own."""
     child = os.fork()
     if not child:
         try:
@@ -86,8 +86,8 @@ def _limited(limit: int, what: str) -> int:
     taken = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith(what))
     resource.setrlimit(limit, (taken + GIB, taken + GIB))
     assert 0.5 * GIB < memory.usable("cpu") <= 0.8 * GIB < free
-    with pytest.raises(HandsightError, match=r"3,000 worlds of about 0.4 MiB are more than the 0\.\d GiB"):
-        sims.make(sims.EnvConfig(), ["state"], 3000)
+    with pytest.raises(HandsightError, match=r"3,600 worlds of about 0.3 MiB are more than the 0\.\d GiB"):
+        sims.make(sims.EnvConfig(), ["state"], 3600)
     env = sims.make(sims.EnvConfig(threads=1), ["state"], 4)
     assert env.reset(0)["state"].shape[0] == 4
     return 0

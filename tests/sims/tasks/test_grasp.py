@@ -137,7 +137,7 @@ def test_reset_mix_draws_kinds_in_proportion_and_places_objects_accordingly():
 
 
 def test_unknown_names_are_refused_with_what_is_available():
-    available = "state, proprio, calibration, position, noisy_position, seen_position, depth, stereo"
+    available = "state, proprio, calibration, touch, position, noisy_position, seen_position, depth, stereo"
     with pytest.raises(Exception, match=rf"unknown observation groups \['rgb'\]; available: {available}"):
         make(EnvConfig(), ("rgb",), 2)
     with pytest.raises(Exception, match=r"action_space: expected one of palm4\+closure2, .*, found 'joints'"):
