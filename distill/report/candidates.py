@@ -67,6 +67,7 @@ class Candidate:
 def load_candidate(path: Path, device: str = "cpu") -> Candidate:
     """A policy with what its checkpoint and run tell about where it comes from."""
     loaded = load_policy(path, device=device)
+    loaded.check_scene(loaded.env_config)
     with explained(loaded.path):
         return _candidate(loaded, checkpoint.load(loaded.path))
 

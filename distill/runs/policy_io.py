@@ -18,7 +18,8 @@ from ...files import explained
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
-from ...sims.tasks.task import VERSION, as_today
+from ...sims.scene import Scene
+from ...sims.tasks.task import VERSION, as_today, named
 from ...sims.vec_env import ArraySpec, VecEnv
 from . import checkpoint, stored_config, zoo
 from .run import Run, RunError
@@ -81,6 +82,21 @@ class LoadedPolicy:
     def check(self, signature: Mapping[str, Any]) -> None:
         """Whether an environment of this signature fits the policy. Raises SignatureError, see `check_signature`."""
         check_signature(self.signature, signature, where=str(self.path))
+
+    def check_scene(self, env_config: EnvConfig) -> None:
+        """Whether the robot and the objects that these names mean on this machine are those that the policy learnt
+        with; others of another name are not asked about, nor are environments that are not ours.
+
+        Raises:
+            HandsightError: there is no such robot or object set here.
+            SignatureError: one has the name and is another; says which.
+        """
+        learnt = as_today(self.signature)
+        here = Scene(env_config.scene) if isinstance(env_config, EnvConfig) else None
+        found = {"robot": named(here.robot), "objects": named(here.objects)} if here else {}
+        alike = [key for key in found if key in learnt and learnt[key]["name"] == found[key]["name"]]
+        if lines := [line for key in alike for line in differences(key, learnt[key], found[key])]:
+            raise SignatureError("\n  ".join([f"{self.path} learnt with another of that name:", *lines]))
 
 
 def policy_tree(

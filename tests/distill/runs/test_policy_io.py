@@ -7,11 +7,16 @@ import pytest
 import torch
 from tensordict import TensorDict
 
+from handsight.distill.commands.arguments import EvaluateArgs, VideoArgs
+from handsight.distill.commands.evaluate import run_evaluate
+from handsight.distill.commands.video import run_video
+from handsight.distill.report.candidates import load_candidate
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import (
     PolicyError,
     SignatureError,
     check_signature,
+    find_checkpoint,
     load_policy,
     obs_spec,
     policy_tree,
@@ -202,3 +207,19 @@ def test_a_policy_of_another_version_of_the_environments_is_told_of(saved, caplo
     checkpoint.save(run.checkpoints / "today.ckpt", today)
     load_policy(run.checkpoints / "today.ckpt")
     assert not caplog.text
+
+
+@pytest.mark.parametrize("thing", ["robot", "objects"])
+def test_whoever_tries_a_policy_is_told_that_a_name_means_another_thing_here(thing, tmp_path):
+    tree = checkpoint.load(find_checkpoint("zoo:state"))
+    tree["signature"] = {**tree["signature"], thing: {**tree["signature"][thing], "digest": "of-another"}}
+    path = tmp_path / "iteration_000001.ckpt"
+    checkpoint.save(path, tree)
+    found = rf'learnt with another of that name:\n  {thing}\.digest: expected "of-another", found "'
+    tries = [
+        lambda: run_evaluate(EvaluateArgs(path, episodes=1)), lambda: run_video(VideoArgs(path)),
+        lambda: load_candidate(path),
+    ]  # fmt: skip
+    for attempt in tries:
+        with pytest.raises(SignatureError, match=found):
+            attempt()
