@@ -62,7 +62,8 @@ def _shot(
     scene = replace(env.scene, rig=rig)
     with closing(sims.make(replace(env, scene=scene), ("depth", "stereo"), 1)) as made:
         made.reset(0)
-        params = WorldParams(**{name: made.drawn()[name] for name in WorldParams.__dataclass_fields__})
+        drawn = made.drawn()
+        params = WorldParams(**{name: drawn[name] for name in WorldParams.__dataclass_fields__ if name in drawn})
         everyone, joints = torch.ones(1, dtype=torch.bool), torch.tensor([[*robot.home, *hand]])
         place = torch.tensor([[0.3, 0.5, 0.05]]) if away else torch.tensor([[0.62, 0.0, 0.05]])
         made.engine.reset(everyone, joints, place, torch.tensor([[1.0, 0, 0, 0]]), params)
