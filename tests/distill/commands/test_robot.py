@@ -70,7 +70,7 @@ def test_values_of_toml_are_written_as_they_are_read():
 
 @pytest.mark.slow
 def test_a_check_says_what_does_not_hold_and_draws_it_all_the_same(tiny, tmp_path):
-    """Its two thin fingers lift nothing by a script."""
-    with pytest.raises(HandsightError, match="a scripted grasp of a box"):
+    """Its two thin fingers lift fewer than half of the cylinders by a script."""
+    with pytest.raises(HandsightError, match="a scripted grasp of a cylinder"):
         robot_check(RobotCheckArgs(tiny, tmp_path / "tiny.png"))
     assert (tmp_path / "tiny.png").read_bytes()[:4] == b"\x89PNG"
