@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Literal
 
 from ..errors import HandsightError, unknown
-from .env_config import TASKS, CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, WallConfig
+from .env_config import TASKS, CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, TaskConfig, WallConfig
 from .robots.description import PalmCameraConfig, read_robot, robot_file
 
 SceneName = Literal["wrist", "open", "occluded"]
@@ -63,7 +63,7 @@ def with_scene(env: EnvConfig, name: str) -> EnvConfig:
 
 
 def with_task(env: EnvConfig, name: str) -> EnvConfig:
-    """The same environments, in which something else is to be done; what tasks share stays.
+    """The same environments, in which something else is to be done, as long as that takes; what tasks share stays.
 
     Raises:
         HandsightError: there is no such task; lists those that there are.
@@ -73,8 +73,8 @@ def with_task(env: EnvConfig, name: str) -> EnvConfig:
         raise HandsightError(unknown("task", name, known))
     if name == env.task.name:
         return env
-    shared = ("action_space", "kinds", "reset_mix", "randomization", "levels", "level", "hardest", "postures")
-    return replace(env, task=known[name](**{part: getattr(env.task, part) for part in shared}))
+    shared = {one.name: getattr(env.task, one.name) for one in fields(TaskConfig) if one.name != "episode_steps"}
+    return replace(env, task=known[name](**shared))
 
 
 def with_robot(env: EnvConfig, name: str) -> EnvConfig:

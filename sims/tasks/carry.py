@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
-from ..draws import Draws
 from ..engines.engine import BodyState, Engine
 from ..env_config import CarryConfig
 from ..rotation import rotate_back
@@ -73,8 +72,7 @@ class CarryTask(GraspTask):
     @property
     def goal(self) -> Tensor:
         """(N, 3) m, world frame: the commanded point of each environment's present episode."""
-        draws = Draws(self._seed, self._world, self._episode)
-        return self._box[0] + (self._box[1] - self._box[0]) * draws.uniform("goal", 3)
+        return self._box[0] + (self._box[1] - self._box[0]) * self._episode_draws().uniform("goal", 3)
 
     def command(self, body: BodyState) -> Tensor:
         """(N, 3) m: the commanded point seen from the grasp site, in the palm frame."""

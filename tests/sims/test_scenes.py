@@ -11,9 +11,10 @@ import torch
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
 from handsight.sims.checker import check_vec_env
+from handsight.sims.env_config import CarryConfig, GraspConfig, Randomization, TaskConfig
 from handsight.sims.robots.kuka_allegro import KUKA_ALLEGRO, OPEN_HAND
 from handsight.sims.scene import Scene
-from handsight.sims.scenes import SCENES, scene, with_scene
+from handsight.sims.scenes import SCENES, scene, with_scene, with_task
 from handsight.sims.tasks.resets import CENTRE, RESETS, PostureBank
 
 ALL = ("state", "proprio", "depth", "stereo")
@@ -185,3 +186,14 @@ def test_isaac_gym_refuses_a_wall():
     config = with_scene(EnvConfig(engine="isaacgym"), "occluded")
     with pytest.raises(HandsightError, match="engine 'isaacgym' has no walls: expected a scene without one"):
         make(config, ("state",), 2)
+
+
+def test_another_task_keeps_all_that_tasks_share():
+    kinds = {"action_space": "palm6+synergy5", "kinds": ("box",), "split": "all", "level": 2,
+             "levels": 3, "reset_mix": {"near": 1.0}, "postures": "held_out"}  # fmt: skip
+    asked = GraspConfig(**kinds, randomization=Randomization(pixel_noise=1.0), hardest=Randomization(pixel_noise=9.0))
+    carry = with_task(EnvConfig(task=asked), "carry").task
+    shared = [one.name for one in dataclasses.fields(TaskConfig) if one.name != "episode_steps"]
+    assert carry.name == "carry" and carry.episode_steps == CarryConfig.episode_steps
+    assert [getattr(carry, name) for name in shared] == [getattr(asked, name) for name in shared]
+    assert all(getattr(asked, name) != getattr(GraspConfig(), name) for name in shared), "a field that nobody changed"
