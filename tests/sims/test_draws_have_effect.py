@@ -44,7 +44,7 @@ COVERED = {
 
 def test_every_draw_and_every_parameter_has_its_test():
     written = "".join(path.read_text() for path in Path(package.__file__).parent.rglob("*.py"))
-    drawn = set(re.findall(r'draws\.(?:uniform|gaussian|integer|choice)\(\s*"(\w+)"', written))
+    drawn = set(re.findall(r'draws(?:\(\))?\.(?:uniform|gaussian|integer|choice)\(\s*"(\w+)"', written))
     drawn |= set(re.findall(r'grain\("(\w+)"\)', written))
     drawn |= {
         name for call in re.findall(r"draws\.unit\(([\w=, ]+)\)", written) for name in re.findall(r"(\w+)=", call)
