@@ -1,4 +1,4 @@
-"""Put a teacher into the zoo that comes with the package, after an evaluation on held-out resets.
+"""Put a teacher or student into the zoo that comes with the package, after an evaluation on held-out resets.
 
     python benchmarks/to_zoo.py RUN NAME --about "preset cpu, scene wrist, seed 0"
 
@@ -32,7 +32,7 @@ MOST_ROWS = 100
 """Of metrics.csv; those of a validation are kept in any case."""
 MOST_BYTES = 2 * 2**20
 """Of an entry: it travels in every wheel."""
-POLICY_PARTS = ("policy", "signature", "env_config", "warm_started_from")
+POLICY_PARTS = ("policy", "signature", "env_config", "warm_started_from", "teacher")
 """Of a checkpoint's tree."""
 
 
@@ -48,7 +48,7 @@ def add(
     """Evaluate a run's best checkpoint and put it into the zoo, in place of an older one of that name.
 
     Args:
-        run_path: run folder of a teacher.
+        run_path: run folder of a teacher or a student.
         name: under which it will be found.
         about: how it was trained, in a few words.
         episodes: held-out resets of the evaluation.
@@ -60,12 +60,12 @@ def add(
         The entry's folder.
 
     Raises:
-        zoo.ZooError: not a teacher's run, or an entry that would be too large.
+        zoo.ZooError: no run folder, or an entry that would be too large.
     """
 
     loaded = load_policy(run_path, device)
-    if loaded.kind != "ActorCritic" or loaded.run is None:
-        raise zoo.ZooError(f"{run_path}: expected a teacher's run folder, found a {loaded.kind} at {loaded.path}")
+    if loaded.run is None:
+        raise zoo.ZooError(f"{run_path}: expected a run folder, found a {loaded.kind} at {loaded.path}")
     result = evaluate(
         loaded.policy, loaded.env_config, episodes=episodes, num_envs=num_envs, reset_kind="wide", device=device
     )
@@ -89,7 +89,9 @@ def _write(folder: Path, loaded: LoadedPolicy, about: str, evaluation: dict[str,
     run, tree = loaded.run, checkpoint.load(loaded.path)
     assert run is not None
     origin = tree.get("warm_started_from")
-    kept = {key: tree[key] for key in POLICY_PARTS if key in tree} | {"warm_started_from": origin and _known(origin)}
+    kept = {key: tree[key] for key in POLICY_PARTS if key in tree}
+    if origin:
+        kept["warm_started_from"] = _known(origin)
     config = read_json(run.path / CONFIG)
     if config["config"].get("warm_start"):
         config["config"]["warm_start"] = kept["warm_started_from"]

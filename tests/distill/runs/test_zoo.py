@@ -1,4 +1,4 @@
-"""Teachers that come with the package: by name wherever a run is accepted, whole, small, and without an address."""
+"""Policies that come with the package: by name wherever a run is accepted, whole, small, and without an address."""
 
 import dataclasses
 import fnmatch
@@ -82,6 +82,12 @@ def test_a_warm_start_and_a_student_take_a_name_and_keep_it(own_zoo, tmp_path):
     )  # fmt: skip
     run = train_student(student, run_root=tmp_path)
     assert run.config(StudentRunConfig).teacher == Path("zoo:toy")
+    to_zoo.add(run.path, "pupil", "a test", episodes=8, num_envs=8)
+    kept, trained = (checkpoint.load(policy_loading.find_checkpoint(path)) for path in ("zoo:pupil", run.path))
+    assert kept["teacher"] == trained["teacher"] and kept["teacher"]["path"] == "zoo:toy"
+    assert "learner" in trained and "learner" not in kept
+    ours, theirs = (policy_loading.load_policy(path).policy.state_dict() for path in ("zoo:pupil", run.path))
+    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
 
 
 def test_what_is_found_out_does_not_go_into_the_package(own_zoo, tmp_path):
