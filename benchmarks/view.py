@@ -1,7 +1,7 @@
 """`handsight view`: how fast it is, and what it looks like.
 
     python benchmarks/view.py           # frames a second while a client reads them: benchmarks/results/view.json
-    python benchmarks/view.py --gif     # an episode of two policies in headless Chromium: docs/view.gif, docs/view.png
+    python benchmarks/view.py --gif     # an episode of two policies in headless Chromium: docs/view.gif
 
 Chromium is Debian's (`apt-get install chromium`); it renders in software.
 """
@@ -70,7 +70,7 @@ def speed(names: tuple[str, ...]) -> dict[str, float]:
 
 
 def film(names: tuple[str, ...], reset: int) -> None:
-    """Write the GIF and, of a moment in its middle, the picture: step by step, so that no frame is missing."""
+    """Write the GIF: step by step, so that no frame is missing."""
     from playwright.sync_api import sync_playwright
 
     words = [sys.executable, "-m", "handsight.distill.commands.cli", "view", *names, "--port", "0"]
@@ -98,9 +98,8 @@ def film(names: tuple[str, ...], reset: int) -> None:
             frames.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
         browser.close()
         server.terminate()
-    frames[27].resize((1280, 704), Image.Resampling.LANCZOS).save(DOCS / "view.png", optimize=True)
     small = [frame.resize(SHRUNK, Image.Resampling.LANCZOS) for frame in frames]
-    palette = small[27].quantize(64)
+    palette = small[27].quantize(192)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in small]
     drawn[0].save(
         DOCS / "view.gif", save_all=True, append_images=drawn[1:], duration=[120] * 35 + [2000], loop=0, optimize=True

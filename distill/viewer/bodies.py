@@ -16,7 +16,7 @@ from ...sims.robots.robot import HIDDEN_FROM_WRIST, RENDERED
 
 Shown = Mapping[str, NDArray]
 """As `Engine.shown`: MuJoCo's poses and looks of one environment, by name."""
-Colour = tuple[int, ...]
+Colour = tuple[int, int, int]
 """Red, green and blue, 0..255."""
 
 
@@ -43,7 +43,8 @@ def _colour(model: mujoco.MjModel, shown: Shown, geom: int) -> Colour:
     """The geom's own, or that of its material where MuJoCo's default shows that it has none."""
     rgba, material = shown["geom_rgba"][geom], int(shown["geom_matid"][geom])
     rgba = model.mat_rgba[material] if material >= 0 and np.allclose(rgba, (0.5, 0.5, 0.5, 1)) else rgba
-    return tuple((np.clip(rgba[:3], 0, 1) * 255).astype(int).tolist())
+    red, green, blue = (np.clip(rgba[:3], 0, 1) * 255).astype(int).tolist()
+    return red, green, blue
 
 
 def _solid(model: mujoco.MjModel, shown: Shown, geom: int) -> trimesh.Trimesh | None:

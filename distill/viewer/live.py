@@ -26,6 +26,7 @@ class Live:
 
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Go on until that is so."""
+        due = time.monotonic()
         while not until():
             now = time.monotonic()
             while not self.page.requests.empty():
@@ -34,7 +35,8 @@ class Live:
             left = 0.0 if self.paused else (self._due - now) / self.period
             self.page.show(self.view, min(max(1 - left, 0.0), 1.0), self.paused)
             self.frames += 1
-            time.sleep(max(0.0, now + 1 / FRAMES - time.monotonic()))
+            due = max(due + 1 / FRAMES, now - 0.1)  # a frame that was late is made up for
+            time.sleep(max(0.0, due - time.monotonic()))
 
     @property
     def period(self) -> float:
@@ -80,8 +82,7 @@ class Live:
                 case "find":
                     self.find(*value)
                 case _:
-                    level = word == "level" and value is not None
-                    self.view.change(**{word: int(value) if level else value})
+                    self.view.change(**{word: int(value) if value and word == "level" else value})
         except HandsightError as error:
             self.page.say(str(error))
 

@@ -42,7 +42,7 @@ class Page:
         gui, middle = self.server.gui, SPACING * (len(view.columns) - 1) / 2
         gui.configure_theme(show_logo=False, show_share_button=False)
         camera = self.server.initial_camera
-        camera.position, camera.look_at = (1.5 + 1.2 * middle, middle, 0.8 + 0.5 * middle), (0.5, middle, 0.15)
+        camera.position, camera.look_at = (1.5 + 1.0 * middle, middle, 0.6 + 0.3 * middle), (0.5, middle, 0.25)
         for n in range(len(view.columns)):
             self.server.scene.add_frame(f"/policy_{n}", show_axes=False, position=(0, SPACING * n, 0))
         label = partial(self.server.scene.add_label, text="", position=(0.3, 0, 1.0), anchor="bottom-center")

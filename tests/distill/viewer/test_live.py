@@ -10,6 +10,9 @@ import pytest
 
 from handsight.distill.commands import view as command
 from handsight.distill.commands.view import PASSWORD, ViewArgs, guarded, run_view
+from handsight.distill.runs import metrics
+from handsight.distill.runs.run import Run
+from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.distill.viewer.live import REST, Live
 from handsight.distill.viewer.page import TRAINED, Page
 from handsight.distill.viewer.side_by_side import Column, SideBySide
@@ -162,8 +165,23 @@ def test_other_machines_need_a_password(view, monkeypatch):
             urllib.request.urlopen(websocket, timeout=20)
     finally:
         page.server.stop()
-    with pytest.raises(HandsightError, match="no password could be set"), guarded("0.0.0.0"):
+    with pytest.raises(HandsightError, match="starts its server in another way"), guarded("0.0.0.0"):
         pass  # a server that would not have asked
+
+
+def test_a_training_is_drawn_before_it_has_a_checkpoint(tmp_path):
+    run = Run.create("teacher-state", TeacherConfig.state(), tmp_path)
+    metrics.write(run.path / "metrics.csv", [{"step": 100, "return": 3}, {"step": 200, "return": 4, "success/wide": 0}])
+    waiting = SideBySide([Column(run.path, watched=True)])
+    page = Page(waiting, "127.0.0.1", 0)
+    try:
+        live = Live(waiting, page)
+        frames(live, 2)
+        assert {name: plot.data[1].tolist() for name, (_, plot) in page._plots.items()} == {"return": [3, 4]}
+        assert "no complete checkpoint" in waiting.columns[0].error and not waiting.sound
+        assert "does not act" in page._names[0].text
+    finally:
+        page.server.stop()
 
 
 def test_a_page_on_loopback_asks_nobody(view):

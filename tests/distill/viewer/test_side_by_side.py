@@ -184,18 +184,21 @@ def test_a_policy_that_turns_bad_while_it_acts_stops_alone(both):
 
 
 def test_resets_on_which_they_differ_are_those_of_evaluations(both, monkeypatch):
-    monkeypatch.setattr(side_by_side, "TRIED", 24)
+    monkeypatch.setattr(side_by_side, "TRIED", 16)
     both.change(reset=0)
+    both.change(hidden="left eye")  # and the depth teacher fails
     good = {}
     for one in both.columns:
         loaded = load_policy(one.path)
-        config = loaded.env_config
-        good[one.name] = evaluate(loaded.policy, config, num_envs=24, episodes=24, reset_kind="wide").success_at_end
+        policy = AblatedPolicy(loaded.policy, "black") if "depth" in loaded.policy.obs_keys else loaded.policy
+        trial = evaluate(policy, loaded.env_config, num_envs=16, episodes=16, reset_kind="wide")
+        good[one.name] = trial.success_at_end
     expected = np.flatnonzero(~good["zoo:depth"] & good["zoo:state"]).tolist()
-    assert expected, "on 24 resets the depth teacher fails somewhere"
+    assert 0 < len(expected) < 16 or good["zoo:state"].all()
     assert both.differing("zoo:depth", "zoo:state") == expected
     with pytest.raises(side_by_side.HandsightError, match="expected two policies that act"):
         both.differing("zoo:depth", "zoo:depth")
+    both.change(hidden="nothing")
 
 
 def test_an_exported_policy_acts_as_the_original(both, tmp_path):
@@ -228,6 +231,7 @@ def test_a_training_is_watched_from_its_first_checkpoint_on(tmp_path, both):
     assert not view.sound and "(newest)" in view.columns[0].name
     tree = checkpoint.load(load_policy(STATE).path)
     checkpoint.save(run.checkpoints / "iteration_000001.ckpt", tree)
+    checkpoint.save(run.checkpoints / "best.ckpt", tree)  # which is what others load of a run
     view.change()
     one = view.columns[0]
     assert view.sound and one.loaded.path.name == "iteration_000001.ckpt"
@@ -254,7 +258,9 @@ def test_meshes_stand_where_the_bodies_are_and_go_half_way(both):
     place, quat = (part[0] for part in poses(one.now, one.now, np.array([object_geom]), 1.0))
     assert np.linalg.norm(place - state.object_pos[0].numpy()) < 0.05 and np.linalg.norm(quat) == pytest.approx(1)
     for _ in range(8):
+        before = one.now
         both.step()
+    assert one.was is before
     palm = np.array([one.env.engine.model.geom("palm").id])
     soon = poses(one.was, one.now, palm, 0.25)[0]
     assert np.allclose(soon, 0.75 * one.was["geom_xpos"][palm] + 0.25 * one.now["geom_xpos"][palm])
