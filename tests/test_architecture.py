@@ -35,14 +35,14 @@ SOURCES = sorted([*ROOT.glob("*.py"), *(path for room in ROOMS for path in (ROOT
 ALL_PYTHON = sorted({*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")})
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 FILE_LINES, FUNCTION_LINES = 400, 60
-FLOORS = {"runs": 1, "evaluation": 1, "training": 2, "report": 2, "study": 3, "commands": 4}
+FLOORS = {"runs": 1, "evaluation": 1, "training": 2, "report": 2, "study": 3, "viewer": 3, "commands": 4}
 """Of the rooms inside distill: each may import those below it, and itself."""
 BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 """Rooms that only `sims.make` knows inside sims."""
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 27_043
+PACKAGE_LINES = 27_811
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

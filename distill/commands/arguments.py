@@ -20,6 +20,7 @@ from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
 from .presets import PresetName
+from .view import ViewArgs as ViewArgs
 
 RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "touch", "command")
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "record": Command("commands.record.record", "RecordArgs", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("commands.inspect.inspect", "InspectArgs", "verify recorded rollouts and summarise them"),
     "video": Command("commands.video.run_video", "VideoArgs", "film what a policy sees"),
+    "view": Command("commands.view.run_view", "ViewArgs", "watch policies live in a web browser, side by side"),
     "export": Command("commands.export.export", "ExportArgs", "a policy as one ONNX file"),
     "export-lerobot": Command(
         "commands.export_lerobot.export_lerobot", "ExportLeRobotArgs", "recorded rollouts as a LeRobotDataset v3.0"

@@ -73,7 +73,7 @@ class PolicyProcess:
     """The process that answers; inside the `with` it is ready."""
 
     def __init__(self, model: Path, threads: int) -> None:
-        words = [sys.executable, "-m", f"{__package__}.onnx_policy", str(model), str(threads)]
+        words = [sys.executable, "-m", f"{stored_config.__package__}.onnx_policy", str(model), str(threads)]
         quiet = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1"}
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0, env=quiet

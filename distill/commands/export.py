@@ -19,11 +19,11 @@ from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
+from ..runs.onnx_policy import OnnxPolicy
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
 from ..runs.progress import tell
 from ..runs.provenance import provenance
 from .arguments import ExportArgs
-from .onnx_policy import OnnxPolicy
 
 TOLERANCE = 1e-4
 """Greatest difference of an action, in units of the action range, that counts as the same."""

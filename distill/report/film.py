@@ -100,13 +100,13 @@ def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Fi
     """Film in an environment that exists already and observes depth and stereo."""
     obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
     kind = env.measure().get("kind")
-    frames, success, over = [_look(env, obs, overview)], [nothing], [nothing]
+    frames, success, over = [look(env, obs, overview)], [nothing], [nothing]
     lost = nothing.copy()
     for moment in play(env, policy, obs):
         running, step = moment.running.cpu().numpy(), moment.step
         lost |= moment.aborted.cpu().numpy()
         moving = running & ~lost
-        picture = _look(env, step.obs, overview)
+        picture = look(env, step.obs, overview)
         frames.append(
             {name: np.where(moving[:, None, None, None], new, frames[-1][name]) for name, new in picture.items()}
         )
@@ -128,7 +128,7 @@ def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Fi
     )
 
 
-def _look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
+def look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
     """The panels of all worlds, each (E, H, W, 3) uint8, and the object's pixels, (E, H, W, 1) bool."""
     stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
     panels: dict[str, NDArray] = {

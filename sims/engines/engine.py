@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...errors import HandsightError
 from ..scene import Scene, SceneIds
 from ..world_params import WorldParams
 
@@ -136,6 +137,14 @@ class Engine(ABC):
     @abstractmethod
     def read(self) -> BodyState:
         """State after the last step or reset, derived quantities up to date."""
+
+    def push(self, velocity: Tensor) -> None:
+        """Add `velocity` (N, 3) m/s, world frame, to that of the objects.
+
+        Raises:
+            HandsightError: this engine cannot.
+        """
+        raise HandsightError(f"{type(self).__name__} cannot push objects; expected engine 'mujoco'")
 
     def physics_state(self) -> Tensor:
         """(N, 1 + Q + V) float64: time s, generalised positions and velocities; (N, 0) where they are not at hand."""

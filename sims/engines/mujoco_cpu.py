@@ -109,6 +109,10 @@ class MujocoEngine(Engine):
     def read(self) -> BodyState:
         return body_state(lambda name, at: torch.from_numpy(self._data[name][:, at].astype(np.float32)), self._ids)
 
+    def push(self, velocity: Tensor) -> None:
+        first = self._ids.object_qvel
+        self._data["qvel"][:, first : first + 3] += velocity.numpy()
+
     def physics_state(self) -> Tensor:
         d = self._data
         return torch.from_numpy(np.concatenate([d["time"].reshape(-1, 1), d["qpos"], d["qvel"]], axis=1))

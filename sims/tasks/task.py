@@ -172,6 +172,10 @@ class Task(VecEnv):
         self._level = level
         self._draw_from(ranges)
 
+    def number_from(self, first: int) -> None:
+        """Draw the coming episodes as environments that were made with `world_offset` = first do."""
+        self._world = torch.arange(first, first + self.num_envs, device=self.device)
+
     def _draw_from(self, ranges: Randomization) -> None:
         self._ranges = ranges
         scene, kinds = self.engine.scene, self._drawn

@@ -104,7 +104,7 @@ def test_deploy_runs_no_program_that_a_model_names(tmp_path, trap, capfd):
 
 @pytest.mark.parametrize("outside", ["secret.bin", "../secret.bin", "/tmp/secret.bin"])
 def test_a_model_reads_no_other_file(outside, tmp_path, monkeypatch):
-    from handsight.distill.commands.onnx_policy import OnnxPolicy, OnnxPolicyError
+    from handsight.distill.runs.onnx_policy import OnnxPolicy, OnnxPolicyError
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
@@ -116,7 +116,7 @@ def test_a_model_reads_no_other_file(outside, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("metadata", [DEEP, "[]", "{}", json.dumps(FACTS | {"inputs": {"x": {"dtype": "O"}}})])
 def test_metadata_that_are_none_are_named(metadata, tmp_path):
-    from handsight.distill.commands.onnx_policy import OnnxPolicy, OnnxPolicyError
+    from handsight.distill.runs.onnx_policy import OnnxPolicy, OnnxPolicyError
 
     with pytest.raises(OnnxPolicyError, match=r"m.onnx"):
         OnnxPolicy(onnx_file(tmp_path / "m.onnx", metadata))

@@ -14,8 +14,8 @@ from handsight import sims
 from handsight.distill.commands import deploy, export
 from handsight.distill.commands.deploy import ControlLoop, DeployArgs, DeployError, PolicyProcess
 from handsight.distill.commands.export import TOLERANCE, ExportArgs, closed_loop_difference, write_onnx
-from handsight.distill.commands.onnx_policy import OnnxPolicy, OnnxPolicyError
 from handsight.distill.runs import checkpoint
+from handsight.distill.runs.onnx_policy import OnnxPolicy, OnnxPolicyError
 from handsight.distill.runs.policy_io import load_policy, policy_tree
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig

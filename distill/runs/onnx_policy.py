@@ -1,6 +1,6 @@
 """An exported policy with onnxruntime and numpy alone, and the process that serves it: no torch, no simulator.
 
-    python -m handsight.distill.commands.onnx_policy policy.onnx
+    python -m handsight.distill.runs.onnx_policy policy.onnx
 
 Messages on stdin: one byte, `r` (an episode opens) or `s` (act), the latter followed by the bytes of the observation
 groups in the order of the metadata. On stdout: one line of JSON once it is ready, then for each `s` the action as
