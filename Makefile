@@ -1,4 +1,4 @@
-.PHONY: sync format check test bench learn
+.PHONY: sync format check test bench learn docs
 
 sync:  ## install everything into .venv
 	uv sync
@@ -20,3 +20,6 @@ bench:  ## measure speed on this machine
 
 learn:  ## the slow promises: that the algorithms learn (hours)
 	uv run pytest -m slow
+
+docs:  ## the documentation as a site, in site/
+	uv run --group docs mkdocs build --strict

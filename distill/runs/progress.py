@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from html import escape
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
@@ -22,7 +24,9 @@ def tell(*found: RenderableType) -> None:
 
 
 class Stage:
-    """A stage of work under way: by itself a plain line now and then, for logs and notebooks."""
+    """A stage of work under way: by itself a plain line now and then, for logs."""
+
+    every = LINE_EVERY
 
     def __init__(self, console: Console, title: str, total: int, unit: str, done: int) -> None:
         self._console, self._title, self._unit = console, title, unit
@@ -35,7 +39,7 @@ class Stage:
         """Say that `n` more units are done, with figures to show beside them, e.g. `advance(4096, success=0.8)`."""
         self._done += n
         self._figures |= figures
-        if time.monotonic() - self._shown_at >= LINE_EVERY:
+        if time.monotonic() - self._shown_at >= self.every:
             self.show()
 
     def say(self, words: str) -> None:
@@ -49,10 +53,30 @@ class Stage:
         parts = [f"{self._title}: {self._done:,}/{self._total:,} {self._unit}"]
         if rate:
             parts += [f"{_speed(rate)}/s", f"{clock((self._total - self._done) / rate)} left"]
-        self._print(", ".join([*parts, *([_shown(self._figures)] if self._figures else [])]))
+        self._line(", ".join([*parts, *([_shown(self._figures)] if self._figures else [])]))
+
+    def _line(self, words: str) -> None:
+        self._print(words)
 
     def _print(self, words: str) -> None:
         self._console.print(words, soft_wrap=True, markup=False, highlight=False)
+
+
+class _Cell(Stage):
+    """A bar in a notebook: one output, which is brought up to date."""
+
+    every = 1.0
+    _handle: Any = None
+
+    def _line(self, words: str) -> None:
+        from IPython.display import display  # where rich found a notebook, it is there
+
+        bar = f'<progress value="{self._done}" max="{self._total}"></progress> {escape(words)}'
+        both = {"text/html": bar, "text/plain": words}
+        if self._handle is None:
+            self._handle = display(both, raw=True, display_id=True)
+        else:
+            self._handle.update(both, raw=True)
 
 
 class _Bar(Stage):
@@ -90,8 +114,8 @@ def stage(
     global _screen
     outer = _screen
     console = console or (outer.console if outer else Console(stderr=True, markup=False, highlight=False))
-    if not console.is_terminal:  # in a notebook, too: what stays in its output is to be short
-        lines = Stage(console, title, total, unit, done)
+    if not console.is_terminal or console.is_jupyter:
+        lines = (_Cell if console.is_jupyter else Stage)(console, title, total, unit, done)
         yield lines
         lines.show()
         return

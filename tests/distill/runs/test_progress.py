@@ -51,3 +51,27 @@ def test_terminal_gets_a_bar_with_figures_and_stages_may_nest():
     assert "outer" in text and "1/2" in text
     assert "10/10" in text and "episodes/s" in text and "success 0.875" in text
     assert progress._screen is None
+
+
+def test_a_notebook_gets_one_bar_that_moves(monkeypatch):
+    clock = iter([0.0, 0.0, 0.5, 2.0, 2.0, 4.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    shown, moved = [], []
+
+    class Handle:
+        def update(self, both, raw):
+            moved.append(both["text/plain"])
+
+    def display(both, raw, display_id):
+        shown.append(both["text/html"])
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    with stage("<student>", 100, console=Console(file=io.StringIO(), force_jupyter=True)) as work:
+        work.advance(10)  # after .5 s: too early
+        work.advance(30, success=0.5)
+    assert shown == ['<progress value="0" max="100"></progress> &lt;student&gt;: 0/100 steps']
+    assert moved == [
+        "<student>: 40/100 steps, 20/s, 0:03 left, success 0.5",
+        "<student>: 40/100 steps, 10/s, 0:06 left, success 0.5",
+    ]
