@@ -1,6 +1,7 @@
 """Evaluation: exactly one episode per reset, paired between policies, lost episodes are failures."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -280,3 +281,43 @@ def test_mistakes_are_named(toy_sims):
         evaluate(Scripted("state"), ToyConfig(), episodes=0, num_envs=4)
     with pytest.raises(HandsightError, match="at least one environment, found num_envs=0"):
         evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=0)
+
+
+def test_samples_of_a_round_are_its_own_and_of_its_seed():
+    noise = []
+
+    def watch(moment, rows):
+        if not moment.t:
+            noise.append(moment.action - moment.mean)
+
+    for episodes, seed in ((16, 2), (8, 3)):  # rounds of seeds 2 and 3, and one of seed 3
+        evaluate_in(toy(), Scripted("state", std=0.5), episodes=episodes, seed=seed, deterministic=False, watch=watch)
+    assert not torch.allclose(noise[0], noise[1], atol=0.01)
+    torch.testing.assert_close(noise[1], noise[2])
+
+
+def test_object_and_kind_of_reset_are_those_of_the_episode_that_counts():
+    env = toy(num_envs=16, end_on_success=True)
+    found = evaluate_in(env, Scripted("state"), episodes=16, seed=1)
+    assert (env.episode > 0).any()  # or there would be no other to be mistaken for it
+    env.reset(1)
+    for name in ("kind", "reset_kind"):
+        assert getattr(found, name).tolist() == env.measure()[name].tolist()
+
+
+def test_steps_of_all_environments_are_counted():
+    assert evaluate_in(toy(num_envs=8), Scripted("state"), episodes=20).env_steps == 3 * 8 * ToyEnv.episode_steps
+
+
+@pytest.mark.parametrize("role", ["advisor", "driver"])
+def test_who_is_asked_beside_the_policy_is_in_evaluation_mode_too(role):
+    class Watched(Scripted):
+        modes: ClassVar = []
+
+        def forward(self, obs, hidden):
+            self.modes.append(self.training)
+            return super().forward(obs, hidden)
+
+    beside = Watched("state").train()
+    evaluate_in(toy(), Scripted("state"), episodes=8, **{role: beside})
+    assert beside.modes == [False] * ToyEnv.episode_steps and beside.training
