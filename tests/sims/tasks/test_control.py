@@ -100,3 +100,12 @@ def test_only_the_masked_environments_begin_anew(env, begun):
     assert (controller.synergy[:2] == 0).all() and (controller.synergy[2:, 0] > 0).all()
     assert torch.equal(controller.palm_target[:2], state.palm_pos[:2])
     assert torch.equal(controller.hand_target[:2], torch.tensor(env.engine.scene.robot.open_hand).repeat(2, 1))
+
+
+def test_synergies_stay_between_their_own_lowest_and_one(env, begun):
+    controller, state = begun
+    for sign, bound in ((-1.0, controller._lowest), (1.0, controller._highest)):
+        for _ in range(8):
+            controller.joint_target(torch.full((N, env.action_dim), sign), state)
+        assert torch.equal(controller.synergy, bound.expand(N, -1))
+    assert controller._lowest.tolist() == [0.0, 0.0, -0.5, -1.0, -1.0]  # some only close, some go both ways
