@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from handsight import sims
 from handsight.distill.commands.evaluate import summary_table
 from handsight.distill.evaluation.evaluate import evaluate, evaluate_in
 from handsight.distill.evaluation.evaluation import ARRAYS, Evaluation, row_means
 from handsight.distill.evaluation.phases import UNKNOWN
 from handsight.distill.evaluation.statistics import bootstrap_mean, t_interval, wilson
 from handsight.errors import HandsightError
+from handsight.sims import EnvConfig
 
 from ..toy_env import Counting, Scripted, ToyConfig, ToyEnv
 
@@ -321,3 +323,19 @@ def test_who_is_asked_beside_the_policy_is_in_evaluation_mode_too(role):
     beside = Watched("state").train()
     evaluate_in(toy(), Scripted("state"), episodes=8, **{role: beside})
     assert beside.modes == [False] * ToyEnv.episode_steps and beside.training
+
+
+def test_postures_and_level_are_those_that_are_asked_for_and_trainings_are_not_the_default(monkeypatch):
+    made = []
+
+    def make(config, observe, num_envs, device="cpu"):
+        made.append(config.task)
+        return ToyEnv(observe, num_envs)
+
+    monkeypatch.setattr(sims, "make", make)
+    for how in ({}, {"postures": "training"}, {"level": 3}):
+        found = evaluate(Scripted("state"), EnvConfig(), episodes=4, num_envs=4, **how)
+        assert {"postures": "held_out", "level": None} | how == {
+            name: found.settings[name] for name in ("postures", "level")
+        }
+    assert [(task.postures, task.level) for task in made] == [("held_out", 0), ("training", 0), ("held_out", 3)]

@@ -1,5 +1,6 @@
 """What the loss of labelled sequences measures, and what it does not."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from handsight.distill.training.dagger import DaggerConfig, collect
 from handsight.distill.training.distiller import Distiller, divergence, executed_error
+from handsight.sims import EnvConfig
 from handsight.students import AugmentConfig, StereoStudent, StudentConfig
 
 from ..toy_env import Scripted, ToyEnv
@@ -193,3 +195,18 @@ def test_a_step_that_is_skipped_is_counted_by_the_rate_all_the_same():
             assert bool(distiller.improve(batch | bad)) == (step != spoilt)
         rates.append(distiller.optimizer.param_groups[0]["lr"])
     assert rates[0] == rates[1]
+
+
+def test_gradient_steps_go_on_where_they_were_saved():
+    env, teacher, student = scene()
+    batch, config = batch_of(env, teacher, student), DaggerConfig(gradient_steps=4)
+    one, other = Distiller(student.train(), config, 3), Distiller(scene()[2].train(), config, 3)
+    for _ in range(3):
+        one.improve(batch)
+    other.restore(copy.deepcopy(one.checkpoint(env.signature, EnvConfig(), {"path": "a", "sha256": "b"})))
+    for distiller in (one, other):
+        distiller.improve(batch)
+    assert one.schedule.last_epoch == other.schedule.last_epoch == 4
+    assert one.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"]
+    for name, value in one.student.state_dict().items():
+        assert torch.equal(value, other.student.state_dict()[name]), name
