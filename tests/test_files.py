@@ -1,6 +1,7 @@
 """Files and folders are there whole or not at all; only `files.py` knows how."""
 
 import ast
+import errno
 import os
 import signal
 import socket
@@ -133,3 +134,33 @@ def test_a_folder_has_one_owner_until_that_is_killed(tmp_path):
     for _ in range(2):
         with owned(tmp_path / "run"):
             pass
+
+
+def test_a_process_of_somebody_else_is_alive(monkeypatch):
+    def denied(pid, number):
+        raise PermissionError
+
+    assert files.is_alive(os.getpid()) and not files.is_alive(4194305)
+    monkeypatch.setattr(files.os, "kill", denied)
+    assert files.is_alive(4194305)
+
+
+def test_a_full_disk_is_found_behind_whatever_hid_it(tmp_path):
+    """HDF5 meets it while it writes, and fails otherwise when it closes: nothing says that the one caused the other."""
+    full = pytest.raises(OSError, match=r"No space left on device, while this was written")
+    with full as told, written(tmp_path / "a.bin"):
+        try:
+            raise RuntimeError(f"write failed: {os.strerror(errno.ENOSPC)}")
+        finally:
+            raise ValueError("cannot close")
+    assert told.value.errno == errno.ENOSPC and told.value.filename == str(tmp_path / "a.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_text_of_the_most_bytes_is_read_and_one_byte_more_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MOST_TEXT", 10)
+    write(tmp_path / "a", "0123456789")
+    assert files.read_text(tmp_path / "a") == "0123456789"
+    write(tmp_path / "a", "0123456789x")
+    with pytest.raises(FileError, match="expected at most 10 bytes, found more"):
+        files.read_text(tmp_path / "a")

@@ -150,3 +150,21 @@ def test_what_memory_cannot_hold_is_read_from_shards_as_if_it_were_there(tmp_pat
 def test_rows_are_stacked_along_time():
     columns = stack([{"a": torch.full((WORLDS, 2), float(t))} for t in range(STEPS)])
     assert columns["a"].shape == (STEPS, WORLDS, 2) and columns["a"][:, 0, 0].tolist() == [0, 1, 2]
+
+
+def test_success_comes_back_at_the_last_step_of_its_episode(tmp_path):
+    columns = uneven(1) | {"success": torch.zeros(STEPS, WORLDS, dtype=torch.bool)}
+    columns["success"][2, 1], columns["success"][0, 0] = True, True
+    buffer = SequenceBuffer(10**6)
+    buffer.append(columns)
+    again = SequenceBuffer.read(tmp_path, buffer.write(tmp_path), 10**6)
+    (batch,) = drawn(again, WORLDS, 1)
+    back = {name: column[:, batch["reward"].amax(0).argsort()] for name, column in batch.items()}
+    assert torch.equal(back["success"], columns["success"])
+
+
+def test_the_oldest_are_those_that_leave_memory(tmp_path):
+    buffer = SequenceBuffer(2 * WORLDS * EACH, spill=tmp_path)
+    for number in range(4):
+        buffer.append(rollout(number))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["rollout_000000.hdf5", "rollout_000001.hdf5"]

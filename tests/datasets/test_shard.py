@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from handsight.datasets import DatasetError, Episode, Shard, write_shard
-from handsight.datasets.schema import episodes_of
+from handsight.datasets.schema import checksum, episodes_of
 from handsight.datasets.shard import verify
 from handsight.files import sweep
 
@@ -156,3 +156,37 @@ def test_a_rollout_is_cut_where_episodes_open_and_rows_that_do_not_count_are_lef
         (0, 0, [0, 2], True), (0, 3, [6, 8], False), (1, 0, [1], True), (1, 2, [5, 7, 9], True),
     ]  # fmt: skip
     assert all(p.seed == 7 and p.facts["beta"] == 0.5 and "first" not in p.columns for p in pieces)
+
+
+def test_the_crc_knows_form_place_and_facts():
+    values = np.arange(6, dtype=np.float32)
+    whole = {"obs/a": values.reshape(2, 3)}
+    others = [({"obs/a": values.reshape(3, 2)}, {}), ({"obs/b": whole["obs/a"]}, {}), (whole, {"seed": 1})]
+    others += [({"obs/a": whole["obs/a"].view(np.int32)}, {}), ({"obs/a": whole["obs/a"][::-1]}, {})]
+    assert len({checksum(*one) for one in [(whole, {}), *others]}) == 6
+    assert checksum({"obs/a": np.asfortranarray(whole["obs/a"])}, {}) == checksum(whole, {})
+
+
+def test_episodes_come_in_the_order_in_which_they_were_written(tmp_path):
+    (path,) = write(tmp_path, shards=1, episodes=12)
+    shard = Shard(path)
+    assert shard.names == [f"demo_{k}" for k in range(12)]
+    assert [shard.episode_facts(name)["world"] for name in shard.names] == list(range(12))
+
+
+def test_what_was_appended_to_a_shard_is_noticed_when_it_is_opened(tmp_path):
+    path = write(tmp_path, shards=1)[0]
+    path.write_bytes(path.read_bytes() + b"more")
+    with pytest.raises(DatasetError, match=r"was cut or extended: expected [\d,]+ bytes, found"):
+        Shard(path)
+
+
+@pytest.mark.parametrize("alike", ["seed", "world"])
+def test_resets_that_share_a_seed_or_a_world_are_split_all_the_same(tmp_path, alike):
+    own = episode(0)
+    many = (
+        Episode(own.columns, True, seed=7 if alike == "seed" else k, facts={"world": 7 if alike == "world" else k})
+        for k in range(40)
+    )
+    write_shard(tmp_path / "shard_0.hdf5", FACTS, many, {}, valid_share=0.4)
+    assert 4 <= len(Shard(tmp_path / "shard_0.hdf5").split("valid")) <= 28  # all or none of them otherwise

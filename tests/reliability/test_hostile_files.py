@@ -56,6 +56,11 @@ def test_arrays_that_were_never_saved_are_named(read, shape, descr, tmp_path):
         read(npz(tmp_path / "episodes.npz", shape, descr=descr))
 
 
+def test_room_is_made_for_no_element_that_is_wider_than_the_file(tmp_path):
+    with pytest.raises(FileError, match=r"x.npy: \|S1000000 \(1,\) in \d+ bytes"):
+        read_arrays(npz(tmp_path / "a.npz", "(1,)", descr="'|S1000000'"))
+
+
 def test_what_a_small_archive_unpacks_to_is_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("handsight.files.MOST_ARRAYS", 1000)
     with pytest.raises(FileError, match=r"episodes.npz: expected arrays .* more than 1,000 bytes"):

@@ -9,7 +9,7 @@ import torch
 
 from handsight.errors import HandsightError
 from handsight.sims import CameraRig, EnvConfig, GraspConfig, make
-from handsight.sims.cameras import depth_to_millimetres, sense_depth
+from handsight.sims.cameras import FARTHEST, depth_to_millimetres, sense_depth
 from handsight.sims.draws import Draws
 from handsight.sims.env_config import EXACT_DEPTH, DepthSensor, Randomization, SceneConfig
 
@@ -253,3 +253,15 @@ def test_a_pixel_looks_through_its_middle():
     assert len(table) > 1000
     assert float(table.abs().mean()) < 4e-4  # half a pixel off would be 4 mm
     env.close()
+
+
+def test_what_is_nearest_is_a_return_and_millimetres_are_rounded():
+    depth = torch.tensor([1e-4, 0.0016, 0.2494, 0.2496]).reshape(1, 1, 2, 2)
+    assert depth_to_millimetres(depth, CameraRig()).flatten().tolist() == [1, 2, 249, 250]
+
+
+def test_a_match_beyond_the_farthest_is_far_and_never_behind_the_camera():
+    """At 20 m the disparity is .1159 px, at 32 m .0724: an error of 1 px leaves .483 of the matches below that."""
+    seen = sense(torch.full((64, 1, 32, 32), 20.0), disparity_noise=1.0)
+    assert seen.min() > 0 and seen.max().item() == pytest.approx(FARTHEST)
+    assert float((seen > FARTHEST - 1e-3).float().mean()) == pytest.approx(0.483, abs=0.02)

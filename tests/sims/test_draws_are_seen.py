@@ -235,3 +235,8 @@ def test_pixel_noise(probe):
     for sigma in (3.0, 8.0):
         error = (observed(probe, pixel_noise=sigma)["stereo"] - clean)[inside]
         assert error.std() == pytest.approx(sigma, rel=0.03) and abs(error.mean()) < 0.1
+
+
+def test_the_lamps_direction_is_a_unit_vector(probe):
+    probe.reset(light_tilt=2.0)
+    assert np.linalg.norm(probe.drawn["light_dir"], axis=1) == pytest.approx([1.0] * WORLDS, abs=1e-6)

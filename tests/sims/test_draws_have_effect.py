@@ -292,3 +292,8 @@ def test_stagger(probe):
     probe.env.stagger()
     ends = torch.stack([probe.env.step(torch.zeros(WORLDS, 6)).truncated for _ in range(probe.env.episode_steps)])
     assert ends.any(0).all() and len(set(ends.int().argmax(0).tolist())) > 1
+
+
+def test_whole_numbers_are_drawn_up_to_both_ends_of_their_range(probe):
+    drawn = [probe.reset(seed=seed, latency=(1, 3))["latency"] for seed in range(8)]
+    assert {float(one) for row in drawn for one in row} == {1.0, 2.0, 3.0}

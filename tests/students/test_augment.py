@@ -56,7 +56,16 @@ def test_noise_differs_in_every_pixel_and_has_the_spread_asked_for():
     torch.manual_seed(0)
     grey = torch.full((STEPS, EPISODES, 2, 3, SIDE, SIDE), 100, dtype=torch.uint8)
     noisy = PairedAugment(AugmentConfig(noise=4.0))(grey)[0]
-    assert noisy.std() == pytest.approx(4.0, rel=0.05) and not torch.equal(noisy[:, :, 0], noisy[:, :, 1])
+    assert noisy.std() == pytest.approx(4.0, rel=0.05)
+    for axis in range(noisy.ndim):  # steps, episodes, eyes, colours, rows, columns
+        assert (noisy.diff(dim=axis).std() - 4.0 * 2**0.5).abs() < 0.3, axis
+
+
+def test_a_shift_reaches_as_far_to_each_side_as_was_asked_for():
+    torch.manual_seed(0)
+    images = dots()[:, :1].expand(-1, 200, -1, -1, -1, -1)
+    moved = places(PairedAugment(AugmentConfig(shift=2))(images)[0])[0, :, 0] - torch.tensor([8, 9])
+    assert [sorted(set(axis.tolist())) for axis in moved.unbind(1)] == [[-2, -1, 0, 1, 2]] * 2
 
 
 def test_images_stay_in_range_and_are_not_changed_in_place():

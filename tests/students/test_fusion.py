@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from handsight.students.fusion import CostVolume, DepthHead, depth_target
+from handsight.students.fusion import Correlation, CostVolume, CrossAttention, DepthHead, depth_target
 
 
 @pytest.mark.parametrize("shift", [0, 1, 3])
@@ -60,3 +60,40 @@ def test_geometry_is_seen_with_two_eyes_and_not_with_one(eyes, sees):
     truth = fresh[1][64:, None, None]
     explained = 1 - (guess - truth).square().mean() / truth.var(correction=0)
     assert (explained > 0.8) == sees and (sees or explained < 0.2)
+
+
+def depth_head():
+    return DepthHead((4, 3, 5), 2)
+
+
+def correlation():
+    fusion = Correlation([(4, 3, 5)], 6)
+    return lambda both: fusion([both], both)
+
+
+@pytest.mark.parametrize("made", [depth_head, correlation])
+def test_beside_the_agreement_of_both_eyes_only_the_left_ones_features_are_read(made, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(CostVolume, "forward", lambda self, both: both.new_zeros(2, self.disparities, 3, 5))
+    read, maps = made(), torch.randn(2, 2, 4, 3, 5)
+    seen, moved = read(maps.flatten(0, 1)), []
+    for eye in range(2):
+        changed = maps.clone()
+        changed[:, eye] += 1
+        moved.append(not torch.allclose(read(changed.flatten(0, 1)), seen))
+    assert moved == [True, False]
+
+
+def test_a_single_return_makes_a_place_known():
+    depth = torch.zeros(1, 1, 4, 4, dtype=torch.int16)
+    depth[0, 0, 1, 3] = 700
+    label, known = depth_target(depth, (1, 1), mean=500.0, std=100.0)
+    assert known.all() and label.item() == pytest.approx(2.0)
+
+
+def test_attention_tells_the_eyes_apart_where_both_see_the_same():
+    torch.manual_seed(0)
+    fusion = CrossAttention([(4, 2, 2)], eyes=2, proprio=3, width=8, heads=2)
+    tokens = torch.randn(5, 1, 4, 4).expand(-1, 2, -1, -1)
+    weights = fusion.attention([tokens], torch.randn(5, 3))
+    assert not torch.allclose(weights[:, :, 0], weights[:, :, 1], atol=1e-3)

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -106,3 +108,35 @@ def test_a_missing_group_names_those_available():
 def test_a_critic_on_images_is_refused():
     with pytest.raises(ActorCriticError, match=r"group 'depth' has shape \(1, 16, 16\)"):
         ActorCritic(ActorCriticConfig(critic_keys=("depth",)), SPEC, 2)
+
+
+def test_a_fresh_policy_acts_near_zero_whatever_it_sees():
+    policy = build(config=ActorCriticConfig(actor_keys=("state", "proprio"), hidden=(16, 8)))
+    mean = policy(observe(64), policy.initial_hidden(64))[0]
+    assert 0 < mean.abs().max() < 0.1 * policy.config.initial_std
+
+
+@pytest.mark.parametrize("recurrent", ["none", "gru", "lstm"])
+def test_a_decision_is_valued_by_the_hidden_state_with_which_it_was_made(recurrent):
+    policy, obs = build(recurrent), observe(3)
+    hidden = torch.randn(3, policy.core.hidden_size)
+    made = policy.act(obs, hidden)
+    assert torch.equal(made.value, policy.value(obs, hidden))
+    mean, std, after = policy(obs, hidden)
+    assert torch.equal(made.mean, mean) and torch.equal(made.std, std) and torch.equal(made.hidden, after)
+    torch.testing.assert_close(made.log_prob, torch.distributions.Normal(mean, std).log_prob(made.action).sum(1))
+
+
+@pytest.mark.parametrize("recurrent", ["gru", "lstm"])
+def test_the_value_teaches_the_actors_memory_nothing(recurrent):
+    policy = build(recurrent)
+    policy.predict(observe(4, 3), policy.initial_hidden(3), torch.zeros(4, 3, dtype=torch.bool)).value.sum().backward()
+    assert all(parameter.grad is None for parameter in (*policy.core.parameters(), *policy.depth.parameters()))
+    assert policy.critic[0].weight.grad.abs().sum() > 0
+
+
+def test_depth_is_told_apart_up_to_the_limit_and_not_beyond():
+    policy = build()  # depth_max_m is .6
+    features = [policy.depth(torch.full((1, 1, 16, 16), mm, dtype=torch.int16)) for mm in (61, 300, 595, 600, 605)]
+    assert all(not torch.equal(one, other) for one, other in pairwise(features[:4]))
+    assert torch.equal(features[3], features[4])

@@ -86,3 +86,24 @@ def test_episodes_go_on_after_a_restart():
     metrics, _ = other.summary()
     assert metrics["return"] == 3.0
     assert metrics["success_once"] == 0.5
+
+
+def test_success_at_the_edge_is_that_at_the_end_of_episodes_of_the_present_level():
+    tracker = EpisodeTracker(2, ("near", "wide"))
+    edge = {"edge": torch.tensor([True, False])}
+    tracker.add(row([0.0, 0.0], success=(1, 0), **edge))  # the first was there once, and is not in the end
+    tracker.add(row([0.0, 0.0], truncated=(1, 1), success=(0, 1), **edge))
+    tracker.add(row([0.0, 0.0], first=(1, 1), **edge))
+    tracker.add(row([0.0, 0.0], truncated=(1, 1), success=(1, 0), **edge))
+    metrics, by_kind = tracker.summary()
+    assert by_kind["edge"] == (1, 2) and metrics["success/edge"] == 0.5
+    tracker.add(row([0.0, 0.0], truncated=(1, 1), edge=torch.tensor([False, False])))
+    assert "edge" not in tracker.summary()[1]
+
+
+def test_nothing_that_ended_is_told_twice():
+    tracker = EpisodeTracker(2, ("near", "wide"))
+    tracker.add(row([1.0, 1.0], truncated=(1, 1), **{"reward/lift": torch.tensor([1.0, 3.0])}))
+    assert tracker.summary()[0]["episodes"] == 2
+    metrics, by_kind = tracker.summary()
+    assert metrics["episodes"] == 0 and by_kind == {} and "reward/lift" not in metrics

@@ -264,3 +264,44 @@ def test_normalisers_take_a_rollout_in_after_learning_from_it():
     ppo.update(buffer)
     assert counts == [0, 0]  # while it learns the policy is the one that acted
     assert ppo.policy.normalizers["state"].count == (STEPS - 1) * WORLDS
+
+
+def test_no_warm_up_moves_the_rate():
+    followed = AdaptiveRate(initial=1e-3, target_kl=1e-9)
+    for every in ("minibatch", "update"):
+        ppo, buffer = build(aux_warmup_iterations=1, rate=dataclasses.replace(followed, every=every))
+        assert ppo.update(buffer)["lr"] == 1e-3
+        assert ppo.update(buffer)["lr"] < 1e-3
+
+
+def test_a_warm_up_goes_on_where_it_was_saved():
+    (ppo, buffer), (other, _) = build(aux_warmup_iterations=1), build(aux_warmup_iterations=1)
+    ppo.update(buffer)
+    other.load_state_dict(copy.deepcopy(ppo.state_dict()))
+    before = other.policy.head.mean.weight.clone()
+    other.update(buffer)
+    assert other.updates == 2 and not torch.equal(other.policy.head.mean.weight, before)
+
+
+def test_what_is_clipped_is_counted_on_both_sides():
+    ppo, buffer = build()
+    batch = next(buffer.minibatches(1, *ppo.advantages(buffer)))
+    new = ppo.policy.predict(batch.obs, batch.hidden, batch.first)
+    now = log_prob(new.mean, new.std, batch.action).detach()
+    off = torch.tensor([1.5, 1.1, 0.9, 0.5]).repeat(len(now) // 4)  # ratios; the clip is .2
+    assert ppo.loss(batch._replace(log_prob=now - off.log()))[1]["clip_fraction"] == 0.5
+
+
+def test_explained_variance_is_the_share_of_the_returns_that_the_values_tell():
+    """With gamma 0 a return is its reward; values of half of it leave a quarter of its variance."""
+    ppo, buffer = build(gamma=0.0)
+    buffer.value.copy_(0.5 * buffer.reward)
+    buffer.valid[0], buffer.value[0] = False, 77.0
+    assert ppo.update(buffer)["explained_variance"] == pytest.approx(0.75, abs=1e-4)
+
+
+def test_metrics_are_means_over_the_steps_that_were_made(monkeypatch):
+    ppo, buffer = build(epochs=2)  # of two minibatches each
+    answers, improve = iter([False, True, True, False]), ppo.improve
+    monkeypatch.setattr(ppo, "improve", lambda batch: improve(batch) | {"one": torch.ones(())} if next(answers) else {})
+    assert ppo.update(buffer)["one"] == 1.0

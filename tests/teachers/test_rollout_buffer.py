@@ -81,3 +81,10 @@ def test_a_saved_buffer_comes_back():
     assert torch.equal(other.obs["depth"], buffer.obs["depth"])
     assert torch.equal(other.valid, buffer.valid)
     assert torch.equal(other.hidden, buffer.hidden)
+
+
+def test_rows_are_dealt_in_another_order_each_time():
+    torch.manual_seed(0)
+    buffer = filled()
+    passes = [next(buffer.minibatches(1, buffer.reward, buffer.reward)).value.tolist() for _ in range(2)]
+    assert passes[0] != passes[1] != sorted(passes[1]) and passes[0] != sorted(passes[0])

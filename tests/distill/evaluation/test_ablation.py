@@ -119,6 +119,16 @@ def test_mean_images_are_the_mean_of_all_worlds_and_of_one_eye_where_it_is_named
     assert seen[2, :, 1].tolist() == [122] * 5 and seen[2, :, 0].tolist() == [20, 21, 22, 23, 24]
 
 
+def test_a_mean_image_keeps_what_stands_where_and_in_which_colour():
+    stereo = torch.zeros(2, 2, 3, 4, 4, dtype=torch.uint8)
+    stereo[0, :, 1, 2, 3], stereo[1, :, 1, 2, 3] = 50, 101
+    diary = Diary("stereo")
+    AblatedPolicy(diary, "mean")(TensorDict({"stereo": stereo}, batch_size=[2]), torch.zeros(2, 1))
+    expected = torch.zeros_like(stereo)
+    expected[:, :, 1, 2, 3] = 76  # 75.5
+    assert torch.equal(diary.seen[0]["stereo"], expected)
+
+
 def test_what_is_observed_is_not_changed_for_anyone_else():
     obs = images(3, 1)
     before = obs.clone()

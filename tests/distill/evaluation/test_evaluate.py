@@ -1,17 +1,20 @@
 """Evaluation: exactly one episode per reset, paired between policies, lost episodes are failures."""
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
+from handsight import sims
 from handsight.distill.commands.evaluate import summary_table
 from handsight.distill.evaluation.evaluate import evaluate, evaluate_in
 from handsight.distill.evaluation.evaluation import ARRAYS, Evaluation, row_means
 from handsight.distill.evaluation.phases import UNKNOWN
 from handsight.distill.evaluation.statistics import bootstrap_mean, t_interval, wilson
 from handsight.errors import HandsightError
+from handsight.sims import EnvConfig
 
 from ..toy_env import Counting, Scripted, ToyConfig, ToyEnv
 
@@ -280,3 +283,59 @@ def test_mistakes_are_named(toy_sims):
         evaluate(Scripted("state"), ToyConfig(), episodes=0, num_envs=4)
     with pytest.raises(HandsightError, match="at least one environment, found num_envs=0"):
         evaluate(Scripted("state"), ToyConfig(), episodes=4, num_envs=0)
+
+
+def test_samples_of_a_round_are_its_own_and_of_its_seed():
+    noise = []
+
+    def watch(moment, rows):
+        if not moment.t:
+            noise.append(moment.action - moment.mean)
+
+    for episodes, seed in ((16, 2), (8, 3)):  # rounds of seeds 2 and 3, and one of seed 3
+        evaluate_in(toy(), Scripted("state", std=0.5), episodes=episodes, seed=seed, deterministic=False, watch=watch)
+    assert not torch.allclose(noise[0], noise[1], atol=0.01)
+    torch.testing.assert_close(noise[1], noise[2])
+
+
+def test_object_and_kind_of_reset_are_those_of_the_episode_that_counts():
+    env = toy(num_envs=16, end_on_success=True)
+    found = evaluate_in(env, Scripted("state"), episodes=16, seed=1)
+    assert (env.episode > 0).any()  # or there would be no other to be mistaken for it
+    env.reset(1)
+    for name in ("kind", "reset_kind"):
+        assert getattr(found, name).tolist() == env.measure()[name].tolist()
+
+
+def test_steps_of_all_environments_are_counted():
+    assert evaluate_in(toy(num_envs=8), Scripted("state"), episodes=20).env_steps == 3 * 8 * ToyEnv.episode_steps
+
+
+@pytest.mark.parametrize("role", ["advisor", "driver"])
+def test_who_is_asked_beside_the_policy_is_in_evaluation_mode_too(role):
+    class Watched(Scripted):
+        modes: ClassVar = []
+
+        def forward(self, obs, hidden):
+            self.modes.append(self.training)
+            return super().forward(obs, hidden)
+
+    beside = Watched("state").train()
+    evaluate_in(toy(), Scripted("state"), episodes=8, **{role: beside})
+    assert beside.modes == [False] * ToyEnv.episode_steps and beside.training
+
+
+def test_postures_and_level_are_those_that_are_asked_for_and_trainings_are_not_the_default(monkeypatch):
+    made = []
+
+    def make(config, observe, num_envs, device="cpu"):
+        made.append(config.task)
+        return ToyEnv(observe, num_envs)
+
+    monkeypatch.setattr(sims, "make", make)
+    for how in ({}, {"postures": "training"}, {"level": 3}):
+        found = evaluate(Scripted("state"), EnvConfig(), episodes=4, num_envs=4, **how)
+        assert {"postures": "held_out", "level": None} | how == {
+            name: found.settings[name] for name in ("postures", "level")
+        }
+    assert [(task.postures, task.level) for task in made] == [("held_out", 0), ("training", 0), ("held_out", 3)]

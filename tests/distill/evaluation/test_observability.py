@@ -1,12 +1,20 @@
 """The observability gap: hand-computed figures, and the teacher asked on the student's own states."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from handsight.distill.evaluation.disagreement import Disagreement, Listener, disagreement
 from handsight.distill.evaluation.evaluate import evaluate_in
-from handsight.distill.evaluation.observability import retention, success_gap, unexplained_variance
+from handsight.distill.evaluation.observability import (
+    mean_sigma,
+    retention,
+    success_gap,
+    success_part,
+    unexplained_variance,
+)
 from handsight.distill.evaluation.statistics import Interval
 from handsight.errors import HandsightError
 
@@ -139,3 +147,25 @@ def test_disagreement_comes_back_from_disk(tmp_path, toy_sims):
     both.save(tmp_path / "disagreement.npz")
     loaded = Disagreement.load(tmp_path / "disagreement.npz")
     assert loaded.unexplained() == both.unexplained()
+
+
+def test_sigma_is_averaged_over_valid_steps_only():
+    std = np.array([[[0.1, 0.3], [5.0, 5.0]], [[0.2, 0.4], [0.6, 0.6]]])  # two steps of two episodes
+    valid = np.array([[True, False], [True, True]])
+    assert mean_sigma(std, valid).value == pytest.approx((0.2 + 0.3 + 0.6) / 3)
+
+
+def test_parts_of_the_gap_add_up_to_it():
+    teacher, student = successes(True, True, True, False), successes(True, False, False, True)
+    chosen = np.array([True, True, False, True])
+    parts = [success_part(teacher, student, one).value for one in (chosen, ~chosen)]
+    assert parts == pytest.approx([0 / 4, 1 / 4]) and sum(parts) == pytest.approx(success_gap(teacher, student).value)
+
+
+@pytest.mark.parametrize("name", ["seed", "num_envs", "reset_kind", "postures", "env"])
+def test_evaluations_of_other_resets_are_not_paired_whatever_differs(name):
+    settings = {"seed": 1, "num_envs": 4, "reset_kind": "wide", "postures": "held_out", "env": {"task": "a"}}
+    one, same, other = (replace(table(), settings=settings | change) for change in ({}, {}, {name: "another"}))
+    success_gap(one, same)
+    with pytest.raises(HandsightError, match="the environment" if name == "env" else f"{name}: .* and 'another'"):
+        success_gap(one, other)

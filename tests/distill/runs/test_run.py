@@ -167,3 +167,17 @@ def test_runs_under_a_root(tmp_path):
     runs = [Run.create(name, replace(Config(), seed=1), tmp_path).path for name in ("a", "b")]
     assert runs_under(tmp_path) == runs
     assert runs_under(tmp_path / "a") == runs[:1]
+
+
+def test_a_resume_misses_the_row_of_every_iteration_that_is_not_there_and_no_other(tmp_path, caplog):
+    run = Run.create("a", Config(), tmp_path)
+    for step in (40, 80, 120):
+        run.log({"kl": 0.5}, step)
+    run.rewind(120, iterations=3)
+    assert "lacked" not in caplog.text and [row["step"] for row in run.metrics()] == [40, 80, 120]
+    for events in run.path.glob("events.*"):
+        events.unlink()
+    text = (run.path / "metrics.csv").read_text().splitlines(keepends=True)
+    (run.path / "metrics.csv").write_text("".join([text[0], *text[2:]]))  # the first row is lost
+    run.rewind(120, iterations=3)
+    assert "lacked 1 rows" in caplog.text and "of steps [40]" in caplog.text

@@ -170,3 +170,34 @@ def test_a_rollout_depends_on_its_seed_alone():
     one, again, other = (collect(*scene(), beta(0.5), 0, seed=seed)[0] for seed in (3, 3, 4))
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert not torch.equal(one["stereo"], other["stereo"])
+
+
+class LosingAfter(ToyEnv):
+    """The simulator of environment 0 is away in the row that would have reset it."""
+
+    def step(self, action):
+        ended, step = self.over.clone(), super().step(action)
+        away = ended & (torch.arange(self.num_envs) == 0)
+        step.log |= {"lost": away}
+        return step
+
+
+def test_a_simulator_that_is_lost_between_two_episodes_lost_none():
+    _, teacher, student = scene()
+    env = LosingAfter(("state", "proprio", "stereo"), 4, end_on_success=True)
+    columns, metrics = collect(env, teacher, student, beta(0.0), 0, seed=3, behaviour=Counting())
+    ended = columns["done"] & columns["valid"]
+    assert (ended[:-1, 0]).any()
+    assert metrics["success_at_end"] == int((ended & columns["success"]).sum()) / int(ended.sum())
+
+
+def test_what_is_said_of_the_student_is_of_the_episodes_in_which_it_acted():
+    env, teacher, student = scene(64)
+    columns, metrics = collect(env, teacher, student, beta(0.5), 0, seed=3)
+    own = ~columns["by_teacher"]
+    assert own.any() and not own.all()
+    label, said = columns["mean"][own], replayed(student, columns).clamp(-1, 1)[own]
+    spread = (label - label.mean(0)).square().sum()
+    assert metrics["imitation_error"] == pytest.approx(float((said - label).square().sum() / spread), rel=1e-3)
+    ended = columns["done"] & own
+    assert metrics["success_at_end"] == pytest.approx(float(columns["success"][ended].float().mean()))

@@ -111,7 +111,7 @@ def test_ranks_live_in_different_worlds(toy_sims, tmp_path, forked):
     first = checkpoint.load(run.checkpoints / "iteration_000002.ckpt")["worlds"]["env"]
     other = checkpoint.load(run.checkpoints / "rank_1_iteration_000002.ckpt")["worlds"]["env"]
     assert len(first["object"]) == len(other["object"]) == 4
-    assert not torch.equal(first["object"], other["object"])
+    assert not (first["object"][:, None] == other["object"]).all(2).any()  # no world of the one is one of the other
 
 
 def test_an_episode_weighs_the_same_on_every_rank():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run
@@ -10,7 +11,7 @@ from handsight.distill.training import train_teacher
 from handsight.distill.training.difficulty import Difficulty, DifficultyConfig
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.errors import HandsightError
-from handsight.sims import EnvConfig
+from handsight.sims import EnvConfig, make
 from handsight.sims.env_config import EXACT_DEPTH, GraspConfig, Randomization, between
 
 CONFIG = DifficultyConfig(automatic=True, promote=0.75, demote=0.4, episodes=100)
@@ -72,3 +73,14 @@ def test_a_training_saves_its_level_and_goes_on_bit_for_bit(tmp_path):
     for name, value in one["worlds"]["env"]["params"].items():
         assert value.equal(other["worlds"]["env"]["params"][name]), name
     assert {"gravity", "joint_friction", "latency"} <= set(one["worlds"]["env"]["params"])
+
+
+def test_episodes_are_at_the_edge_that_began_at_the_present_level():
+    env = make(EnvConfig(task=GraspConfig(episode_steps=2), threads=1), ("proprio",), 2)
+    env.reset(0)
+    told = []
+    for level in (0, 1, 1, 1, 2, 2, 2):  # episodes open with the third and the sixth step
+        env.set_level(level)
+        told.append(env.step(torch.zeros(2, 6)).log["edge"].tolist())
+    assert told == [[True] * 2, [False] * 2, [True] * 2, [True] * 2, [False] * 2, [True] * 2, [True] * 2]
+    env.close()

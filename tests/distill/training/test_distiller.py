@@ -1,5 +1,6 @@
 """What the loss of labelled sequences measures, and what it does not."""
 
+import copy
 import math
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from handsight.distill.training.dagger import DaggerConfig, collect
 from handsight.distill.training.distiller import Distiller, divergence, executed_error
+from handsight.sims import EnvConfig
 from handsight.students import AugmentConfig, StereoStudent, StudentConfig
 
 from ..toy_env import Scripted, ToyEnv
@@ -163,3 +165,48 @@ def test_depth_is_learnt_where_there_is_a_return_only():
     parts = Distiller(student, DaggerConfig(depth_weight=3.0), 1).losses(batch)
     torch.testing.assert_close(parts["depth"], 3 * missed[known].mean())
     assert not torch.allclose(missed[known].mean(), missed.mean(), rtol=0.01)
+
+
+def test_the_share_of_depth_that_is_explained_does_not_depend_on_its_weight():
+    shares = []
+    for weight in (1.0, 3.0):
+        torch.manual_seed(0)
+        env = ToyEnv(("state", "proprio", "stereo", "depth"), 6)
+        student = StereoStudent(StudentConfig(memory_size=16, depth_head=True), env.obs_spec, env.action_dim)
+        batch = collect(env, Scripted("state"), student, DaggerConfig(beta_start=0.0), 0, seed=3)[0]
+        output, valid = student.train().sequence(batch, batch["first"], batch["valid"]), batch["valid"]
+        label, known = student.depth_label(batch["depth"][valid])
+        expected = 1 - (output.depth - label)[known].square().mean() / label[known].var(correction=0)
+        row = Distiller(student, DaggerConfig(depth_weight=weight), 1).improve(batch)
+        assert row["depth_explained"].item() == pytest.approx(expected.item(), rel=1e-3)
+        shares.append(row["depth_explained"].item())
+    assert shares[0] == pytest.approx(shares[1], rel=1e-3)
+
+
+def test_a_step_that_is_skipped_is_counted_by_the_rate_all_the_same():
+    env, teacher, student = scene()
+    batch = batch_of(env, teacher, student)
+    config = DaggerConfig(gradient_steps=4, learning_rate=1e-3)
+    rates = []
+    for spoilt in (None, 1):
+        distiller = Distiller(student, config, iterations=3)
+        for step in range(6):
+            bad = {"mean": torch.full_like(batch["mean"], torch.nan)} if step == spoilt else {}
+            assert bool(distiller.improve(batch | bad)) == (step != spoilt)
+        rates.append(distiller.optimizer.param_groups[0]["lr"])
+    assert rates[0] == rates[1]
+
+
+def test_gradient_steps_go_on_where_they_were_saved():
+    env, teacher, student = scene()
+    batch, config = batch_of(env, teacher, student), DaggerConfig(gradient_steps=4)
+    one, other = Distiller(student.train(), config, 3), Distiller(scene()[2].train(), config, 3)
+    for _ in range(3):
+        one.improve(batch)
+    other.restore(copy.deepcopy(one.checkpoint(env.signature, EnvConfig(), {"path": "a", "sha256": "b"})))
+    for distiller in (one, other):
+        distiller.improve(batch)
+    assert one.schedule.last_epoch == other.schedule.last_epoch == 4
+    assert one.optimizer.param_groups[0]["lr"] == other.optimizer.param_groups[0]["lr"]
+    for name, value in one.student.state_dict().items():
+        assert torch.equal(value, other.student.state_dict()[name]), name

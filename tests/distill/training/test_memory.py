@@ -146,3 +146,12 @@ def test_a_training_that_cannot_fit_leaves_nothing_behind(tmp_path):
     with pytest.raises(TooManyWorldsError, match=r"100,000,000 worlds need .* at most [\d,]+ worlds fit"):
         train_teacher(replace(TeacherConfig.state(), num_envs=100_000_000), run_root=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_minibatch_is_its_share_of_the_rollout():
+    config = TeacherConfig.state()
+    found = []
+    for steps, minibatches in ((16, 2), (16, 8), (32, 8)):
+        changed = replace(config, rollout_steps=steps, ppo=replace(config.ppo, minibatches=minibatches))
+        found += [part.per_world for part in memory.of_teacher(changed) if part.name == "minibatch"]
+    assert found[0] == pytest.approx(4 * found[1]) and found[2] == pytest.approx(2 * found[1])

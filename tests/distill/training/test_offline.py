@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning.fabric import Fabric
 
 from handsight import sims
-from handsight.datasets import DatasetError, SequenceBuffer, Windows, collate, whole_shards
+from handsight.datasets import DatasetError, SeededBatches, SequenceBuffer, Windows, collate, whole_shards
 from handsight.distill.commands import record
 from handsight.distill.commands.record import RecordArgs
 from handsight.distill.runs import checkpoint
@@ -160,3 +161,40 @@ def test_a_damaged_shard_stops_unless_it_is_allowed(data, tmp_path):
 def test_a_student_learns_from_a_teacher_or_from_data(both):
     with pytest.raises(HandsightError, match="either a teacher or data"):
         StudentRunConfig(**both)
+
+
+def test_validation_is_of_episodes_that_are_not_learnt_from_and_in_evaluation_mode(data, monkeypatch):
+    training = offline.OfflineTraining(quick(data), Fabric(accelerator="cpu", devices=1))
+    own = [{(w.shard, w.episode) for w in one.windows} for one in (training.train_windows, training.valid_windows)]
+    assert not own[0] & own[1] and len(own[0]) + len(own[1]) == 48 and own[1]
+    seen, losses = [], Distiller.losses
+
+    def watched(self, batch):
+        seen.append((self.student.training, int(batch["valid"].sum())))
+        return losses(self, batch)
+
+    monkeypatch.setattr(Distiller, "losses", watched)
+    training.distiller.student.train()
+    first = training.validate()
+    assert not any(mode for mode, _ in seen) and first == training.validate()
+    assert sum(rows for _, rows in seen) == 2 * 8 * len(own[1])  # twice every row of the split
+
+
+def test_iterations_go_through_passes_and_draw_augmentation_of_their_own(data, toy_sims, tmp_path, monkeypatch):
+    batches, seeds, fit = [], [], Distiller.fit
+
+    def watched(self, given, tick):
+        given = list(given)
+        batches.append(given)
+        seeds.append(torch.initial_seed())
+        return fit(self, given, tick)
+
+    monkeypatch.setattr(Distiller, "fit", watched)
+    items, getitem = [], Windows.__getitem__
+    monkeypatch.setattr(Windows, "__getitem__", lambda self, i: items.append(i) or getitem(self, i))
+    train_student.train_student(quick(data, seed=5), run_root=tmp_path)
+    assert len(set(seeds)) == 3 and [len(one) for one in batches] == [4] * 3
+    windows = len(Windows(whole_shards(data).whole, ("mean",), 8, "train"))
+    expected = [item for batch in SeededBatches(windows, 4, 12, 5) for item in batch]
+    drawn = iter(items)
+    assert all(item in drawn for item in expected)  # in this order, between those that are validated

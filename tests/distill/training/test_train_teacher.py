@@ -367,3 +367,15 @@ def test_an_unknown_kind_of_reset_is_refused_before_a_run_is_made(toy_sims, tmp_
     with pytest.raises(HandsightError, match=message):
         train_teacher.train_teacher(small(**changes), run_root=tmp_path / "runs")
     assert len(closed) == 1 and not (tmp_path / "runs").exists()
+
+
+def test_the_last_iteration_is_validated_and_kept_whatever_its_number(toy_sims, tmp_path):
+    run = train_teacher.train_teacher(small(iterations=3), run_root=tmp_path)  # both are due every second iteration
+    assert {path.name for path in run.checkpoints.glob("iteration_*")} == {f"iteration_00000{k}.ckpt" for k in (2, 3)}
+    assert [row["step"] for row in run.metrics() if "validation/return" in row] == [80, 120]
+
+
+def test_episodes_that_only_the_normalisers_are_shown_are_not_told_of(toy_sims, tmp_path):
+    config = small(rollout_steps=ToyEnv.episode_steps + 1)  # one episode of each world in every rollout
+    training = TeacherTraining.start(config, run=Run.create("teacher", config, tmp_path))
+    assert [training.iterate()["episodes"] for _ in range(2)] == [8, 8]

@@ -100,3 +100,25 @@ def test_the_expert_does_not_change():
 def test_an_expert_with_memory_is_refused():
     with pytest.raises(HandsightError, match="expected a state teacher without memory"):
         build(memory="gru")
+
+
+def test_the_gradients_of_critic_and_actor_are_each_scaled_down_to_the_norm_that_is_allowed():
+    env, _, warm = build()
+    buffer = warm.buffer
+    collect(env, warm.actor, buffer, env.reset(0), warm.policy.initial_hidden(32), EpisodeTracker(32))
+    warm.config = dataclasses.replace(WARM, max_grad_norm=1e-3)
+    _, returns = warm.ppo.returns(buffer)
+    warm._improve(next(buffer.minibatches(1, returns, 100 * returns)))
+    norms = {True: [], False: []}
+    for name, parameter in warm.policy.named_parameters():
+        if parameter.grad is not None:
+            norms[name.startswith("critic.")].append(parameter.grad.norm())
+    assert [torch.stack(one).norm().item() for one in norms.values()] == pytest.approx([1e-3] * 2, rel=0.01)
+
+
+def test_what_is_imitated_is_a_mean_that_can_be_executed():
+    env, expert, warm = build()
+    with torch.no_grad():
+        expert.head.mean.bias += 3.0
+    decision = warm.actor.act(env.reset(0), warm.policy.initial_hidden(32))
+    assert decision.mean.max() == 1.0

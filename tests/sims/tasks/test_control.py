@@ -7,7 +7,7 @@ import torch
 
 from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.rotation import exp_matrix, log_matrix
-from handsight.sims.tasks.control import LEASH, LINEAR_STEP, SYNERGY_STEP, TURN_LEASH, TURN_STEP
+from handsight.sims.tasks.control import LEASH, LINEAR_STEP, SYNERGY_STEP, TURN_LEASH, TURN_STEP, palm_jacobian
 
 N = 64
 
@@ -100,3 +100,28 @@ def test_only_the_masked_environments_begin_anew(env, begun):
     assert (controller.synergy[:2] == 0).all() and (controller.synergy[2:, 0] > 0).all()
     assert torch.equal(controller.palm_target[:2], state.palm_pos[:2])
     assert torch.equal(controller.hand_target[:2], torch.tensor(env.engine.scene.robot.open_hand).repeat(2, 1))
+
+
+def test_synergies_stay_between_their_own_lowest_and_one(env, begun):
+    controller, state = begun
+    for sign, bound in ((-1.0, controller._lowest), (1.0, controller._highest)):
+        for _ in range(8):
+            controller.joint_target(torch.full((N, env.action_dim), sign), state)
+        assert torch.equal(controller.synergy, bound.expand(N, -1))
+    assert controller._lowest.tolist() == [0.0, 0.0, -0.5, -1.0, -1.0]  # some only close, some go both ways
+
+
+def test_the_pull_to_the_home_posture_does_not_move_the_palm(env, begun):
+    """The arm's step moves the palm by what is asked for, to first order, however far from home the arm is."""
+    controller, state = begun
+    controller.joint_target(action(env), state)
+    home = controller._home - state.joint_pos[:, controller._arm]
+    far = home.norm(dim=1) > 0.3
+    assert far.sum() > N / 2
+    moved = torch.einsum("nij,nj->ni", palm_jacobian(state, None), controller._arm_step(state))
+    alone = torch.einsum("nij,nj->ni", palm_jacobian(state, None), 0.1 * home)
+    assert (moved.norm(dim=1) < 0.1 * alone.norm(dim=1))[far].all()
+    target = controller.palm_target.clone()
+    controller.palm_target = target + torch.tensor([0.01, 0.0, 0.0])
+    asked = torch.einsum("nij,nj->ni", palm_jacobian(state, None), controller._arm_step(state)) - moved
+    assert asked[:, 0].median().item() == pytest.approx(0.01, rel=0.15)

@@ -10,7 +10,7 @@ from handsight.sims.checker import ContractError, check_vec_env
 from handsight.sims.env_config import RewardWeights
 from handsight.sims.objects.primitives import KINDS, PRIMITIVES, build_objects
 from handsight.sims.tasks.resets import RESETS
-from handsight.sims.tasks.rewards import GraspSituation, grasp_reward
+from handsight.sims.tasks.rewards import GraspSituation, grasp_reward, is_held
 
 ALL = ("state", "proprio", "depth", "stereo")
 
@@ -246,4 +246,131 @@ def test_what_phases_are_made_of_is_logged_of_each_moment():
     touch = step.obs["state"][:, parts.part("touch")] > 0
     assert torch.equal(now["touching"], touch.any(1))
     assert (now["grasp_distance"] > 0).all() and now["grasp_distance"].shape == (4,)
+    env.close()
+
+
+def test_a_grip_is_never_negative_and_what_is_lifted_counts_near_the_hand_only():
+    far = grasp_reward(situation(grasp_distance=0.2, closure=0.8, lift=0.06), RewardWeights())[1]
+    assert far["close"].item() == far["raise_hand"].item() == far["lift"].item() == 0.0
+    weight = RewardWeights().scale * RewardWeights().lift
+    for distance, share in ((0.119, 0.5), (0.121, 0.0)):
+        terms = grasp_reward(situation(grasp_distance=distance, lift=0.06), RewardWeights())[1]
+        assert terms["lift"].item() == pytest.approx(share * weight)
+    high = grasp_reward(situation(grasp_distance=0.01, closure=1.0, lift=0.5, palm_height=0.9), RewardWeights())[1]
+    assert high["lift"].item() == pytest.approx(weight)  # nothing is paid beyond 12 cm, and 15 cm of the palm
+    assert high["raise_hand"].item() == pytest.approx(RewardWeights().scale * RewardWeights().raise_hand)
+
+
+def test_an_object_is_held_by_two_digits_and_the_palm_is_none():
+    touch = torch.zeros(4, 5, dtype=torch.bool)
+    touch[1, 0], touch[2, [1, 3]], touch[3, [2, 4]] = True, True, True  # the last column is the palm
+    assert is_held(touch).tolist() == [False, False, True, False]
+
+
+def test_objects_stand_evenly_around_the_middle_and_are_turned_every_way():
+    env = make(config(reset_mix={"wide": 1.0}), ("state",), 256)
+    env.reset(0)
+    body = env.engine.read()
+    off = body.object_pos[:, :2] - torch.tensor([0.62, 0.0])
+    spread = torch.tensor(RESETS["wide"].object_xy)
+    assert (off.abs() <= spread + 1e-5).all() and (torch.stack([off.amax(0), -off.amin(0)]) > 0.95 * spread).all()
+    assert (off.mean(0).abs() < 0.1 * spread).all()
+    yaw = torch.atan2(body.object_rot[:, 1, 0], body.object_rot[:, 0, 0])
+    assert torch.histc(yaw, bins=4, min=-math.pi, max=math.pi).min() > 40  # 64 each
+    env.close()
+
+
+def test_probabilities_of_resets_need_not_add_up_to_one():
+    env = make(config(), ("state",), 256)
+    env.set_reset_mix({"near": 3.0, "easy": 3.0, "wide": 6.0})
+    env.reset(0)
+    assert torch.bincount(env.measure()["reset_kind"]).tolist() == pytest.approx([64, 64, 128], abs=25)
+    env.close()
+
+
+def test_every_part_of_the_state_is_what_it_is_called():
+    env = make(config(kinds=("box", "mug")), ("state", "proprio"), 6)
+    env.reset(4)
+    for action in torch.rand(3, 6, 6, generator=torch.Generator().manual_seed(0)) * 2 - 1:
+        obs = env.step(action).obs
+    body, params, controller = env.engine.read(), env._params, env._controller
+    inwards = lambda v: torch.einsum("nji,n...j->n...i", body.palm_rot, v)  # noqa: E731
+    columns = lambda rotation: torch.cat([rotation[..., 0], rotation[..., 1]], 1)  # noqa: E731
+    rest = params.size[:, 2]  # these stand upright, with their origin at half their height
+    state = {
+        "object_from_palm": inwards(body.object_pos - body.palm_pos),
+        "object_from_grasp": inwards(body.object_pos - body.grasp_pos),
+        "object_rotation": columns(torch.einsum("nji,njk->nik", body.palm_rot, body.object_rot)),
+        "object_velocity": inwards(body.object_linvel), "object_spin": body.object_angvel,
+        "object_size": params.size, "object_mass": params.mass[:, None] / 0.1,
+        "object_kind": torch.nn.functional.one_hot(params.kind, len(env.kinds)).float(),
+        "object_friction": params.friction[:, None], "object_lift": (body.object_pos[:, 2] - rest)[:, None],
+        "touch": body.touch.float(), "tip_from_object": inwards(body.tip_pos - body.object_pos[:, None]).flatten(1),
+    }  # fmt: skip
+    low, high = torch.tensor(env.engine.model.jnt_range[: body.joint_pos.shape[1]], dtype=torch.float32).T
+    proprio = {
+        "joint_position": 2 * (body.joint_pos - low) / (high - low) - 1, "joint_velocity": body.joint_vel,
+        "palm_position": body.palm_pos - torch.tensor([0.62, 0.0, 0.2]), "palm_rotation": columns(body.palm_rot),
+        "palm_target": controller.palm_target - body.palm_pos,
+        "tip_position": inwards(body.tip_pos - body.palm_pos[:, None]).flatten(1),
+        "hand_error": controller.hand_target - body.joint_pos[:, 7:], "synergy": controller.synergy,
+        "last_action": action,
+    }  # fmt: skip
+    for group, parts in (("state", state), ("proprio", proprio)):
+        assert set(parts) == set(env.obs_spec[group].parts)
+        for name, expected in parts.items():
+            found = obs[group][:, env.obs_spec[group].part(name)]
+            torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-4, msg=f"{group}: {name}")
+    env.close()
+
+
+def test_closing_is_that_of_the_synergies_that_close():
+    env = make(config(action_space="palm6+synergy5"), ("state",), 3)
+    env.reset(0)
+    closing = env._controller.space.closing
+    assert 0 < closing < env._controller.synergy.shape[1]
+    env._controller.synergy[:] = 1.0
+    env._controller.synergy[0, :closing], env._controller.synergy[1, closing:] = 0.0, 0.0
+    assert env.judge(env.engine.read()).closure.tolist() == [0.0, 1.0, 1.0]
+    env.close()
+
+
+def test_a_world_that_the_simulator_put_back_by_itself_diverged():
+    """MuJoCo resets a state beyond all measure and goes on; what follows is finite, slow, and another episode."""
+    env = make(config(), ("state",), 3)
+    env.reset(0)
+    env.step(torch.zeros(3, 6))
+    env.engine._data["qpos"][1, 0] = 1e12
+    step = env.step(torch.zeros(3, 6))
+    assert step.log["diverged"].tolist() == step.first.tolist() == [False, True, False]
+    env.close()
+
+
+def test_a_world_that_waits_for_its_reset_cannot_diverge():
+    env = make(config(episode_steps=1), ("state",), 2)
+    env.reset(0)
+    assert env.step(torch.zeros(2, 6)).truncated.all()
+    env.engine._data["qvel"][0, 0] = math.nan
+    step = env.step(torch.zeros(2, 6))
+    assert not step.log["diverged"].any() and step.first.all()
+    assert env.step(torch.zeros(2, 6)).valid.all()
+    env.close()
+
+
+def test_a_row_that_opens_an_episode_earns_nothing_by_any_term():
+    env = make(config(episode_steps=1), ("state",), 4)
+    env.reset(0)
+    ended, opened = env.step(torch.ones(4, 6)), env.step(torch.ones(4, 6))
+    names = [name for name in opened.log if name.startswith("reward/")]
+    assert len(names) == 7 and not any(opened.log[name].any() for name in names) and not opened.reward.any()
+    assert all(ended.log[name].any() for name in ("reward/reach", "reward/effort"))
+    torch.testing.assert_close(sum(ended.log[name] for name in names), ended.reward)
+    env.close()
+
+
+def test_servos_hold_the_posture_with_which_an_episode_begins():
+    env = make(config(), ("state",), 4)
+    env.reset(0)
+    joints = env.engine.read().joint_pos
+    assert torch.equal(torch.tensor(env.engine._data["ctrl"]).float(), env.engine.scene.robot.ctrl(joints))
     env.close()
