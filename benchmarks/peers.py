@@ -5,7 +5,8 @@
 Each learns to grasp from `state` and `proprio` with wide resets only, 401,408 steps of 256 environments, then acts by
 its mean from the same 512 held-out resets. Adds to benchmarks/results/peers.json, seed by seed. The peers keep their
 defaults but for what is made equal (`SAME`) and what their own documentation calls for (normalised observations).
-SB3 and rsl_rl take our environments through the adapters that come with the package.
+SB3 and rsl_rl take our environments through the adapters that come with the package. Rows without `adapter` were
+measured before: their peers also learnt from the rows in which our environments reset (NEXT_STEP), 1 of 37.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     print(f"{name:16} seed {seed}  success {success:.3f}  {seconds:5.0f} CPU s", flush=True)
     return {
         "learner": name, "version": package and version(package), "seed": seed, "success": success,
-        "cpu_seconds": round(seconds, 1), "machine": machine(),
+        "cpu_seconds": round(seconds, 1), "machine": machine(), "adapter": bool(package),
     }  # fmt: skip
 
 

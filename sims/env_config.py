@@ -239,9 +239,9 @@ class CarryConfig(TaskConfig):
 def _which(task: Any) -> str:
     """Tag of a task's configuration, or of what an artefact holds of one."""
     named = task.get("name", "grasp") if isinstance(task, Mapping) else getattr(task, "name", "grasp")
-    if named in get_args(TaskName):
-        return named
-    return "plugin" if isinstance(named, str) and plugins.find("tasks", named) else "grasp"  # which says what is known
+    if not isinstance(named, str):
+        return "grasp"  # whose reading says what was expected
+    return named if named in get_args(TaskName) else "plugin" * bool(task_config(named))
 
 
 TASKS: dict[TaskName, type[GraspConfig | CarryConfig]] = {"grasp": GraspConfig, "carry": CarryConfig}
@@ -254,7 +254,8 @@ def task_config(name: str) -> type[TaskConfig]:
     if name not in ours and (found := plugins.find("tasks", name)):
         return found.config_class
     if name not in ours:
-        raise HandsightError(unknown("task", name, [*ours, *plugins.names("tasks")]))
+        known = [*ours, *plugins.names("tasks")]
+        raise HandsightError(f"{unknown('task', name, known)}; --plugin brings others in")
     return ours[name]
 
 
