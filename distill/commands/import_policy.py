@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ... import plugins, sims
@@ -53,6 +54,7 @@ def _policy(args: ImportPolicyArgs, spec: Mapping[str, ArraySpec], action_dim: i
         found = read_sb3(args.file, args.activation, args.normalization)
     hidden, keys, clip = tuple(map(len, found.layers[1:-2:2])), args.observe, found.clip
     config = ActorCriticConfig(keys, keys, hidden, found.activation, observation_clip=clip)  # type: ignore[arg-type]
+    torch.manual_seed(0)  # its critic is drawn, the same for every import
     policy = ActorCritic(config, spec, action_dim)
     widths = [spec[key].shape[0] for key in keys]
     if len(found.mean) != sum(widths):
@@ -63,7 +65,7 @@ def _policy(args: ImportPolicyArgs, spec: Mapping[str, ArraySpec], action_dim: i
 
 
 def _weights(found: Actor, widths: Mapping[str, int]) -> dict[str, Tensor]:
-    """What an actor of `ActorCritic` has of it; a critic it does not have. widths: of the observation groups."""
+    """What an `ActorCritic` has of it: all but the critic. widths: of the observation groups."""
     names = [f"trunk.{place}" for place in range(0, len(found.layers) - 2, 2)] + ["head.mean"]
     layers = [f"{name}.{part}" for name in names for part in ("weight", "bias")]
     weights = dict(zip(layers, found.layers, strict=True)) | {"head.log_std": found.log_std}
