@@ -117,7 +117,7 @@ def overview() -> str:
 
 
 def _run(words: list[str]) -> None:
-    words = _plugged_in(words)
+    words = _plugged_in(words) or [""]
     two = " ".join(words[:2])
     name, rest = (two, words[2:]) if two in COMMANDS else (words[0], words[1:])
     if name not in COMMANDS:

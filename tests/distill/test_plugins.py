@@ -169,6 +169,11 @@ def test_mistakes_are_said(words, said, capsys, tmp_path):
     assert said in capsys.readouterr().err
 
 
+def test_a_plugin_without_a_command_is_no_command(capsys):
+    assert cli.main(NAMED[:2]) == 2
+    assert "unknown command ''; available: demo" in capsys.readouterr().err
+
+
 def test_an_unknown_policy_of_a_plugin_is_said(capsys, tmp_path):
     assert cli.main(["import-policy", "plugin", "Strait", *NAMED, "--out", str(tmp_path / "x")]) == 2
     assert "unknown policy of a plugin 'Strait' (did you mean Straight?)" in capsys.readouterr().err
