@@ -97,7 +97,7 @@ def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
 
 
 @contextmanager
-def explained(where: Path, error: type[HandsightError] = FileError) -> Iterator[None]:
+def explained(where: Path | str, error: type[HandsightError] = FileError) -> Iterator[None]:
     """Whatever fails inside, because of what an artefact holds, is an `error` that names it."""
     try:
         yield

@@ -5,8 +5,8 @@
 Each learns to grasp from `state` and `proprio` with wide resets only, 401,408 steps of 256 environments, then acts by
 its mean from the same 512 held-out resets. Adds to benchmarks/results/peers.json, seed by seed. The peers keep their
 defaults but for what is made equal (`SAME`) and what their own documentation calls for (normalised observations).
-Our environments reset in the step after an end (NEXT_STEP); SB3 and rsl_rl have no mask for that row and learn from it
-as from any other, 1 of 37.
+SB3 and rsl_rl take our environments through the adapters that come with the package. Rows without `adapter` were
+measured before: their peers also learnt from the rows in which our environments reset (NEXT_STEP), 1 of 37.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Flat(Policy):
 
     obs_keys = KEYS
 
-    def __init__(self, act: Callable[[Tensor], Tensor]) -> None:
-        """act: (N, D) observation -> (N, A) mean action."""
+    def __init__(self, act: Callable[[TensorDict], Tensor]) -> None:
+        """act: observation groups (N, ...) -> (N, A) mean action."""
         super().__init__()
         self.act = act
 
@@ -69,22 +69,15 @@ class Flat(Policy):
         return torch.zeros(n, 0)
 
     def forward(self, obs: TensorDict, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean = self.act(flat(obs))
+        mean = self.act(obs)
         return mean, torch.ones_like(mean), hidden
 
 
-def flat(obs: TensorDict) -> Tensor:
-    """(N, D): the groups that everybody reads, side by side."""
-    return torch.cat([obs[key] for key in KEYS], dim=-1)
-
-
-def environments(seed: int) -> tuple[Any, TensorDict]:
-    """The environments that all learn in, their clocks spread over an episode, and their first observation."""
+def environments() -> Any:
+    """The environments that all learn in; their clocks are spread over an episode."""
     env = sims.make(EnvConfig(), KEYS, NUM_ENVS)
     env.set_reset_mix({"wide": 1.0})
-    obs = env.reset(seed)
-    env.stagger()
-    return env, obs
+    return env
 
 
 def ours(seed: int, config: TeacherConfig | None = None) -> Policy:
@@ -98,49 +91,12 @@ def ours(seed: int, config: TeacherConfig | None = None) -> Policy:
 
 def sb3(seed: int) -> Policy:
     """Stable-Baselines3's PPO."""
-    from gymnasium import spaces
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import VecNormalize
-    from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
-    env, opening = environments(seed)
+    from handsight.sims.adapters.sb3 import SB3VecEnv
 
-    class Worlds(VecEnv):
-        def __init__(self) -> None:
-            box = spaces.Box(-np.inf, np.inf, flat(opening).shape[1:], np.float32)
-            super().__init__(NUM_ENVS, box, spaces.Box(-1.0, 1.0, (env.action_dim,), np.float32))
-
-        def reset(self) -> np.ndarray:
-            return flat(opening).numpy()
-
-        def step_async(self, actions: np.ndarray) -> None:
-            self.actions = torch.from_numpy(np.asarray(actions, np.float32))
-
-        def step_wait(self) -> tuple:
-            step = env.step(self.actions)
-            obs = flat(step.obs).numpy()
-            done = (step.terminated | step.truncated).numpy()
-            infos: list[dict] = [{} for _ in range(NUM_ENVS)]
-            for i in np.flatnonzero(done):
-                infos[i] = {"terminal_observation": obs[i], "TimeLimit.truncated": bool(step.truncated[i])}
-            return obs, step.reward.numpy(), done, infos
-
-        def close(self) -> None:
-            env.close()
-
-        def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-            return [False] * NUM_ENVS
-
-        def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list:
-            raise NotImplementedError
-
-        def get_attr(self, attr_name: str, indices: Any = None) -> list:
-            return [None] * NUM_ENVS
-
-        def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-            raise NotImplementedError
-
-    worlds = VecNormalize(Worlds(), norm_reward=False)
+    worlds = VecNormalize(SB3VecEnv(environments(), stagger=True), norm_reward=False)
     model = PPO(
         "MlpPolicy", worlds, learning_rate=SAME["rate"], n_steps=ROLLOUT, n_epochs=SAME["epochs"],
         batch_size=NUM_ENVS * ROLLOUT // SAME["minibatches"], gamma=SAME["gamma"], gae_lambda=SAME["lambda"],
@@ -151,8 +107,9 @@ def sb3(seed: int) -> Policy:
     model.learn(ITERATIONS * ROLLOUT * NUM_ENVS)
     worlds.training = False
 
-    def act(obs: Tensor) -> Tensor:
-        return torch.from_numpy(model.predict(worlds.normalize_obs(obs.numpy()), deterministic=True)[0])
+    def act(obs: TensorDict) -> Tensor:
+        flat = torch.cat([obs[key] for key in KEYS], dim=-1).numpy()
+        return torch.from_numpy(model.predict(worlds.normalize_obs(flat), deterministic=True)[0])
 
     worlds.close()
     return Flat(act)
@@ -162,29 +119,15 @@ def rsl_rl(seed: int, schedule: str = "fixed") -> Policy:
     """rsl_rl's PPO, with the fixed rate or its adaptive one."""
     from rsl_rl.runners import OnPolicyRunner
 
+    from handsight.sims.adapters.rsl_rl import RslRlVecEnv
+
     torch.manual_seed(seed)
-    env, opening = environments(seed)
-
-    class Worlds:
-        num_envs, num_actions, max_episode_length = NUM_ENVS, env.action_dim, env.episode_steps
-        device, cfg = "cpu", {}
-        episode_length_buf = torch.zeros(NUM_ENVS, dtype=torch.long)
-        obs = TensorDict({"policy": flat(opening)}, batch_size=[NUM_ENVS])
-
-        def get_observations(self) -> TensorDict:
-            return self.obs
-
-        def step(self, actions: Tensor) -> tuple[TensorDict, Tensor, Tensor, dict]:
-            step = env.step(actions)
-            self.obs = TensorDict({"policy": flat(step.obs)}, batch_size=[NUM_ENVS])
-            done = step.terminated | step.truncated
-            return self.obs, step.reward, done.long(), {"time_outs": step.truncated.float()}
-
+    worlds = RslRlVecEnv(environments(), seed, stagger=True)
     model = {
         "class_name": "MLPModel", "hidden_dims": SAME["hidden"], "activation": "elu", "obs_normalization": True
     }  # fmt: skip
     config = {
-        "num_steps_per_env": ROLLOUT, "save_interval": 10**9, "obs_groups": {"actor": ["policy"], "critic": ["policy"]},
+        "num_steps_per_env": ROLLOUT, "save_interval": 10**9, "obs_groups": {"actor": [*KEYS], "critic": [*KEYS]},
         "actor": model | {"distribution_cfg": {"class_name": "GaussianDistribution", "init_std": SAME["initial_std"]}},
         "critic": dict(model),
         "algorithm": {
@@ -193,15 +136,11 @@ def rsl_rl(seed: int, schedule: str = "fixed") -> Policy:
             "entropy_coef": 0.0, "schedule": schedule,
         },
     }  # fmt: skip
-    runner = OnPolicyRunner(Worlds(), config, log_dir=None, device="cpu")  # pyright: ignore[reportArgumentType]
+    runner = OnPolicyRunner(worlds, config, log_dir=None, device="cpu")
     runner.learn(ITERATIONS)
     actor = runner.get_inference_policy("cpu")
-    env.close()
-
-    def act(obs: Tensor) -> Tensor:
-        return actor(TensorDict({"policy": obs}, batch_size=[len(obs)]))
-
-    return Flat(act)
+    worlds.env.close()
+    return Flat(actor)
 
 
 LEARNERS: dict[str, tuple[Callable[[int], Policy], str | None]] = {
@@ -227,7 +166,7 @@ def measure(name: str, seed: int) -> dict[str, Any]:
     print(f"{name:16} seed {seed}  success {success:.3f}  {seconds:5.0f} CPU s", flush=True)
     return {
         "learner": name, "version": package and version(package), "seed": seed, "success": success,
-        "cpu_seconds": round(seconds, 1), "machine": machine(),
+        "cpu_seconds": round(seconds, 1), "machine": machine(), "adapter": bool(package),
     }  # fmt: skip
 
 

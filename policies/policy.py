@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any, ClassVar
 
 import torch
 from tensordict import TensorDict
@@ -12,6 +13,9 @@ from torch import Tensor, nn
 class Policy(nn.Module, ABC):
     """Maps observation groups and a hidden state to a Gaussian over actions."""
 
+    config_class: ClassVar[Any]
+    """Frozen dataclass of its configuration: the first argument of its constructor, before `obs_spec` and the width of
+    an action, with which a checkpoint builds it again."""
     obs_keys: tuple[str, ...]
     """Names of the observation groups that `forward` reads; nothing else is ever looked at."""
 

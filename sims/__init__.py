@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from .. import lazy
+from .registration import announce
 
 if TYPE_CHECKING:
     from .env_config import CameraRig, EnvConfig, GraspConfig
@@ -10,3 +11,4 @@ if TYPE_CHECKING:
     from .vec_env import ArraySpec, Step, VecEnv
 
 lazy.attach(__name__)
+announce()

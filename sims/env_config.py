@@ -9,11 +9,12 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, Final, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, SerializeAsAny, Tag, TypeAdapter
 
-from ..errors import HandsightError
+from .. import plugins
+from ..errors import HandsightError, unknown
 from ..ranges import Checked, Count, Pixels, Share, Steps, Within
 from .machine import machine
 from .randomization import EXACT_DEPTH as EXACT_DEPTH
@@ -161,6 +162,9 @@ class TaskConfig(Checked):
 
     told: ClassVar[tuple[str, ...]] = ()
     """Observation groups that the task gives and every policy of it reads, teachers and students alike."""
+    if TYPE_CHECKING:
+        name: str
+        """Which task it is: the tag by which artefacts tell configurations apart."""
     action_space: ActionSpaceName = "palm4+closure2"
     """What the numbers of an action mean."""
     episode_steps: Steps = 36
@@ -233,13 +237,34 @@ class CarryConfig(TaskConfig):
 
 
 def _which(task: Any) -> str:
-    """Name of a task's configuration, or of what an artefact holds of one."""
+    """Tag of a task's configuration, or of what an artefact holds of one."""
     named = task.get("name", "grasp") if isinstance(task, Mapping) else getattr(task, "name", "grasp")
-    return named if named in get_args(TaskName) else "grasp"  # whose reading says what was expected
+    if not isinstance(named, str):
+        return "grasp"  # whose reading says what was expected
+    return named if named in get_args(TaskName) else "plugin" * bool(task_config(named))
 
 
 TASKS: dict[TaskName, type[GraspConfig | CarryConfig]] = {"grasp": GraspConfig, "carry": CarryConfig}
-"""Configuration of each task."""
+"""Configuration of each task of ours."""
+
+
+def task_config(name: str) -> type[TaskConfig]:
+    """Configuration of a task, ours or a plugin's. Raises HandsightError: there is none; lists those that there are."""
+    ours: dict[str, Any] = {**TASKS}
+    if name not in ours and (found := plugins.find("tasks", name)):
+        return found.config_class
+    if name not in ours:
+        known = [*ours, *plugins.names("tasks")]
+        raise HandsightError(f"{unknown('task', name, known)}; --plugin brings others in")
+    return ours[name]
+
+
+def _of_plugin(task: Any) -> Any:
+    return TypeAdapter(task_config(task["name"])).validate_python(task) if isinstance(task, Mapping) else task
+
+
+PluginTask = Annotated[SerializeAsAny[TaskConfig], BeforeValidator(_of_plugin)]
+"""Configuration of a task that a plugin brings in."""
 
 
 @dataclass(frozen=True)
@@ -282,7 +307,10 @@ class EnvConfig(Checked):
     scene: SceneConfig = field(default_factory=SceneConfig)
     """Model, time step and camera rig."""
     task: Annotated[
-        Annotated[GraspConfig, Tag("grasp")] | Annotated[CarryConfig, Tag("carry")], Discriminator(_which)
+        Annotated[GraspConfig, Tag("grasp")]
+        | Annotated[CarryConfig, Tag("carry")]
+        | Annotated[PluginTask, Tag("plugin")],
+        Discriminator(_which),
     ] = field(default_factory=GraspConfig)
     """Actions, resets, rewards and randomisation."""
     threads: Annotated[int | None, Within(1, 1024)] = machine(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,9 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ..errors import HandsightError
+from .env_config import EnvConfig
+from .make import make
+from .scenes import with_task
 from .vec_env import ArraySpec, Step, VecEnv
 
 
@@ -99,7 +103,7 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
     def __init__(self, env: VecEnv) -> None:
         """Takes the environment over: `close` closes it."""
         self.env, self.num_envs = env, env.num_envs
-        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_fps": round(1 / env.control_dt)}
+        self.metadata = {"autoreset_mode": AutoresetMode.NEXT_STEP, "render_fps": round(1 / env.control_dt, 3)}
         self.single_observation_space = gymnasium.spaces.Dict(
             {name: _space(spec) for name, spec in env.obs_spec.items()}
         )
@@ -121,7 +125,7 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
             raise GymnasiumError(f"VecEnvToGymnasium.reset: expected one seed, no options; found {seed!r}, {options!r}")
         super().reset(seed=seed)
         chosen = int(self.np_random.integers(2**31)) if seed is None else seed
-        self._over.zero_()
+        self._over = torch.zeros(self.num_envs, dtype=torch.bool)
         return self._unpack(self.env.reset(chosen)), {}
 
     def step(
@@ -143,6 +147,59 @@ class VecEnvToGymnasium(gymnasium.vector.VectorEnv):
     def close_extras(self, **kwargs: Any) -> None:
         """Close the environment: called by `close`."""
         self.env.close()
+
+
+class TaskEnv(gymnasium.Env):
+    """One environment of ours, `gymnasium.make("handsight/Grasp-v0")`, with Dict observations. A world that diverged is
+    truncated at its last observation, with `valid` False in `info`, where all of `Step.log` stands."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 12.5}  # noqa: RUF012
+    render_size = 240, 240
+    """Height and width of a picture, pixels."""
+
+    def __init__(self, task: str, render_mode: str | None = None, **how: Any) -> None:
+        """Args: task: its name. render_mode: None or "rgb_array". how: `observe` and `config` of `task_envs`."""
+        if render_mode not in (None, "rgb_array"):
+            raise GymnasiumError(f"render_mode {render_mode!r}: expected None or 'rgb_array'")
+        self.envs, self.render_mode = task_envs(1, task, **how), render_mode
+        self.observation_space, self.action_space = self.envs.single_observation_space, self.envs.single_action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, Any], dict]:
+        """Begin episode 0 of a seed; None draws one. Raises GymnasiumError: options, which there are none of."""
+        super().reset(seed=seed)
+        self._last = self.envs.reset(seed=seed, options=options)[0]
+        return {name: values[0] for name, values in self._last.items()}, {}
+
+    def step(self, action: NDArray[np.float32]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """action (A,) in [-1, 1]. After an end comes `reset`."""
+        obs, reward, terminated, truncated, info = self.envs.step(action[None])
+        self._last = {name: values.copy() for name, values in self._last.items()} if info["first"] else obs
+        seen, told = ({name: values[0] for name, values in one.items()} for one in (self._last, info))
+        return seen, float(reward[0]), bool(terminated[0]), bool(truncated[0]), told
+
+    def render(self) -> NDArray[np.uint8] | None:  # type: ignore[override]
+        """(H, W, 3) from outside; None without `render_mode`."""
+        return self.envs.env.render_overview(0, *self.render_size) if self.render_mode else None  # type: ignore
+
+    def close(self) -> None:
+        """Release threads and memory."""
+        self.envs.close()
+
+
+def task_envs(num_envs: int, task: str, **how: Any) -> VecEnvToGymnasium:
+    """N of our environments: `gymnasium.make_vec(..., vectorization_mode="vector_entry_point")`.
+
+    Args:
+        num_envs: how many.
+        task: its name.
+        how: `observe`, observation groups as for `make`, and `config`, an `EnvConfig`, which is given the task.
+    """
+    return VecEnvToGymnasium(_make(task, num_envs, **how))
+
+
+def _make(task: str, n: int, observe: Collection[str] = ("state", "proprio"), config: EnvConfig | None = None) -> Any:
+    config = with_task(config or EnvConfig(), task)
+    return make(config, (*observe, *config.task.told), n)
 
 
 def _box(space: gymnasium.Space, where: str) -> gymnasium.spaces.Box:

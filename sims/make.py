@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
+from .. import plugins
 from ..errors import HandsightError
-from .env_config import CarryConfig, EngineName, EnvConfig, RemoteConfig
+from .env_config import EngineName, EnvConfig, RemoteConfig, TaskConfig
 from .memory import check_worlds
 from .remote.remote_vec_env import RemoteVecEnv
 from .scene import Scene
 from .tasks.carry import CarryTask
 from .tasks.grasp import GraspTask
 from .tasks.observations import group_spec, rendered
-from .vec_env import ArraySpec
+from .vec_env import ArraySpec, plain_tensors
 
 
+@plain_tensors
 def make(
     config: EnvConfig, observe: Collection[str], num_envs: int, world_offset: int = 0, device: str = "cpu"
 ) -> GraspTask:
@@ -61,16 +63,19 @@ def make(
             engine = IsaacEngine(scene, num_envs, groups, config.isaac, device)
         case _:
             raise HandsightError(f"unknown engine {config.engine!r}; available: {', '.join(get_args(EngineName))}")
-    if isinstance(config.task, CarryConfig):
-        return CarryTask(config.task, engine, observe, world_offset)
-    return GraspTask(config.task, engine, observe, world_offset)
+    return task_class(config.task)(config.task, engine, observe, world_offset)
+
+
+def task_class(config: TaskConfig) -> Any:
+    """The task of a configuration, ours or a plugin's."""
+    return {"grasp": GraspTask, "carry": CarryTask}.get(config.name) or plugins.find("tasks", config.name)
 
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:
     """`VecEnv.obs_spec` of environments that are not made yet."""
     scene = Scene(config.scene)
     space = scene.robot.action_space(config.task.action_space)
-    own = CarryTask.own_state if isinstance(config.task, CarryConfig) else GraspTask.own_state
+    own = task_class(config.task).own_state
     return {group: group_spec(group, space, scene, own) for group in observe}
 
 

@@ -6,8 +6,10 @@ import math
 from dataclasses import fields, replace
 from typing import Literal
 
+from .. import plugins
 from ..errors import HandsightError, unknown
-from .env_config import TASKS, CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, TaskConfig, WallConfig
+from . import env_config
+from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, TaskConfig, WallConfig
 from .robots.description import PalmCameraConfig, read_robot, robot_file
 
 SceneName = Literal["wrist", "open", "occluded"]
@@ -68,13 +70,11 @@ def with_task(env: EnvConfig, name: str) -> EnvConfig:
     Raises:
         HandsightError: there is no such task; lists those that there are.
     """
-    known = {str(task): config for task, config in TASKS.items()}
-    if name not in known:
-        raise HandsightError(unknown("task", name, known))
+    config = env_config.task_config(name)
     if name == env.task.name:
         return env
     shared = {one.name: getattr(env.task, one.name) for one in fields(TaskConfig) if one.name != "episode_steps"}
-    return replace(env, task=known[name](**shared))
+    return replace(env, task=config(**shared))
 
 
 def with_robot(env: EnvConfig, name: str) -> EnvConfig:
@@ -83,7 +83,8 @@ def with_robot(env: EnvConfig, name: str) -> EnvConfig:
     Raises:
         HandsightError: there is no robot of this name, or its file is not what it should be.
     """
-    place = PalmCameraConfig() if name == SceneConfig.robot else read_robot(robot_file(name)).camera
+    filed = name != SceneConfig.robot and plugins.find("robots", name) is None
+    place = read_robot(robot_file(name)).camera if filed else PalmCameraConfig()
     rig = env.scene.rig
     if rig.mount == CameraRig.mount:
         rig = replace(rig, **{one.name: getattr(place, one.name) for one in fields(place)})

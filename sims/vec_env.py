@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from inspect import isfunction
+from typing import Any, TypeVar
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def plain_tensors(function: Method) -> Method:
+    """The function, whose tensors are plain ones without gradients whatever mode its caller is in. What is kept from
+    `torch.inference_mode` may not be written to outside it, and threads do not inherit the mode."""
+    return torch.inference_mode(False)(torch.no_grad()(function))  # the first alone would switch gradients on
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,13 @@ class VecEnv(ABC):
     """JSON-able description of what a policy is wired to: robot and objects (name, and digest of what they
     decide), task, action space, observation parts, camera rig."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """What a subclass writes of this contract works under `torch.inference_mode` and `torch.no_grad`, too."""
+        super().__init_subclass__(**kwargs)
+        for name, method in [*vars(cls).items()]:
+            if isfunction(method) and (name == "__init__" or name in vars(VecEnv)):
+                setattr(cls, name, plain_tensors(method))
+
     @abstractmethod
     def reset(self, seed: int) -> TensorDict:
         """Begin episode 0 in every environment; the returned observation is the first of its episode."""
@@ -89,6 +105,12 @@ class VecEnv(ABC):
     @abstractmethod
     def step(self, action: Tensor) -> Step:
         """Advance every environment by `control_dt`. action (N, action_dim) float32."""
+
+    def renew(self) -> TensorDict:
+        """Open the next episodes at once where the last step ended one, for learners that know no reset rows: the step
+        after it is then like any other, and no world has moved. Returns the observation of all; images are rendered a
+        second time."""
+        raise NotImplementedError(f"{type(self).__name__} opens episodes in the step after an end only")
 
     def send(self, action: Tensor, part: int = 0) -> None:
         """Begin a step of the environments of `parts[part]` without waiting for it. action (n, action_dim)."""

@@ -8,6 +8,6 @@ if TYPE_CHECKING:
     from .augment import PairedAugment
     from .backbone import Backbone, BackboneError
     from .config import AugmentConfig, BackboneConfig, StudentConfig, gpu_student
-    from .stereo import StereoStudent, StudentError, StudentOutput
+    from .stereo import StereoStudent, StudentError, StudentOutput, build_student
 
 lazy.attach(__name__)

@@ -278,8 +278,8 @@ def _reached(config: BackboneConfig, channels: int, size: tuple[int, int]) -> se
     """Names of the parameters on which the chosen levels depend."""
 
     def probe() -> set[str]:
-        net = _create(config, channels, size, pretrained=False).eval()
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
+            net = _create(config, channels, size, pretrained=False).eval()
             torch.stack([m.sum() for m in net(torch.zeros(2, channels, *size))]).sum().backward()
         return {name for name, parameter in net.named_parameters() if parameter.grad is not None}
 

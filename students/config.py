@@ -67,6 +67,8 @@ class BackboneConfig(Checked):
 class StudentConfig(Checked):
     """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
 
+    network: str = "StereoStudent"
+    """Class of the network: ours, or one of a plugin (docs/plugins.md)."""
     sight: Sight = "stereo"
     """Both eyes, the left one only, or as a control depth, state, or of the state the object's position alone: exact,
     with noise, or only while an eye of the pair sees it. What comes after the encoder is the same."""

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import HandsightError
+from .. import plugins
+from ..errors import HandsightError, unknown
 from ..policies.gaussian import GaussianHead
 from ..policies.normalize import RunningMeanStd
 from ..policies.policy import Policy
@@ -43,6 +44,8 @@ class StudentOutput(NamedTuple):
 
 class StereoStudent(Policy):
     """Two eyes through one backbone, fused with what the robot feels, remembered, and turned into an action."""
+
+    config_class = StudentConfig
 
     def __init__(self, config: StudentConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
         """Build for an environment.
@@ -153,6 +156,16 @@ class StereoStudent(Policy):
         place = self.object_head(output)
         known = torch.cat([output, place.detach()], dim=-1) if self.config.object_to_action else output
         return *self.head(self.trunk(known)), OBJECT_UNIT * place.float()
+
+
+def build_student(config: StudentConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> StereoStudent:
+    """A student with fresh weights, of the network that its configuration names. Raises StudentError, as the class
+    itself, or: there is no such network; lists those that there are."""
+    ours = {"StereoStudent": StereoStudent}
+    found = ours.get(config.network) or plugins.find("students", config.network)
+    if found is None:
+        raise StudentError(unknown("student.network", config.network, [*ours, *plugins.names("students")]))
+    return found(config, obs_spec, action_dim)
 
 
 FORMS = {

@@ -58,6 +58,8 @@ class Prediction(NamedTuple):
 class ActorCritic(Policy):
     """Actor and critic share only the normalisers; the critic is shown a recurrent actor's hidden state, detached."""
 
+    config_class = ActorCriticConfig
+
     def __init__(self, config: ActorCriticConfig, obs_spec: Mapping[str, ArraySpec], action_dim: int) -> None:
         super().__init__()
         self.config, self.obs_keys = config, tuple(config.actor_keys)
@@ -81,12 +83,12 @@ class ActorCritic(Policy):
         self.auxiliary_index = [i for piece in slices for i in range(piece.start, piece.stop)]
         targets, seen = len(self.auxiliary_index), self.core.output_size
         self.auxiliary = mlp(seen, (config.hidden[-1],), targets) if targets else None
-        self.trunk = mlp(seen + targets, config.hidden)
+        self.trunk = mlp(seen + targets, config.hidden, activation=config.activation)
         self.head = GaussianHead(config.hidden[-1], action_dim, config.initial_std, config.min_std, config.max_std)
         nn.init.orthogonal_(self.head.mean.weight, 0.01)
         nn.init.zeros_(self.head.mean.bias)
         privileged = sum(obs_spec[key].shape[0] for key in config.critic_keys)
-        self.critic = mlp(privileged + self.core.read_size, config.hidden, 1)
+        self.critic = mlp(privileged + self.core.read_size, config.hidden, 1, config.activation)
 
     def _check(self, obs_spec: Mapping[str, ArraySpec]) -> None:
         for key in self.train_keys:
@@ -194,14 +196,17 @@ class DepthEncoder(nn.Module):
         return self.project(self.convolutions(unit)).unflatten(0, depth.shape[:-3])
 
 
-def mlp(inputs: int, hidden: tuple[int, ...], outputs: int = 0) -> nn.Sequential:
-    """Linear layers with ELU between them; with `outputs`, a last linear layer without one."""
+ACTIVATIONS = {"elu": nn.ELU, "gelu": nn.GELU, "relu": nn.ReLU, "selu": nn.SELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+
+
+def mlp(inputs: int, hidden: tuple[int, ...], outputs: int = 0, activation: str = "elu") -> nn.Sequential:
+    """Linear layers with an activation after each; with `outputs`, a last linear layer without one."""
     layers: list[nn.Module] = []
     for before, after in pairwise((inputs, *hidden)):
         linear = nn.Linear(before, after)
         nn.init.orthogonal_(linear.weight, 2**0.5)
         nn.init.zeros_(linear.bias)
-        layers += [linear, nn.ELU()]
+        layers += [linear, ACTIVATIONS[activation]()]
     if outputs:
         layers.append(nn.Linear(hidden[-1], outputs))
     return nn.Sequential(*layers)

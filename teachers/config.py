@@ -18,7 +18,9 @@ class ActorCriticConfig(Checked):
     critic_keys: tuple[str, ...] = ("state", "proprio")
     """Observation groups of the critic: flat ones."""
     hidden: tuple[Width, ...] = (256, 128)
-    """Widths of the ELU layers of the actor's and of the critic's trunk."""
+    """Widths of the layers of the actor's and of the critic's trunk."""
+    activation: Literal["elu", "gelu", "relu", "selu", "silu", "tanh"] = "elu"
+    """What follows each of these layers."""
     recurrent: Memory = "none"
     """Memory between the actor's features and its trunk: "none", "gru" or "lstm"."""
     recurrent_size: Width = 128

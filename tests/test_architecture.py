@@ -13,13 +13,14 @@ BELOW = {
     "errors": set(),
     "lazy": set(),
     "files": {"errors"},
+    "plugins": {"errors"},
     "ranges": {"errors"},
-    "sims": {"errors", "files", "ranges"},
+    "sims": {"errors", "files", "plugins", "ranges"},
     "policies": {"errors"},
     "teachers": {"errors", "ranges", "sims", "policies"},
-    "students": {"errors", "ranges", "sims", "policies"},
+    "students": {"errors", "plugins", "ranges", "sims", "policies"},
     "datasets": {"errors", "files", "sims", "policies"},
-    "distill": {"errors", "files", "ranges", "sims", "policies", "teachers", "students", "datasets"},
+    "distill": {"errors", "files", "plugins", "ranges", "sims", "policies", "teachers", "students", "datasets"},
 }
 """What each room may import, besides itself."""
 ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
@@ -42,7 +43,7 @@ BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 27_833
+PACKAGE_LINES = 28_624
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 
@@ -221,10 +222,21 @@ def test_files_and_functions_are_short(path):
     assert not long, f"functions of more than {FUNCTION_LINES} lines in {_name(path)}: {long}"
 
 
+FOREIGN = {"distill/runs/foreign.py": "torch.load", "tests/distill/commands/test_import_policy.py": "torch.save"}
+"""Files of other libraries: their weights alone are read, by torch's reader that runs nothing; its test makes some."""
+
+
+def test_what_others_pickled_is_read_as_weights_only():
+    reads = [node for node in ast.walk(_tree(ROOT / "distill" / "runs" / "foreign.py")) if isinstance(node, ast.Call)]
+    loads = [node for node in reads if ast.unparse(node.func) == "torch.load"]
+    words = [{word.arg: ast.unparse(word.value) for word in node.keywords} for node in loads]
+    assert [one.get("weights_only") for one in words] == ["True"]
+
+
 @pytest.mark.parametrize("path", ALL_PYTHON, ids=_name)
 def test_nothing_is_pickled(path):
     modules = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    calls = {"torch.load", "torch.save", "torch.hub.load", "pd.read_pickle"}
+    calls = {"torch.load", "torch.save", "torch.hub.load", "pd.read_pickle"} - {FOREIGN.get(_name(path))}
     wrong = [f"line {line}: import {name}" for line, name in _imports(path) if name.split(".")[0] in modules]
     wrong += [
         f"line {line}: {name}" for line, name in _calls(path) if name in calls or name.endswith(".load_from_checkpoint")

@@ -44,7 +44,7 @@ def test_the_help_of_no_command_loads_torch_or_mujoco():
 @pytest.mark.parametrize(
     ("statement", "forbidden"),
     [
-        ("import handsight.sims", (*SIMS_KNOW_NOT, "sympy")),
+        ("import handsight.sims", (*SIMS_KNOW_NOT, "sympy", "gymnasium", "pydantic", "numpy", "torch")),
         ("from handsight.sims import *", SIMS_KNOW_NOT),  # tensordict asks torch._dynamo for sympy
         (MADE, (*SIMS_KNOW_NOT, "mujoco_warp")),  # whose import alone takes seconds, in every simulator process
     ],
@@ -52,6 +52,14 @@ def test_the_help_of_no_command_loads_torch_or_mujoco():
 def test_the_environments_load_nothing_of_the_students_or_the_learner(statement, forbidden):
     found = json.loads(python(f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))")[0])
     assert not set(forbidden) & set(found)
+
+
+@pytest.mark.parametrize(
+    "order", ["import gymnasium\nimport handsight.sims", "import handsight.sims\nimport gymnasium"]
+)
+def test_tasks_are_registered_in_whatever_order_gymnasium_is_imported(order):
+    found = "print(sorted(name for name in gymnasium.registry if name.startswith('handsight')))"
+    assert python(f"{order}\n{found}")[0] == "['handsight/Carry-v0', 'handsight/Grasp-v0']\n"
 
 
 def test_a_public_name_wins_over_the_module_of_that_name():

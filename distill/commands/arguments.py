@@ -11,11 +11,12 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures, SceneConfig, Split, TaskName
+from ...sims.env_config import EnvConfig, Postures, SceneConfig, Split
 from ...sims.machine import MACHINE, machine
 from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
 from ..evaluation.trial import TrialConfig
+from ..runs.import_args import ImportPolicyArgs as ImportPolicyArgs
 from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
@@ -33,8 +34,8 @@ class DemoConfig(Checked):
     """Where the demo's folder goes."""
     scene: SceneName = "wrist"
     """What can be seen: docs/scenes.md."""
-    task: TaskName = "grasp"
-    """What is to be done."""
+    task: Annotated[str, tyro.conf.arg(metavar="grasp|carry")] = "grasp"
+    """What is to be done: one of ours, or a plugin's."""
     robot: Annotated[str, tyro.conf.arg(metavar="NAME|FILE.toml")] = SceneConfig.robot
     """Arm and hand: docs/robots.md."""
     seed: Seed = 0

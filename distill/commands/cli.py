@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from ... import __version__
+from ... import __version__, plugins
 from ...errors import HandsightError, unknown
 from ...files import FULL, check_writable
 from ..runs.interrupt import Unread
@@ -48,6 +48,9 @@ COMMANDS = {
     "video": Command("commands.video.run_video", "VideoArgs", "film what a policy sees"),
     "view": Command("commands.view.run_view", "ViewArgs", "watch policies live in a web browser, side by side"),
     "export": Command("commands.export.export", "ExportArgs", "a policy as one ONNX file"),
+    "import-policy": Command(
+        "commands.import_policy.import_policy", "ImportPolicyArgs", "sb3|rsl_rl FILE: their policy as a run of ours"
+    ),
     "export-lerobot": Command(
         "commands.export_lerobot.export_lerobot", "ExportLeRobotArgs", "recorded rollouts as a LeRobotDataset v3.0"
     ),
@@ -107,11 +110,15 @@ def overview() -> str:
     """What `handsight --help` prints."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()]
-    tail = "handsight COMMAND --help lists the options of a command."
-    return "\n".join(["usage: handsight COMMAND [OPTIONS]", "", *lines, "", tail, ""])
+    tail = [
+        "handsight COMMAND --help lists the options of a command.",
+        "--plugin MODULE|FILE.py, with any command, brings in what is your own (docs/plugins.md).",
+    ]
+    return "\n".join(["usage: handsight COMMAND [OPTIONS]", "", *lines, "", *tail, ""])
 
 
 def _run(words: list[str]) -> None:
+    words = _plugged_in(words) or [""]
     two = " ".join(words[:2])
     name, rest = (two, words[2:]) if two in COMMANDS else (words[0], words[1:])
     if name not in COMMANDS:
@@ -130,6 +137,20 @@ def _run(words: list[str]) -> None:
     if getattr(config, "out", None) is not None:
         check_writable(config.out)
     _found(COMMANDS[name].place)(config, **extra)
+
+
+def _plugged_in(words: Sequence[str]) -> list[str]:
+    """The words without `--plugin MODULE`, after that module was imported."""
+    rest, left = list[str](), iter(words)
+    for word in left:
+        option, _, value = word.partition("=")
+        if option != "--plugin":
+            rest.append(word)
+        elif value := value or next(left, ""):
+            plugins.load(value)
+        else:
+            raise UsageError("--plugin: expected the name of a module, or a file that ends in .py")
+    return rest
 
 
 def read(config_class: type, words: Sequence[str], prog: str) -> Any:

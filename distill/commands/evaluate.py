@@ -104,7 +104,8 @@ def _place(args: EvaluateArgs, usual: Path, wanted: Mapping[str, Any]) -> Path:
 def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """One row per policy; success at end over all resets, and those with the object in and out of view, with 95 %
     Wilson intervals."""
-    heads = ("policy", "success at end", "in view at reset", "out of view", "success once", "return", "lost")
+    own = dict.fromkeys(name for evaluation in evaluations.values() for name in evaluation.measured)
+    heads = ("policy", "success at end", "in view at reset", "out of view", "success once", "return", "lost", *own)
     table = Table(*heads, caption=f"{len(next(iter(evaluations.values())).length)} held-out resets; 95 % intervals")
     for name, evaluation in evaluations.items():
         figures = evaluation.summary()
@@ -116,6 +117,7 @@ def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
             _share(figures["success_once"]),
             f"{figures['return']['value']:.2f}",
             str(figures["aborted"]),
+            *(f"{figures['metrics'][name]['value']:.4g}" if name in evaluation.measured else "-" for name in own),
         )
     return table
 

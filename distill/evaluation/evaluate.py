@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ... import sims
+from ... import plugins, sims
 from ...errors import HandsightError
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig, Postures
@@ -18,7 +18,7 @@ from ...sims.machine import without_machine
 from ...sims.tasks.task import VISIBLE
 from ...sims.vec_env import VecEnv
 from . import HELD_OUT_SEED
-from .evaluation import Evaluation, Eyes
+from .evaluation import Evaluation, Eyes, Metric
 from .phases import LOGGED, UNKNOWN, phase_of
 from .rollout import Moment, play
 from .statistics import plain
@@ -121,6 +121,7 @@ def evaluate_in(
     """
     if episodes < 1:
         raise HandsightError(f"evaluate: expected at least one episode, found episodes={episodes}")
+    metrics = [plugins.find("metrics", name) for name in plugins.names("metrics")]
     start, env_steps, rounds = time.perf_counter(), 0, list[Column]()
     for turn, first in enumerate(range(0, episodes, env.num_envs)):
         rows = slice(first, min(first + env.num_envs, episodes))
@@ -129,12 +130,13 @@ def evaluate_in(
         sampling = None if deterministic else torch.Generator().manual_seed(seed + turn)
         for moment in play(env, policy, obs, advisor, sampling, driver):
             outcome = {"reward": moment.step.reward, "here": moment.running & ~moment.aborted, "ended": moment.ended}
-            steps.append(_column({**moment.step.log, **outcome}, rows))
+            steps.append(_column({**moment.step.log, **outcome}, rows, metrics))
             watch(moment, rows)
         env_steps += env.num_envs * len(steps)
-        rounds.append(_episodes(measured, steps, env.episode_steps))
+        rounds.append(_episodes(measured, steps, env.episode_steps) | _own(metrics, steps))
         advance(rows.stop - rows.start)
     columns = {name: np.concatenate([one[name] for one in rounds]) for name in rounds[0]}
+    own = {metric.name: columns.pop(metric.name).tolist() for metric in metrics if metric.name in columns}
     both_known = np.isfinite(columns["visible_right"]).any()
     return Evaluation(
         **columns,
@@ -143,6 +145,7 @@ def evaluate_in(
         reset_kinds=tuple(getattr(env, "reset_kinds", ())),
         seconds=time.perf_counter() - start,
         env_steps=env_steps,
+        measured=own,
         settings={"seed": seed, "episodes": episodes, "num_envs": env.num_envs, "deterministic": deterministic},
     )
 
@@ -153,10 +156,18 @@ def eyes_of(policy: Policy) -> Eyes:
     return "left" if "depth" in policy.obs_keys or getattr(policy, "eyes", 2) == 1 else "either"
 
 
-def _column(log: dict[str, torch.Tensor], rows: slice) -> Column:
+def _column(log: dict[str, torch.Tensor], rows: slice, metrics: Sequence[Metric] = ()) -> Column:
     """What an evaluation keeps of a step's log, for the environments whose episodes these rows are."""
-    kept = ("reward", "here", "ended", "success", "kind", "reset_kind", *VISIBLE, *LOGGED)
+    kept = {"reward", "here", "ended", "success", "kind", "reset_kind", *VISIBLE, *LOGGED}
+    kept = kept.union(*(metric.logged for metric in metrics))
     return {name: log[name][: rows.stop - rows.start].cpu().numpy() for name in kept if name in log}
+
+
+def _own(metrics: Sequence[Metric], steps: list[Column]) -> Column:
+    """(E,) figures of the plugins' metrics, by name."""
+    known = [one for one in metrics if all(name in steps[0] for name in one.logged)]
+    logs = {name: np.stack([step[name] for step in steps]) for one in known for name in (*one.logged, "here")}
+    return {one.name: one.measure({name: logs[name] for name in one.logged}, logs["here"]) for one in known}
 
 
 def _episodes(measured: Column, steps: list[Column], longest: int) -> Column:

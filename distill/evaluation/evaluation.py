@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,18 @@ from .phases import PHASES, UNKNOWN, last_phase, looking, phase_summary
 from .statistics import bootstrap_mean, plain, wilson
 
 Eyes = Literal["left", "either"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a plugin measures of each episode, beside the figures here."""
+
+    name: str
+    """As tables and files call it."""
+    logged: tuple[str, ...]
+    """Entries of `Step.log` that it looks at; where a task does not log one, the metric is left out."""
+    measure: Callable[[Mapping[str, NDArray[Any]], NDArray[np.bool_]], NDArray[Any]]
+    """(these entries (T, E), (T, E) bool: steps of the episode) -> (E,) one figure of each episode."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Evaluation:
     """Wall time of the rollouts, without building the environment."""
     env_steps: int = 0
     """Steps of all environments in that time, those whose episode was over included."""
+    measured: dict[str, list[float]] = field(default_factory=dict)
+    """By plugin's metric, E figures."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What has to be equal for two evaluations to be comparable row by row: seed, num_envs, environment, ..."""
 
@@ -105,6 +119,8 @@ class Evaluation:
             result["visibility"] = self.visibility()
         if self.phased:
             result["phases"] = phase_summary(self.phase, self.success_at_end, self.aborted)
+        if self.measured:
+            result["metrics"] = {name: asdict(bootstrap_mean(np.array(one))) for name, one in self.measured.items()}
         return result
 
     def outcome(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
@@ -181,7 +197,7 @@ class Evaluation:
         if self.phased:
             names = [*PHASES, ""]  # UNKNOWN is the last one
             table.append(("last_phase", [names[i] for i in last_phase(self.phase)]))
-        return table
+        return [*table, *self.measured.items()]
 
 
 ARRAYS = tuple(f.name for f in fields(Evaluation) if str(f.type).startswith("NDArray"))

@@ -284,6 +284,7 @@ def _of_summary(summary: dict[str, Any]) -> dict[str, Interval]:
         phases = summary["phases"]
         figures |= {f"failed in {phase}": figure for phase, figure in phases["failures"].items()}
         figures["dropped"] = phases["dropped"]
+    figures |= summary.get("metrics", {})
     return {name: Interval(**figure) for name, figure in figures.items()}
 
 

@@ -56,11 +56,10 @@ def _cells(columns: Columns, figure: Callable[[str], Interval | None]) -> list[C
 
 def policy_table(comparison: Comparison) -> Table:
     """How well each policy does, and how much it sees."""
-    rows = [
-        _row(comparison, policy, POLICY_COLUMNS, after=(Cell(policy.summary["aborted"]),))
-        for policy in comparison.policies
-    ]
-    return Table(("policy", *POLICY_COLUMNS, "lost"), rows)
+    own = dict.fromkeys(name for policy in comparison.policies for name in policy.evaluation.measured)
+    columns = {**POLICY_COLUMNS, **{name: (name, number) for name in own}}
+    rows = [_row(comparison, one, columns, after=(Cell(one.summary["aborted"]),)) for one in comparison.policies]
+    return Table(("policy", *columns, "lost"), rows)
 
 
 def gap_table(comparison: Comparison) -> Table:

@@ -92,4 +92,4 @@ def sight_of(policy_config: Mapping[str, Any]) -> str:
         return (
             LEFT if left and policy_config["sight"] in ("stereo", "left") else policy_config["sight"].replace("_", " ")
         )
-    return next((key for key in policy_config["actor_keys"] if key != "proprio"), "proprio")
+    return next((key for key in policy_config.get("actor_keys", ("state",)) if key != "proprio"), "proprio")

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ... import sims
+from ... import plugins, sims
 from ...errors import HandsightError
 from ...files import is_writable
 from ...policies.policy import Policy
@@ -138,7 +138,7 @@ class Trials:
 
     def folder(self, home: Path, who: Mapping[str, Any]) -> Path:
         """Where an evaluation is kept: below the policy's run folder `home`, by who (`who_met`) did what where."""
-        columns = [*ARRAYS, *(f.name for f in fields(Disagreement))]
+        columns = [*ARRAYS, *(f.name for f in fields(Disagreement)), *plugins.names("metrics")]
         environment = {
             "env": plain(without_machine(self.env_config, asdict(self.env_config))),
             "sources": sources_digest(),

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ... import plugins
 from ...datasets.schema import Facts
 from ...errors import HandsightError
 from ...files import explained
@@ -20,7 +21,8 @@ from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
 from ...sims.scene import Scene
 from ...sims.tasks.task import VERSION, as_today, named
-from ...sims.vec_env import ArraySpec, VecEnv
+from ...sims.vec_env import ArraySpec, VecEnv, plain_tensors
+from ...students.config import StudentConfig
 from . import checkpoint, stored_config, zoo
 from .run import Run, RunError
 from .tree import TORCH_DTYPES
@@ -47,7 +49,7 @@ class LoadedPolicy:
     env_config: EnvConfig
     """Configuration of its training environment."""
     kind: str
-    """Class name: "ActorCritic" or "StereoStudent"."""
+    """Class name, e.g. "ActorCritic" or "StereoStudent"."""
     path: Path
     """The checkpoint that it was loaded from."""
     run: Run | None
@@ -102,7 +104,8 @@ class LoadedPolicy:
 def policy_tree(
     policy: Policy, config: Any, action_dim: int, signature: Mapping[str, Any], env_config: Any, groups: Collection[str]
 ) -> dict[str, Any]:
-    """The part of a checkpoint from which `load_policy` builds: {"policy", "signature", "env_config"}.
+    """The part of a checkpoint from which `load_policy` builds: {"policy", "signature", "env_config", and which
+    "plugins" were loaded, if any}.
 
     Args:
         policy: what to save.
@@ -121,6 +124,7 @@ def policy_tree(
         },
         "signature": restrict(signature, groups),
         "env_config": without_machine(env_config, asdict(env_config)),
+        **({"plugins": plugins.loaded()} if plugins.loaded() else {}),
     }
 
 
@@ -146,10 +150,11 @@ def load_policy(path: Path | str, device: str = "cpu") -> LoadedPolicy:
     if missing:
         found = ", ".join(map(str, tree)) or "nothing"
         raise PolicyError(f"checkpoint {place} holds no policy: expected {', '.join(missing)}, found {found}")
-    with explained(place, PolicyError):
-        policy = _build(tree["policy"], tree["signature"], place)
+    where = f"{place}{plugins.missing(tree)}"
+    with explained(where, PolicyError):
+        policy = _build(tree["policy"], tree["signature"], where)
         signature, kind = restrict(tree["signature"], policy.obs_keys), tree["policy"]["type"]
-    env_config = _config(EnvConfig, tree["env_config"], place)
+    env_config = _config(EnvConfig, tree["env_config"], where)
     learnt = as_today(signature).get("version", VERSION)
     if learnt != VERSION:
         stored_config.tell(
@@ -169,7 +174,7 @@ def saved_worlds(path: Path | str) -> tuple[EnvConfig, bool]:
     tree = checkpoint.load(place)
     with explained(place, PolicyError):
         looks = any(len(spec["shape"]) > 1 for spec in tree["signature"]["obs"].values())
-        return _config(EnvConfig, tree["env_config"], place), looks
+        return _config(EnvConfig, tree["env_config"], f"{place}{plugins.missing(tree)}"), looks
 
 
 def find_checkpoint(path: Path | str) -> Path:
@@ -254,26 +259,30 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
 
 
-def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: Path) -> Policy:
+@plain_tensors
+def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: str) -> Policy:
     spec, action_dim = obs_spec(signature), entry["action_dim"]
     match entry["type"]:
         case "ActorCritic":
-            from ...teachers import ActorCritic, ActorCriticConfig
-
-            policy = ActorCritic(_config(ActorCriticConfig, entry["config"], where), spec, action_dim)
+            from ...teachers import ActorCritic as found
         case "StereoStudent":
-            from ...students import StereoStudent, StudentConfig
-
-            config = _config(StudentConfig, entry["config"], where)
-            config = replace(config, backbone=replace(config.backbone, pretrained=False))  # no other weights than these
-            policy = StereoStudent(config, spec, action_dim)
+            from ...students import StereoStudent as found
         case other:
-            raise PolicyError(f"checkpoint {where}: expected a policy ActorCritic or StereoStudent, found {other!r}")
-    _load_weights(policy, entry["weights"], where)
+            found = plugins.find("policies", other) or plugins.find("students", other)
+            if found is None:
+                raise PolicyError(
+                    f"checkpoint {where}: expected a policy ActorCritic or StereoStudent, found {other!r}"
+                )
+    config = _config(found.config_class, entry["config"], where)
+    if isinstance(config, StudentConfig):  # no other weights than these
+        config = replace(config, backbone=replace(config.backbone, pretrained=False))
+    policy = found(config, spec, action_dim)
+    load_weights(policy, entry["weights"], where)
     return policy
 
 
-def _load_weights(policy: Policy, weights: Mapping[str, torch.Tensor], where: Path) -> None:
+def load_weights(policy: Policy, weights: Mapping[str, torch.Tensor], where: Path | str) -> None:
+    """Give a policy its weights. Raises PolicyError: they are of other names or shapes; lists them."""
     own, found = ({name: list(one.shape) for name, one in part.items()} for part in (policy.state_dict(), weights))
     lines = [
         f"{name}: expected {own.get(name, 'nothing')}, found {found.get(name, 'nothing')}"
@@ -285,7 +294,7 @@ def _load_weights(policy: Policy, weights: Mapping[str, torch.Tensor], where: Pa
     policy.load_state_dict(dict(weights))
 
 
-def _config(config_class: type, values: Mapping[str, Any], where: Path) -> Any:
+def _config(config_class: type, values: Mapping[str, Any], where: str) -> Any:
     return stored_config.read(config_class, values, f"checkpoint {where}", PolicyError)
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
+from ... import __version__, plugins
 
 _PACKAGES = (
     *("torch", "lightning", "tensordict", "timm", "kornia"),
@@ -59,9 +59,10 @@ def sources_digest() -> str:
     """sha256 of every module of the package, with the packages' versions: what an evaluation's figures depend on beside
     its checkpoints and settings."""
     root = Path(__file__).resolve().parents[2]
+    own = [Path(str(sys.modules[name].__file__)) for name in plugins.loaded()]
     sources = [*root.glob("*.py"), *(source for room in ROOMS for source in (root / room).rglob("*.py"))]
     named = (f"{source.relative_to(root)} ".encode() + source.read_bytes() for source in sorted(sources))
-    return f"{hashlib.sha256(b''.join(named)).hexdigest()} {versions()}"
+    return f"{hashlib.sha256(b''.join([*named, *(one.read_bytes() for one in own)])).hexdigest()} {versions()}"
 
 
 def hardware() -> dict[str, Any]:

@@ -50,25 +50,28 @@ class Run:
         self._purge_step: int | None = None
 
     @classmethod
-    def create(cls, name: str, config: Any, root: Path | str = Path("runs")) -> Run:
+    def create(cls, name: str, config: Any, root: Path | str = Path("runs"), folder: Path | None = None) -> Run:
         """Make a new run folder.
 
         Args:
             name: what kind of run, e.g. "teacher-state": the folder above the date.
             config: the frozen dataclass that the run is made from; `seed` is read from it if it has one.
             root: where runs lie.
+            folder: the run's own, new or empty; None: NAME/DATE in `root`.
 
         Raises:
-            RunError: the name is none of a folder, or the configuration no dataclass.
+            RunError: the folder holds something, the name is none of a folder, or the configuration no dataclass.
         """
         if not name or any(sign in name for sign in "/\\") or name.startswith("."):
             raise RunError(f"run name {name!r}: expected one folder name, e.g. teacher-state")
         if not is_dataclass(config) or isinstance(config, type):
             raise RunError(f"a run is made from a dataclass instance, found {config!r}")
         facts = {"type": type(config).__qualname__, "config": stored_config.dump(config)}
-        run = cls(_new_folder(Path(root) / name))
+        if folder is not None and folder.exists() and any(folder.iterdir()):
+            raise RunError(f"{folder} holds something already: expected a new folder")
+        run = cls(folder or _new_folder(Path(root) / name))
         run.machine, run.stored = stored_config.text(config), facts["config"]
-        run.checkpoints.mkdir()
+        run.checkpoints.mkdir(parents=True)
         seed = getattr(config, "seed", None)
         meta = {"name": name, "seed": seed, **provenance(), "machine": run.machine, "resumed": []}
         write_json(run.path / META, meta)

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from ...errors import HandsightError, unknown
 from ...files import inside, read_text
 from ...ranges import Checked, Episodes, Threads, Within
-from ...sims.env_config import EnvConfig, TaskName
+from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
 from ...sims.scenes import scene, with_task
 from ..evaluation import HELD_OUT_SEED, MATCHING_SEED, HeldOutSeed, MatchingSeed, Seed
@@ -33,7 +33,7 @@ class StudySceneConfig(Checked):
 
     cells: dict[str, Annotated[int, Within(1, 1000)] | tuple[Seed, ...]]
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
-    task: TaskName = "grasp"
+    task: str = "grasp"
     """What is to be done there."""
     env: dict[str, Any] = field(default_factory=dict)
     """Changes to the `EnvConfig` of scene and task."""

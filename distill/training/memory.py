@@ -17,7 +17,7 @@ from ...sims.env_config import EnvConfig
 from ...sims.memory import TooManyWorldsError, usable, world_bytes
 from ...sims.remote.placement import DEVICE, Slot, parse_placement
 from ...sims.vec_env import ArraySpec
-from ...students import StereoStudent, StudentConfig
+from ...students import StudentConfig, build_student
 from ...teachers import ActorCritic, RolloutBuffer
 from .student_config import StudentRunConfig
 from .teacher_config import TeacherConfig
@@ -134,7 +134,7 @@ def _kept_by_teacher(policy: ActorCritic, spec: dict[str, ArraySpec], precision:
 def _kept_by_student(config: StudentConfig, spec: dict[str, ArraySpec], actions: int, precision: str) -> float:
     config = replace(config, backbone=replace(config.backbone, pretrained=False))
     with torch.random.fork_rng(devices=[]):
-        student = StereoStudent(config, spec, actions)
+        student = build_student(config, spec, actions)
 
     def forward(rows: int) -> Any:
         flags = torch.ones(1, rows, dtype=torch.bool)

@@ -18,7 +18,7 @@ from ...datasets.schema import DatasetError
 from ...datasets.shard import Shard, read_header
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
-from ...students import StereoStudent
+from ...students import build_student
 from ..runs import stored_config
 from ..runs.policy_io import obs_spec
 from .allocator import keep_freed_memory
@@ -59,7 +59,7 @@ class OfflineTraining(Training):
         self.valid_windows = Windows(shards, columns, length, "valid") if "valid" in splits else None
         torch.manual_seed(config.seed)
         actions = self.train_windows[0]["mean"].shape[-1]
-        student = StereoStudent(asked, obs_spec(self.facts.signature), actions)
+        student = build_student(asked, obs_spec(self.facts.signature), actions)
         self.distiller = Distiller(student, config.dagger, config.iterations, fabric)
         self.fabric, self.units = fabric, config.dagger.gradient_steps
         size = config.dagger.batch_sequences

@@ -20,7 +20,7 @@ from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
 from ...sims.machine import with_machine_of
 from ...sims.vec_env import VecEnv
-from ...students import StereoStudent, StudentConfig
+from ...students import StudentConfig, build_student
 from ..evaluation import STUDENT_SEED, training_seed
 from ..runs.policy_io import LoadedPolicy, facts_of, load_policy, origin_of
 from ..runs.provenance import provenance
@@ -111,7 +111,7 @@ class StudentTraining(Training):
             for known in (teacher, *filter(None, [behaviour])):
                 known.check(env.signature)
             distiller = Distiller(
-                StereoStudent(student, env.obs_spec, env.action_dim), config.dagger, config.iterations, fabric
+                build_student(student, env.obs_spec, env.action_dim), config.dagger, config.iterations, fabric
             )
         except HandsightError:
             env.close()

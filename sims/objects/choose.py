@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ... import plugins
 from .folder import read_set
 from .object_set import ObjectSet
 from .primitives import PRIMITIVES
@@ -11,7 +12,8 @@ def object_set(name: str) -> ObjectSet:
     """The set that a configuration names.
 
     Raises:
-        HandsightError: no set of ours has this name, and none was imported under it; lists those that there are.
+        HandsightError: no set of ours or of a plugin has this name, and none was imported under it; lists those
+            that were.
     """
     match name:
         case "primitives":
@@ -21,4 +23,4 @@ def object_set(name: str) -> ObjectSet:
 
             return procedural()
         case _:
-            return read_set(name)
+            return plugins.find("objects", name) or read_set(name)

@@ -76,13 +76,13 @@ class ObjectSet:
         return self.train + self.held_out
 
     def drawn(self, kinds: tuple[str, ...], split: Split) -> tuple[str, ...]:
-        """The kinds that episodes draw: those that are named, or of a set of meshes, where none but the default's are
-        named, those of a split.
+        """The kinds that episodes draw: those that are named, or of a set other than `primitives`, where none but
+        the default's are named, those of a split.
 
         Raises:
             HandsightError: there is no such kind, or the split has none.
         """
-        if self.meshes is not None and kinds == KINDS:
+        if self.name != "primitives" and kinds == KINDS:
             kinds = {"train": self.train, "held_out": self.held_out, "all": self.names}[split]
             if not kinds:
                 raise HandsightError(f"object set {self.name!r} has no objects of split {split!r}")

@@ -17,6 +17,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from ... import plugins
 from ...errors import unknown
 from ..assets import AssetError, folders
 from .description import DigitConfig, PalmConfig, RobotConfig, read_robot, robot_file
@@ -38,7 +39,9 @@ def named_robot(name: str) -> Robot:
     Raises:
         AssetError: it is not here, or its files are not what they should be.
     """
-    return KUKA_ALLEGRO if name == KUKA_ALLEGRO.name else load_robot(robot_file(name))
+    if name == KUKA_ALLEGRO.name:
+        return KUKA_ALLEGRO
+    return plugins.find("robots", name) or load_robot(robot_file(name))
 
 
 def load_robot(path: Path) -> Robot:

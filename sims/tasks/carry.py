@@ -56,7 +56,7 @@ CARRY_TERMS = TERMS | {"bring": bring, "there": there}
 class CarryTask(GraspTask):
     """Bring the object that stands on the table to a point that all are told."""
 
-    name = "carry"
+    name, config_class = "carry", CarryConfig
     own_state: ClassVar = {"goal_from_object": 3, "goal_distance": 1}
     kept = ("_steady",)
 

@@ -25,7 +25,7 @@ BELOW_TABLE = -0.05
 class GraspTask(Task):
     """Grasp the object that stands on the table, and lift it."""
 
-    name = "grasp"
+    name, config_class = "grasp", GraspConfig
     reset_kinds = tuple(RESETS)
     """Names of what `log["reset_kind"]` counts."""
 

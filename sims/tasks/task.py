@@ -43,12 +43,14 @@ class Task(VecEnv):
 
     name: str
     """What signatures call the task."""
+    config_class: type[TaskConfig]
+    """Configuration of the task, whose `name` is the same."""
     kinds: tuple[str, ...]
     """Names of what `log["kind"]` counts."""
     own_state: Mapping[str, int] = {}
     """Parts that the task adds to the group "state", and their widths."""
     kept: tuple[str, ...] = ()
-    """Names of tensors of its own that the task keeps from one step to the next."""
+    """Names of tensors (N, ...) of its own that the task keeps from one step to the next; zero as an episode opens."""
 
     def __init__(self, config: TaskConfig, engine: Engine, observe: Collection[str], world_offset: int = 0) -> None:
         """observe: observation groups to compute, any of `GROUPS` and of those that the task tells; world_offset:
@@ -215,6 +217,14 @@ class Task(VecEnv):
         earned = (torch.stack([reward, *terms.values()]) * valid).unbind()
         log = self.measure() | {f"reward/{name}": term for name, term in zip(terms, earned[1:], strict=True)}
         return Step(obs, earned[0], terminated, truncated, first, valid, log | {"diverged": diverged})
+
+    def renew(self) -> TensorDict:
+        over = self._ended
+        self._ended, self._action = torch.zeros_like(over), self._action.masked_fill(over[:, None], 0.0)
+        for name in self.kept:
+            values = getattr(self, name)
+            setattr(self, name, values.masked_fill(over.reshape(-1, *(1,) * (values.ndim - 1)), 0))
+        return self._observe(self._begin(over))
 
     def _late(self, action: Tensor) -> Tensor:
         """(N, A) what is carried out now: the action of `latency` steps ago, none before the first has arrived."""
