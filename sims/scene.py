@@ -227,7 +227,7 @@ def _add_touch(
     )  # fmt: skip
 
 
-def look_at(eye: Sequence[float], target: Sequence[float]) -> np.ndarray:
+def look_at(eye: Sequence[float] | np.ndarray, target: Sequence[float] | np.ndarray) -> np.ndarray:
     """Quaternion (w, x, y, z) of a camera at `eye` that looks at `target`, both (3,) m, with z up."""
     back = np.subtract(eye, target) / np.linalg.norm(np.subtract(eye, target))
     right = np.cross([0, 0, 1], back)

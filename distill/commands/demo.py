@@ -52,7 +52,7 @@ def demo(config: DemoConfig, pause: float = 1.0) -> Path:
 
 
 def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
-    config = replace(config, robot=named(config.robot))
+    config = replace(config, robot=named("robot", config.robot))
     if config.resume is None:
         return Run.create("demo", config, config.runs), config
     run = Run.open(config.resume)

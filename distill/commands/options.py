@@ -6,7 +6,6 @@ options change, so it is read twice by the same parser: `beginning` for these al
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from ...sims.assets import look_in, named
+from ...sims.assets import named
 from ...sims.env_config import EngineName, EnvConfig, Split
 from ...sims.scenes import with_image, with_robot, with_scene, with_task
 
@@ -56,7 +55,7 @@ class Worlds:
         """
         env = env if self.scene is None else with_scene(env, self.scene)
         if self.robot is not None or self.scene is not None:  # whose camera a scene's may be
-            env = with_robot(env, env.scene.robot if self.robot is None else named(self.robot))
+            env = with_robot(env, env.scene.robot if self.robot is None else named("robot", self.robot))
         env = env if self.task is None else with_task(env, self.task)
         env = env if self.image is None else with_image(env, self.image)
         env = with_objects(env, self.objects, self.objects_split)
@@ -64,20 +63,10 @@ class Worlds:
         return replace(env, engine=self.engine or env.engine, isaac=isaac)
 
 
-def brought(given: str) -> str:
-    """The name of an object set that was given by name, or by its folder; that one is found by its name from now on, in
-    this process and in those that it starts."""
-    folder = Path(given)
-    if not (folder.is_dir() and (os.sep in given or (folder / "objects.json").is_file())):
-        return given
-    look_in(folder.resolve().parent)
-    return folder.resolve().name
-
-
 def with_objects(env: EnvConfig, objects: str | None, split: Split | None) -> EnvConfig:
     """The same environments with another object set (name or folder) or split, where one is given."""
     if objects is not None:
-        env = replace(env, scene=replace(env.scene, objects=brought(objects)))
+        env = replace(env, scene=replace(env.scene, objects=named("objects", objects)))
     return env if split is None else replace(env, task=replace(env.task, split=split))
 
 

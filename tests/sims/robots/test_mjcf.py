@@ -141,7 +141,7 @@ BAD = {
     "hand hand.xml has no actuators": (ROBOT, ARM, NO_SERVOS),
     "long_1 is outside its limits: expected 0..1.396, found 1.6": (ROBOT.replace("= 0.6\nl", "= 1.6\nl"), ARM, HAND),
     "workspace is out of reach": ("workspace = [[9, 9, 9], [10, 10, 10]]\n" + ROBOT, ARM, HAND),
-    "palm: unknown name 'facng' (did you mean facing?)": (ROBOT.replace("pos = [0, 0, 0.06]", "facng = 1"), ARM, HAND),
+    "palm.facng: unknown name 'facng' (did you mean": (ROBOT.replace("pos = [0, 0, 0.06]", "facng = 1"), ARM, HAND),
     "is not TOML": (ROBOT.replace("[home]", "[home"), ARM, HAND),
     "'thumb' of hand.xml is no position servo": (ROBOT, ARM, MOTOR),
     "expected an actuator for each joint, found none for yaw": (ROBOT, ARM.replace(YAW, ""), HAND),
