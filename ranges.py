@@ -158,9 +158,13 @@ def from_tree(
 
 def misfits(error: Exception, where: str = "") -> str:
     """Every value that does not fit, by dotted name below `where`; or another error's own words."""
-    found = error.errors() if isinstance(error, ValidationError) else []
-    named = ((".".join(filter(None, [where, *map(str, one["loc"])])), one) for one in found)
-    return "; ".join(f"{name}: {one['msg']}, found {one['input']!r:.200}" for name, one in named) or str(error)
+    lines = []
+    for one in error.errors() if isinstance(error, ValidationError) else []:
+        found = (
+            "expected it, found nothing" if one["type"] == "missing" else f"{one['msg']}, found {one['input']!r:.200}"
+        )
+        lines.append(f"{'.'.join(filter(None, [where, *map(str, one['loc'])]))}: {found}")
+    return "; ".join(lines) or str(error)
 
 
 def _merged(

@@ -67,9 +67,10 @@ def find(what: str, name: str, suffix: str = "", built_in: Path | None = None) -
         if (path := folder / f"{name}{suffix}").exists():
             return path
     named = (os.path.splitext(one)[0] if suffix else one for one in available(suffix, places))
+    by_path = f", or --{what} with its path" if what in ("robot", "objects") else ""
     raise AssetError(
         f"{what} {name!r} is not built in: expected {name}{suffix} in a folder of ${VARIABLE} (found "
-        f"{os.environ.get(VARIABLE) or 'it unset'}), or --{what} with its path; available: {', '.join(named) or 'none'}"
+        f"{os.environ.get(VARIABLE) or 'it unset'}){by_path}; available: {', '.join(named) or 'none'}"
     )
 
 

@@ -27,7 +27,7 @@ from ...sims.assets import named
 from ...sims.env_config import EnvConfig, GraspConfig, Postures
 from ...sims.robots.description import RobotConfig, read_robot
 from ...sims.robots.draft import draft_robot
-from ...sims.robots.mjcf import load_robot, parts_of, robot_of
+from ...sims.robots.mjcf import MENAGERIE, load_robot, of_menagerie, parts_of, robot_of
 from ...sims.robots.robot import Robot
 from ...sims.scene import Scene
 from ...sims.scenes import with_robot
@@ -55,9 +55,13 @@ def robot_init(args: RobotInitArgs) -> Path:
     Raises:
         HandsightError: a file that MuJoCo cannot compile, or a hand of which no draft can be made.
     """
-    out = args.out or Path(f"{args.arm.stem}_{args.hand.stem}.toml")
-    names = {name: os.path.relpath(getattr(args, name).resolve(), out.parent.resolve()) for name in ("arm", "hand")}
-    tables = {**names, **draft_robot(args.arm, args.hand), "home": {}}
+    given = {"arm": str(args.arm), "hand": str(args.hand)}
+    from_there = {name: word.startswith(MENAGERIE) for name, word in given.items()}
+    files = [of_menagerie(w.removeprefix(MENAGERIE))[0] if from_there[n] else Path(w) for n, w in given.items()]
+    out = args.out or Path(f"{files[0].stem}_{files[1].stem}.toml")
+    near = {name: os.path.relpath(Path(word).resolve(), out.parent.resolve()) for name, word in given.items()}
+    names = {name: word if from_there[name] else near[name] for name, word in given.items()}
+    tables = {**names, **draft_robot(*files), "home": {}}
     home = solve_home(robot_of(out, from_tree(RobotConfig, tables)))
     tables["home"] = {joint.removeprefix("arm_").removeprefix("hand_"): round(q, 4) for joint, q in home.items()}
     write(out, f"# Drafted by `handsight robot init`; `handsight robot check` looks at it.\n{toml(tables)}")

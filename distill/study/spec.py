@@ -10,10 +10,12 @@ from typing import Annotated, Any, TypeVar
 from ...errors import HandsightError, unknown
 from ...files import inside, read_toml
 from ...ranges import Checked, Episodes, Threads, Within, from_tree
-from ...sims.env_config import EnvConfig, TaskName
+from ...sims.assets import NAME
+from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
-from ...sims.scenes import scene, with_task
+from ...sims.scenes import scene
 from ..evaluation import HELD_OUT_SEED, MATCHING_SEED, HeldOutSeed, MatchingSeed, Seed
+from ..evaluation.chosen import Chosen
 from ..evaluation.trial import TrialConfig
 from ..report.contrasts import ContrastConfig
 from ..runs import stored_config
@@ -25,15 +27,19 @@ Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
-class StudySceneConfig(Checked):
-    """One scene of a study."""
+class StudySceneConfig(Chosen):
+    """One scene of a study: `scene`, or if that is not given the one that it is called after, with what is chosen."""
 
     cells: dict[str, Annotated[int, Within(1, 1000)] | tuple[Seed, ...]]
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
-    task: TaskName = "grasp"
-    """What is to be done there."""
     env: dict[str, Any] = field(default_factory=dict)
-    """Changes to the `EnvConfig` of scene and task."""
+    """Changes to the `EnvConfig` of all that."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in filter(None, (self.robot, self.objects)):
+            if not NAME.fullmatch(name) or name.endswith(".toml"):
+                raise StudyError(f"{name!r}: expected the name of a robot or an object set, as a study holds no path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +119,8 @@ class StudyConfig(Checked):
 
     def env(self, name: str) -> EnvConfig:
         """The environment of a scene."""
-        return changed(with_task(scene(name), self.scenes[name].task), self.scenes[name].env, f"scenes.{name}.env")
+        place = self.scenes[name]
+        return changed(place.change(scene(place.scene or name)), place.env, f"scenes.{name}.env")
 
     def config(
         self, training: Training, teacher: Path | None = None, driver: Path | None = None

@@ -99,7 +99,8 @@ class RobotConfig(Checked):
     stands for several. What is left out is read from the MJCF files."""
 
     arm: str
-    """MJCF file of the arm, below this file's folder or one of HANDSIGHT_ASSETS."""
+    """MJCF file of the arm, below this file's folder or one of HANDSIGHT_ASSETS; or menagerie:MODEL, or
+    menagerie:MODEL/ENTRY, of MuJoCo Menagerie (extra `robots`)."""
     hand: str
     """MJCF file of the hand, likewise."""
     mount: MountConfig

@@ -29,6 +29,8 @@ ARM_SPEED, HAND_SPEED, SLIDE_SPEED = 2.0, 8.0, 0.5
 SLACK = 1e-3
 """rad: a posture may be rounded."""
 PALM4 = "palm4+closure2"
+MENAGERIE = "menagerie:"
+"""What the name of a file begins with that MuJoCo Menagerie has."""
 
 
 def named_robot(name: str) -> Robot:
@@ -65,6 +67,8 @@ def parts_of(path: Path, config: RobotConfig) -> tuple[Part, Part]:
 
 
 def _part(path: Path, name: str, prefix: str, config: RobotConfig) -> Part:
+    if name.startswith(MENAGERIE):
+        return read_part(*of_menagerie(name.removeprefix(MENAGERIE)), prefix, config.geometry)
     roots = [path.parent, *folders()]
     root = next((root for root in roots if (root / name).is_file()), None)
     if root is None:
@@ -76,9 +80,38 @@ def _part(path: Path, name: str, prefix: str, config: RobotConfig) -> Part:
     return read_part(root / name, root, prefix, config.geometry)
 
 
+def of_menagerie(word: str) -> tuple[Path, Path]:
+    """MJCF file of a model of MuJoCo Menagerie, or of a model's entry, MODEL/ENTRY, and the model's folder; it is
+    downloaded if it is not on this machine yet.
+
+    Raises:
+        AssetError: `mujoco-menagerie` is not installed, there is no such model, or it cannot be downloaded.
+    """
+    model, _, entry = word.partition("/")
+    try:
+        import mujoco_menagerie as menagerie  # an extra
+    except ImportError as error:
+        raise AssetError(
+            f"{MENAGERIE}{word} needs mujoco-menagerie, which is not installed: pip install 'handsight[robots]'"
+        ) from error
+    try:
+        found = menagerie.get(model)
+        name = found.entry(entry.removesuffix(".xml") or found.default_model).file
+        folder = found.path(progress=None)
+    except (menagerie.MenagerieError, OSError) as error:
+        raise AssetError(
+            f"{MENAGERIE}{word}: {error}; without a network, MENAGERIE_ROOT names a folder with the models"
+        ) from error
+    return folder / name, folder
+
+
 def robot_of(path: Path, config: RobotConfig) -> Robot:
     """What a description in a TOML file at `path` and its two MJCF files come to; raises AssetError as `load_robot`."""
     arm, hand = parts_of(path, config)
+    if len(names := {one.name for one in config.digits}) < max(2, len(config.digits)):
+        raise AssetError(
+            f"digits: expected two or more with different names, found {', '.join(sorted(names)) or 'none'}"
+        )
     at = arm.find(config.mount.at, ("site", "body"), "mount.at")
     palm = hand.find(config.palm.body, ("body",), "palm.body")[1]
     flange, pose = _place(arm.model, *at)
