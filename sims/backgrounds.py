@@ -8,7 +8,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from .assets import AssetError, find
 from .cameras import SKY
@@ -33,6 +32,8 @@ def background_images(name: str) -> Tensor:
     if name == PROCEDURAL:
         rng = np.random.default_rng(0)
         return torch.stack([_clouds(rng) for _ in range(OURS)])
+    from torchvision.io import ImageReadMode, decode_image  # a second, for a user's own images only
+
     folder = find("background", name)
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     if not files:
