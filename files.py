@@ -18,6 +18,7 @@ import resource
 import shutil
 import socket
 import time
+import tomllib
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +60,16 @@ def read_json(path: Path, error: type[HandsightError] = FileError) -> Any:
         return json.loads(read_text(path, error))
     except (ValueError, RecursionError) as wrong:
         raise error(f"{path}: expected a JSON file, found {wrong}") from wrong
+
+
+def read_toml(path: Path, what: str, error: type[HandsightError] = FileError) -> dict[str, Any]:
+    """The tree of a TOML file. what: it is, for messages, e.g. "study"; raises `error`: missing, or not TOML."""
+    try:
+        return tomllib.loads(read_text(path, error))
+    except OSError as failure:
+        raise error(f"{what} {path}: expected a TOML file, found {failure}") from failure
+    except (tomllib.TOMLDecodeError, RecursionError) as failure:
+        raise error(f"{what} {path} is not TOML: {failure}") from failure
 
 
 def read_arrays(path: Path, error: type[HandsightError] = FileError) -> dict[str, NDArray[Any]]:

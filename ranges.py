@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from .errors import HandsightError
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import HandsightError, unknown
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,67 @@ def _missed_by_number(hint: type, value: Any, span: Within | None) -> str:
     number = isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
     good = number and span.low <= value <= span.high
     return "" if good else f"{'a whole number' if hint is int else 'a number'} in {span.low:,}..{span.high:,}"
+
+
+def from_tree(
+    config_class: type[Config],
+    tree: Mapping[str, Any],
+    where: str = "",
+    base: Any = None,
+    error: type[HandsightError] = HandsightError,
+) -> Config:
+    """A frozen dataclass from a nested tree in which names may have dashes, e.g. of TOML.
+
+    Args:
+        config_class: its type.
+        tree: values by field; dataclasses in it as trees of their own.
+        where: name of the table, for messages.
+        base: a value of that type, whose fields the tree changes, as deep as need be; None: the defaults.
+        error: what to raise.
+
+    Raises:
+        HandsightError: as `error`; an unknown name, with the nearest known one, or a value that does not fit.
+    """
+    try:
+        return TypeAdapter(config_class).validate_python(_merged(config_class, base, tree, where, error))
+    except ValidationError as wrong:
+        raise error(misfits(wrong, where)) from wrong
+
+
+def misfits(error: Exception, where: str = "") -> str:
+    """Every value that does not fit, by dotted name below `where`; or another error's own words."""
+    lines = []
+    for one in error.errors() if isinstance(error, ValidationError) else []:
+        found = (
+            "expected it, found nothing" if one["type"] == "missing" else f"{one['msg']}, found {one['input']!r:.200}"
+        )
+        lines.append(f"{'.'.join(filter(None, [where, *map(str, one['loc'])]))}: {found}")
+    return "; ".join(lines) or str(error)
+
+
+def _merged(
+    config_class: Any, base: Any, changes: Mapping[str, Any], where: str, error: type[HandsightError]
+) -> dict[str, Any]:
+    """Values by field: those of `base`, if there is one, with changes; dataclasses are changed in part, all others
+    replaced. Unknown names are refused."""
+    hints, names = get_type_hints(config_class), [one.name for one in fields(config_class)]
+    values = {} if base is None else {name: getattr(base, name) for name in names}
+    for key, value in changes.items():
+        name, place = key.replace("-", "_"), f"{where}.{key}".strip(".")
+        if name not in names:
+            raise error(f"{place}: {unknown('name', key, names)}")
+        inner, before = _inner(hints[name]), values.get(name)
+        anew = lambda one, at, kind=inner: _merged(kind, None, one, at, error) if isinstance(one, Mapping) else one  # noqa: E731
+        if inner is not None and get_origin(hints[name]) is dict and isinstance(value, Mapping):
+            value = {k: anew(one, f"{place}.{k}") for k, one in value.items()}
+        elif inner is not None and isinstance(value, Mapping):
+            value = _merged(type(before) if is_dataclass(before) else inner, before, value, place, error)
+        elif inner is not None and isinstance(value, list):
+            value = [anew(one, place) for one in value]
+        values[name] = value
+    return values
+
+
+def _inner(hint: Any) -> Any:
+    """The dataclass that a field holds, one of them or several."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), None)

@@ -14,6 +14,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 """What may be a name: an artefact that a stranger wrote must not lead to other places."""
 
 
+OBJECTS = "objects.json"
+"""File that makes a folder an imported set of objects."""
+
+
 class AssetError(HandsightError):
     """A robot or a set of objects that is not here, or whose file is not what it should be."""
 
@@ -23,24 +27,25 @@ def folders() -> list[Path]:
     return [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
 
 
-def look_in(folder: Path) -> None:
-    """Search this folder first, also in processes that are started from now on."""
-    others = [str(other) for other in folders() if other.resolve() != folder.resolve()]
-    os.environ[VARIABLE] = os.pathsep.join([str(folder.resolve()), *others])
-
-
-def named(word: str) -> str:
-    """The name that a command line means: a TOML file's own, whose folder is searched first from now on, or the word.
+def named(what: str, word: str) -> str:
+    """The name that a command line means by a "robot" or by "objects": the word, or if that is the path of a robot's
+    TOML file or of a set's folder, the name of this, which is looked for there first from now on, also by processes
+    that are started.
 
     Raises:
-        AssetError: there is no such file.
+        AssetError: there is no such file or folder.
     """
-    if not word.endswith(".toml"):
+    path, is_robot = Path(word).resolve(), what == "robot"
+    file = path if is_robot else path / OBJECTS
+    if not (os.sep in word or (word.endswith(".toml") if is_robot else file.is_file())):
         return word
-    if not Path(word).is_file():
-        raise AssetError(f"{word}: expected a TOML file, found none")
-    look_in(Path(word).parent)
-    return Path(word).stem
+    if not file.is_file():
+        raise AssetError(
+            f"--{what} {word}: expected {'a TOML file' if is_robot else f'a folder with {OBJECTS}'}, found none"
+        )
+    others = [str(other) for other in folders() if other.resolve() != path.parent]
+    os.environ[VARIABLE] = os.pathsep.join([str(path.parent), *others])
+    return path.stem if is_robot else path.name
 
 
 def find(what: str, name: str, suffix: str = "", built_in: Path | None = None) -> Path:
@@ -62,9 +67,10 @@ def find(what: str, name: str, suffix: str = "", built_in: Path | None = None) -
         if (path := folder / f"{name}{suffix}").exists():
             return path
     named = (os.path.splitext(one)[0] if suffix else one for one in available(suffix, places))
+    by_path = f", or --{what} with its path" if what in ("robot", "objects") else ""
     raise AssetError(
         f"{what} {name!r} is not built in: expected {name}{suffix} in a folder of ${VARIABLE} (found "
-        f"{os.environ.get(VARIABLE) or 'it unset'}), or --{what} with its path; available: {', '.join(named) or 'none'}"
+        f"{os.environ.get(VARIABLE) or 'it unset'}){by_path}; available: {', '.join(named) or 'none'}"
     )
 
 

@@ -15,13 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import HandsightError
+from ..errors import HandsightError, unknown
 from .draws import Draws
-from .env_config import CameraRig, DepthSensor
+from .env_config import CameraConfig, CameraRig, DepthSensor
 from .rotation import exp_quat, quat_multiply, quat_to_matrix, rotate
 from .world_params import WorldParams
 
 EYES = ("left", "right")
+SKY = (0.55, 0.62, 0.7, 1.0)
+"""Colour of a pixel in whose direction nothing stands, RGBA 0..1."""
 FARTHEST = 32.0
 """m: what an int16 of millimetres can hold; a match that seems to lie beyond is taken to be here."""
 
@@ -77,20 +79,29 @@ def add_cameras(rig: CameraRig, spec: mujoco.MjSpec) -> None:
         body.add_camera(name=eye, pos=offset, quat=_quat(rig), fovy=rig.fov_y, resolution=[rig.width, rig.height])
 
 
+def add_camera(camera: CameraConfig, spec: mujoco.MjSpec) -> None:
+    """Add one of the further cameras to the scene."""
+    body = spec.worldbody if camera.mount == "world" else spec.body(camera.mount)
+    if body is None:
+        known = [one.name for one in spec.bodies]
+        raise HandsightError(f"camera {camera.name!r}: {unknown('mount', camera.mount, known)}")
+    body.add_camera(name=f"camera_{camera.name}", pos=camera.position, quat=_quat(camera), fovy=camera.opening)
+
+
 def _places(rig: CameraRig) -> list[list[float]]:
     """m in the mount's frame: left eye, right eye."""
     offsets = (-0.5 * rig.baseline, 0.5 * rig.baseline)
     return [[p + side * r for p, r in zip(rig.position, rig.right, strict=True)] for side in offsets]
 
 
-def _quat(rig: CameraRig) -> np.ndarray:
+def _quat(rig: CameraRig | CameraConfig) -> np.ndarray:
     """Camera to mount, w x y z."""
     quat = np.zeros(4)
     mujoco.mju_mat2Quat(quat, _axes(rig).ravel())
     return quat
 
 
-def _axes(rig: CameraRig) -> np.ndarray:
+def _axes(rig: CameraRig | CameraConfig) -> np.ndarray:
     """(3, 3) camera to mount: the columns are the camera's axes."""
     x = np.array(rig.right) / np.linalg.norm(rig.right)
     z = np.cross(x, rig.up) / np.linalg.norm(np.cross(x, rig.up))
@@ -158,7 +169,7 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return seen.round_().to(torch.uint8).reshape(images.shape)
 
 
-def depth_to_millimetres(depth: Tensor, rig: CameraRig) -> Tensor:
+def depth_to_millimetres(depth: Tensor, rig: CameraRig | CameraConfig) -> Tensor:
     """Depth as every policy, buffer and file holds it.
 
     Args:

@@ -5,7 +5,6 @@ This file imports neither torch nor MuJoCo, as the command line must know every 
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,10 @@ from pydantic import BeforeValidator, Discriminator, SerializeAsAny, Tag, TypeAd
 
 from .. import plugins
 from ..errors import HandsightError, unknown
-from ..ranges import Checked, Count, Pixels, Share, Steps, Within
+from ..ranges import Checked, Count, Share, Steps, Within
+from .camera_config import CameraConfig as CameraConfig
+from .camera_config import CameraRig as CameraRig
+from .camera_config import Kind
 from .machine import machine
 from .randomization import EXACT_DEPTH as EXACT_DEPTH
 from .randomization import HARDEST, LEVELS, Randomization, between
@@ -33,53 +35,6 @@ Postures = Literal["training", "held_out"]
 """Which arm postures episodes begin with; until version 0.2 evaluations shared those of trainings."""
 OBJECT_STORE: Final = "object-store"
 """The transport that is not Ray Direct Transport."""
-
-
-@dataclass(frozen=True)
-class CameraRig(Checked):
-    """A stereo pair with parallel optical axes: its mount, its intrinsics and its depth range."""
-
-    mount: str = "palm"
-    """Body that carries the pair: "palm" (wrist pair) or "world" (fixed pair)."""
-    position: Annotated[tuple[float, float, float], Within(-100, 100)] = (0.11, 0.0, -0.14)
-    """m in the mount's frame: the middle between the eyes."""
-    right: Annotated[tuple[float, float, float], Within(-1, 1)] = (0.0, -1.0, 0.0)
-    """The camera's x axis in the mount's frame; the eyes sit along it."""
-    up: Annotated[tuple[float, float, float], Within(-1, 1)] = (-0.961, 0.0, 0.276)
-    """The camera's y axis in the mount's frame."""
-    baseline: Annotated[float, Within(0.001, 1)] = 0.06
-    """m between the eyes."""
-    fov_y: Annotated[float, Within(1, 150)] = 45.0
-    """Vertical field of view, degrees."""
-    height: Pixels = 32
-    """Height of an image, pixels."""
-    width: Pixels = 32
-    """Width of an image, pixels."""
-    depth_max: Annotated[float, Within(0.1, 32)] = 0.6
-    """m: depth beyond this is clipped to it; at most what int16 holds in millimetres."""
-
-    @property
-    def focal_pixels(self) -> float:
-        """Focal length in pixels, the same in x and y (square pixels)."""
-        return 0.5 * self.height / math.tan(math.radians(self.fov_y) / 2)
-
-    def intrinsics(self) -> list[list[float]]:
-        """3 x 3 pinhole matrix K per eye: u = fx X/Z + cx, v = fy Y/Z + cy with Z along the optical axis, Y down. The
-        image's upper left corner is (0, 0), so the pixel in column j and row i looks through (j + .5, i + .5)."""
-        f = self.focal_pixels
-        return [[f, 0.0, self.width / 2], [0.0, f, self.height / 2], [0.0, 0.0, 1.0]]
-
-    def disparity(self, depth: float) -> float:
-        """Disparity in pixels of a point at `depth` m along the optical axis: f b / Z (rectified pair)."""
-        return self.focal_pixels * self.baseline / depth
-
-    def describe(self) -> dict[str, Any]:
-        """What travels with a checkpoint: mount, intrinsics, baseline, image size and depth range."""
-        return {
-            "mount": self.mount, "position": list(self.position), "right": list(self.right), "up": list(self.up),
-            "baseline": self.baseline, "intrinsics": self.intrinsics(), "height": self.height, "width": self.width,
-            "depth_max": self.depth_max,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -105,6 +60,8 @@ class SceneConfig(Checked):
     """Name of the robot: built in, or NAME.toml in a folder of HANDSIGHT_ASSETS (docs/robots.md)."""
     rig: CameraRig = field(default_factory=CameraRig)
     """The stereo pair of cameras."""
+    cameras: tuple[CameraConfig, ...] = ()
+    """Further cameras, of the CPU engine."""
     wall: WallConfig | None = None
     """A board on the table, or None; the engine `isaacgym` has none and refuses it."""
     objects: str = "primitives"
@@ -113,6 +70,11 @@ class SceneConfig(Checked):
     """Length of a physics step, s."""
     substeps: Annotated[int, Within(1, 1000)] = 9
     """Physics steps in one control step."""
+
+    @property
+    def camera_groups(self) -> dict[str, tuple[CameraConfig, Kind]]:
+        """The observation groups that the further cameras give."""
+        return {f"{camera.name}_{kind}": (camera, kind) for camera in self.cameras for kind in camera.gives}
 
     @property
     def control_dt(self) -> float:
@@ -199,6 +161,11 @@ class TaskConfig(Checked):
         if not 0 <= level <= self.levels:
             raise HandsightError(f"level {level} of randomisation: expected 0..{self.levels}")
         return between(self.randomization, self.hardest, level / self.levels) if level else self.randomization
+
+    @property
+    def most_distractors(self) -> int:
+        """Most things that lie about the table, at any level."""
+        return max(self.randomization.distractors[1], self.hardest.distractors[1])
 
     @property
     def longest_latency(self) -> int:

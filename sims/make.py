@@ -40,14 +40,15 @@ def make(
     if config.engine == "mujoco" and device != "cpu":
         raise HandsightError(f"engine 'mujoco' runs on device 'cpu', not {device!r}")
     check_worlds(config, observe, num_envs, device)
-    groups = rendered(observe)
+    further = [group for group in observe if group in config.scene.camera_groups]
+    if further and config.engine != "mujoco":
+        raise HandsightError(f"group {further[0]!r}: expected engine 'mujoco', which has it, found {config.engine!r}")
+    groups = (*rendered(observe), *further)
     if "touch" in observe and config.engine != "mujoco":
         raise HandsightError(f"group 'touch': expected engine 'mujoco', which measures forces, found {config.engine!r}")
-    scene = replace(Scene(config.scene), forces="touch" in observe)
-    if config.engine == "isaacgym" and scene.objects.meshes is not None:
-        raise HandsightError(
-            f"engine 'isaacgym' has no meshes: expected objects 'primitives', found {scene.objects.name!r}"
-        )
+    scene = replace(Scene(config.scene), forces="touch" in observe, distractors=config.task.most_distractors)
+    if config.engine == "isaacgym":
+        _check_isaac(config, scene)
     match config.engine:
         case "mujoco":
             from .engines.mujoco_cpu import MujocoEngine  # mujoco_warp takes a second to import
@@ -69,6 +70,18 @@ def make(
 def task_class(config: TaskConfig) -> Any:
     """The task of a configuration, ours or a plugin's."""
     return {"grasp": GraspTask, "carry": CarryTask}.get(config.name) or plugins.find("tasks", config.name)
+
+
+def _check_isaac(config: EnvConfig, scene: Scene) -> None:
+    """Raise HandsightError: worlds that Isaac Gym cannot have."""
+    if scene.objects.meshes is not None:
+        raise HandsightError(
+            f"engine 'isaacgym' has no meshes: expected objects 'primitives', found {scene.objects.name!r}"
+        )
+    if scene.distractors or config.task.randomization.background or config.task.hardest.background:
+        raise HandsightError(
+            "engine 'isaacgym' has no distractors and no backgrounds: expected distractors (0, 0) and background None"
+        )
 
 
 def describe(config: EnvConfig, observe: Collection[str]) -> dict[str, ArraySpec]:

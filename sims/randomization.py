@@ -78,6 +78,11 @@ class Randomization(Checked):
     """Standard deviation of noise on each number of the group "proprio", in its unit, at each step anew."""
     blur: Annotated[float, Within(0, 10)] = 0.0
     """Standard deviation of the blur of RGB images, pixels; the noise comes after it."""
+    distractors: Annotated[tuple[int, int], Within(0, 8, rising=True)] = (0, 0)
+    """How many things lie about the table besides the object, only to be looked at: hand and object pass through."""
+    background: str | None = None
+    """Images behind everything in RGB, one drawn for each episode: `procedural`, or the name of a folder of PNG or JPEG
+    files in one of HANDSIGHT_ASSETS; None: a plain sky."""
 
 
 HARDEST = Randomization(
@@ -99,7 +104,7 @@ def between(easy: Any, hard: Any, share: float) -> Any:
             return replace(easy, **{name: between(*pair, share) for name, pair in parts.items()})  # type: ignore[type-var]
         case tuple():
             return tuple(between(*pair, share) for pair in zip(easy, hard, strict=True))
-        case bool():
+        case bool() | str() | None:
             return hard if share == 1 else easy
     moved = easy + share * (hard - easy)
     return round(moved) if isinstance(easy, int) else moved

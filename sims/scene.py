@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 
 from ..errors import HandsightError
-from .cameras import add_cameras
+from .cameras import add_camera, add_cameras
 from .env_config import SceneConfig, WallConfig
 from .objects.choose import object_set
 from .objects.object_set import ObjectSet
@@ -49,6 +49,8 @@ class SceneIds:
     light: int
     cameras: tuple[int, ...]
     """Left and right eye."""
+    distractors: tuple[int, ...]
+    """Consecutive geoms of what lies about the table."""
     table_materials: tuple[int, ...]
 
 
@@ -65,6 +67,8 @@ class Scene:
     """What lies on the table; if not given, what `config` names."""
     forces: bool = False
     """Whether the contact force of each digit is measured, too."""
+    distractors: int = 0
+    """How many things may lie about the table, only to be looked at: boxes and cylinders in turn."""
 
     def __post_init__(self) -> None:
         """Raises HandsightError: the configuration names a robot or an object set that is not here."""
@@ -88,8 +92,12 @@ class Scene:
         if self.config.wall is not None:
             _add_wall(spec, self.config.wall)
         _add_object(spec, self.objects)
+        if self.distractors:
+            _add_distractors(spec, self.distractors)
         _add_lights(spec)
         add_cameras(self.config.rig, spec)
+        for camera in self.config.cameras:
+            add_camera(camera, spec)
         spec.worldbody.add_camera(
             name="overview", pos=OVERVIEW_EYE, fovy=18, quat=look_at(OVERVIEW_EYE, (0.55, 0, 0.1))
         )
@@ -144,6 +152,7 @@ class Scene:
             robot_dofs=len(robot.joints),
             light=model.light("lamp").id,
             cameras=(model.camera("left").id, model.camera("right").id),
+            distractors=tuple(model.geom(f"distractor_{number}").id for number in range(self.distractors)),
             table_materials=tuple(model.material(f"table_{i}").id for i in range(TABLE_TEXTURES)),
         )
 
@@ -206,6 +215,17 @@ def _add_object(spec: mujoco.MjSpec, objects: ObjectSet) -> None:
     )  # fmt: skip
 
 
+def _add_distractors(spec: mujoco.MjSpec, count: int) -> None:
+    """On a body that could be moved, as engines may take the world's own geoms to stand where they were compiled."""
+    body = spec.worldbody.add_body(name="distractors", mocap=True)
+    for number in range(count):
+        kind = mujoco.mjtGeom.mjGEOM_CYLINDER if number % 2 else mujoco.mjtGeom.mjGEOM_BOX
+        body.add_geom(
+            name=f"distractor_{number}", type=kind, size=[0.05] * 3, pos=[0, 0, -5], group=RENDERED, contype=0,
+            conaffinity=0, mass=0,
+        )  # fmt: skip
+
+
 def _add_lights(spec: mujoco.MjSpec) -> None:
     spec.worldbody.add_light(
         name="lamp", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[0.6, 0, 1.5], dir=[0.1, 0.1, -1],
@@ -227,7 +247,7 @@ def _add_touch(
     )  # fmt: skip
 
 
-def look_at(eye: Sequence[float], target: Sequence[float]) -> np.ndarray:
+def look_at(eye: Sequence[float] | np.ndarray, target: Sequence[float] | np.ndarray) -> np.ndarray:
     """Quaternion (w, x, y, z) of a camera at `eye` that looks at `target`, both (3,) m, with z up."""
     back = np.subtract(eye, target) / np.linalg.norm(np.subtract(eye, target))
     right = np.cross([0, 0, 1], back)

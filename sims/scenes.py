@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Literal
 
 from .. import plugins
 from ..errors import HandsightError, unknown
+from ..files import read_toml
+from ..ranges import from_tree
 from . import env_config
 from .env_config import CameraRig, EnvConfig, GraspConfig, Randomization, SceneConfig, TaskConfig, WallConfig
 from .robots.description import PalmCameraConfig, read_robot, robot_file
@@ -102,3 +105,15 @@ def with_image(env: EnvConfig, size: str) -> EnvConfig:
         raise HandsightError(f"--image {size}: expected WIDTHxHEIGHT in pixels, e.g. 64x64 or 160x120")
     rig = replace(env.scene.rig, width=int(width), height=int(height))
     return replace(env, scene=replace(env.scene, rig=rig))
+
+
+def with_cameras(env: EnvConfig, path: Path) -> EnvConfig:
+    """The same environments with the cameras of a TOML file: `[[cameras]]` beside the pair, and changes to `[rig]`.
+
+    Raises:
+        HandsightError: no such file, or a name or value in it that means nothing.
+    """
+    tree = read_toml(path, "cameras", HandsightError)
+    if others := sorted(set(tree) - {"cameras", "rig"}):
+        raise HandsightError(f"cameras {path}: {unknown('table', others[0], ('cameras', 'rig'))}")
+    return replace(env, scene=from_tree(SceneConfig, tree, f"cameras {path}", env.scene))

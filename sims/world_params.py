@@ -56,6 +56,10 @@ class WorldParams:
     """(N,) dry friction of the robot's joints, share of their torque limits."""
     latency: Tensor | None = None
     """(N,) int64: control steps that pass before an action is carried out."""
+    distractors: Tensor | None = None
+    """(N, D, 9): place, m, size in MuJoCo's convention, m, and colour, 0..1, of what lies about the table."""
+    background: Tensor | None = None
+    """(N,) in [0, 1): which of the images is behind everything."""
     rest: Tensor | None = None
     """(N,) int64: in which of its resting poses an object of meshes lies; None where objects stand upright."""
 

@@ -27,7 +27,8 @@ ROOMS = [room for room in BELOW if (ROOT / room).is_dir()]
 QUIET = ("sims", "policies", "teachers", "students")
 """Rooms without side effects."""
 READ_ONLY = {
-    f"handsight.files.{name}" for name in ("is_alive", "memory_limits", "read_arrays", "read_json", "read_text")
+    f"handsight.files.{name}"
+    for name in ("is_alive", "memory_limits", "read_arrays", "read_json", "read_text", "read_toml")
 }
 """What they may import of `files`: nothing that writes."""
 READS_FILES_ONLY = "sims/isaacgym/worker.py"
@@ -43,7 +44,7 @@ BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 28_624
+PACKAGE_LINES = 28_867
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

@@ -11,10 +11,10 @@ import tyro
 from ...datasets.schema import MAX_DAMAGED
 from ...errors import HandsightError
 from ...ranges import Checked, Count, Episodes, Gib, Share, Steps, Threads, Within
-from ...sims.env_config import EnvConfig, Postures, SceneConfig, Split
+from ...sims.env_config import EnvConfig, Postures
 from ...sims.machine import MACHINE, machine
-from ...sims.scenes import SceneName
 from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
+from ..evaluation.chosen import Chosen
 from ..evaluation.trial import TrialConfig
 from ..runs.import_args import ImportPolicyArgs as ImportPolicyArgs
 from ..training.student_config import StudentRunConfig as StudentRunConfig
@@ -27,17 +27,11 @@ RECORDABLE = ("stereo", "depth", "proprio", "state", "calibration", "touch", "co
 
 
 @dataclass(frozen=True)
-class DemoConfig(Checked):
+class DemoConfig(Chosen):
     """Train a state and a depth teacher, distil each into a stereo student, compare all four and write report.html."""
 
     runs: Path = field(default=Path("runs"), metadata=MACHINE)
     """Where the demo's folder goes."""
-    scene: SceneName = "wrist"
-    """What can be seen: docs/scenes.md."""
-    task: Annotated[str, tyro.conf.arg(metavar="grasp|carry")] = "grasp"
-    """What is to be done: one of ours, or a plugin's."""
-    robot: Annotated[str, tyro.conf.arg(metavar="NAME|FILE.toml")] = SceneConfig.robot
-    """Arm and hand: docs/robots.md."""
     seed: Seed = 0
     """Seed of weights, environments and batches of all four."""
     from_scratch: bool = False
@@ -66,7 +60,7 @@ class DemoConfig(Checked):
 
 
 @dataclass(frozen=True)
-class EvaluateArgs(Checked):
+class EvaluateArgs(Chosen):
     """Evaluate one policy on held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
@@ -81,12 +75,6 @@ class EvaluateArgs(Checked):
     """Kind of reset that every episode starts from; None takes the mix that the environment was made with."""
     postures: Postures = "held_out"
     """Arm postures with which episodes begin: those that no training meets, or those of trainings."""
-    objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
-    """Object set to evaluate on, or the folder in which that of the policy lies; that of its training if not given."""
-    objects_split: Split = "train"
-    """Which objects of a set other than `primitives` are met."""
-    level: Annotated[int | None, Within(0, 1_000_000_000)] = None
-    """Level of randomisation, from 0, that of trainings, to env.task.levels, the hardest; None: the policy's own."""
     deterministic: bool = True
     """Act by the mean; otherwise by samples."""
     out: Path | None = None
@@ -122,7 +110,7 @@ class ObjectsArgs(Checked):
 
 
 @dataclass(frozen=True)
-class CompareArgs(TrialConfig):
+class CompareArgs(Chosen, TrialConfig):
     """Evaluate policies on the same held-out resets, and write a report."""
 
     policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
@@ -166,7 +154,7 @@ class ReportArgs(Checked):
 
 
 @dataclass(frozen=True)
-class RecordArgs(Checked):
+class RecordArgs(Chosen):
     """Record whole episodes of a policy, with its teacher's answers, in shards."""
 
     policy: Path
@@ -210,7 +198,8 @@ class RecordArgs(Checked):
     def settings(self) -> dict[str, Any]:
         """What decides about the content of each round, JSON-able."""
         names = ("groups", "beta", "act", "next_obs", "valid_share", "num_envs", "reset_kind", "seed")
-        return {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
+        own = {name: list(value) if isinstance(value := getattr(self, name), tuple) else value for name in names}
+        return own | self.chosen
 
 
 @dataclass(frozen=True)
@@ -226,7 +215,7 @@ class InspectArgs(Checked):
 
 
 @dataclass(frozen=True)
-class VideoArgs(Checked):
+class VideoArgs(Chosen):
     """Film a policy in the first held-out resets."""
 
     policy: Annotated[Path, tyro.conf.Positional]
@@ -348,11 +337,11 @@ class RobotInitArgs(Checked):
     """Draft the TOML file of a robot from the MJCF files of its arm and its hand."""
 
     arm: Annotated[Path, tyro.conf.Positional]
-    """MJCF file of the arm."""
+    """MJCF file of the arm, or menagerie:MODEL[/ENTRY]."""
     hand: Annotated[Path, tyro.conf.Positional]
-    """MJCF file of the hand."""
+    """MJCF file of the hand, likewise."""
     out: Path | None = None
-    """The TOML file; ARM_HAND.toml here if not given. Both MJCF files must lie below its folder."""
+    """The TOML file; ARM_HAND.toml here if not given. MJCF files of yours must lie below its folder."""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _earlier(args: CapacityArgs, file: Path) -> tuple[CapacityArgs, dict[str, li
         raise HandsightError(f"capacity: no measurements in {file}; expected a JSON file that an earlier --out wrote")
     with explained(file):
         found = read_json(file)
-        same = {one.name: found["settings"][one.name] for one in fields(Measured)}
+        same = {one.name: found["settings"].get(one.name) for one in fields(Measured)}
         measured = {mode: [Footprint(**one) for one in ones] for mode, ones in found["measured"].items()}
         return replace(args, samples=tuple(found["settings"]["samples"]), **same), measured
 

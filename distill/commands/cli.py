@@ -193,8 +193,8 @@ def read_training(
     env = getattr(config, "env", None)
     config = config if env is None else replace(config, env=replace(env, isaac=start.change(env).isaac))
     changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
-    same = start.robot is not None and (env is None or assets.named(start.robot) == env.scene.robot)
-    placed = start.objects is None or env is None or options.brought(start.objects) == env.scene.objects
+    same = start.robot is not None and (env is None or assets.named("robot", start.robot) == env.scene.robot)
+    placed = start.objects is None or env is None or assets.named("objects", start.objects) == env.scene.objects
     found_here = {"--isaac-python", *(["--robot"] if same else []), *(["--objects"] if placed else [])}
     changed = [one for one in changed if one[0] not in found_here]
     changed += [one for one in options.differing(saved, config) if one[0][2:].replace("-", "_") not in here]

@@ -17,7 +17,7 @@ from ..report.study_results import Study
 from ..runs.progress import tell
 from ..runs.provenance import provenance
 from .arguments import CompareArgs, StudyArgs
-from .evaluate import summary_table
+from .evaluate import summary_table, tried
 
 
 def run_compare(args: CompareArgs) -> Comparison | Study:
@@ -41,10 +41,10 @@ def compare(args: CompareArgs) -> Comparison:
         raise HandsightError("compare: expected run folders or checkpoints of the policies to compare, found none")
     out = args.out or Path("runs") / "comparison" / time.strftime("%Y-%m-%d_%H-%M-%S")
     candidates, notes = gather(args.policies, args.device)
-    candidates = [replace(one, loaded=one.loaded.tried_on(args.device)) for one in candidates]
+    candidates = [replace(one, loaded=tried(one.loaded, args, args.device)) for one in candidates]
     notes += comparability(candidates)
     policies = try_all(candidates, args, out)
-    settings = {**policies[0].evaluation.settings, "provenance": provenance()}
+    settings = {**policies[0].evaluation.settings, "provenance": provenance(), **args.by_name().chosen}
     settings = {key: value for key, value in settings.items() if key not in ("policy", "teacher")}
     settings["rig"] = candidates[0].loaded.signature.get("rig", {})
     comparison = Comparison(tuple(policies), settings, tuple(notes))

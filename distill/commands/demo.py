@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import resource
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import HandsightError
 from ...files import inside, read_json, write_json
-from ...sims.assets import named
+from ...sims.env_config import EnvConfig
 from ..runs.policy_io import BEST
 from ..runs.run import CONFIG, Run
 from ..study.runner import PROGRAM, Progress, Runner, Work
@@ -52,7 +51,8 @@ def demo(config: DemoConfig, pause: float = 1.0) -> Path:
 
 
 def _open(config: DemoConfig) -> tuple[Run, DemoConfig]:
-    config = replace(config, robot=named(config.robot))
+    config = config.by_name()
+    config.change(EnvConfig())  # what is none is said before anything begins
     if config.resume is None:
         return Run.create("demo", config, config.runs), config
     run = Run.open(config.resume)
@@ -88,8 +88,7 @@ class Stages(Work[str]):
 
     def _teacher(self, task: str) -> list[str]:
         config = self.config
-        words = ["train-teacher", task.split()[0], "--scene", config.scene, "--robot", config.robot]
-        words += ["--task", config.task, "--iterations"]
+        words = ["train-teacher", task.split()[0], *config.words, "--iterations"]
         if task == STATE:
             words += [str(config.state_iterations)]
         elif config.from_scratch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import check_writable, read_json
-from ...sims import describe
-from ...sims.env_config import EnvConfig
+from ..evaluation.chosen import Chosen
 from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import Evaluation, worst
-from ..runs.policy_io import LoadedPolicy, check_signature, load_policy, origin_of
+from ..runs import stored_config
+from ..runs.policy_io import LoadedPolicy, load_policy, origin_of
 from .arguments import EvaluateArgs
-from .options import with_objects
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
@@ -28,23 +27,19 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
     from ..runs.progress import stage, tell
     from ..runs.provenance import provenance, sources_digest
 
-    loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
-    env_config = with_objects(loaded.env_config, args.objects, args.objects_split)
-    loaded.check_scene(env_config)
-    if args.objects is not None:
-        _check_objects(loaded, env_config)
+    loaded = tried(load_policy(args.policy, device=args.device), args, args.device)
+    chosen = args.by_name().chosen
     origin = origin_of(loaded)
     who = {"policy": origin["sha256"], "sources": sources_digest()}
-    names = (
-        *("seed", "episodes", "num_envs", "reset_kind", "postures", "level", "deterministic"),
-        *("objects", "objects_split"),
-    )
-    out = _place(args, loaded.results / "evaluation", who | {name: getattr(args, name) for name in names})
+    names = ("seed", "episodes", "num_envs", "reset_kind", "postures", "level", "deterministic")
+    met = who | dict.fromkeys(one.name for one in fields(Chosen)) | chosen
+    met["objects_split"] = args.objects_split or "train"  # the only one that policies learn with
+    out = _place(args, loaded.results / "evaluation", met | {name: getattr(args, name) for name in names})
     check_writable(out)
     with stage(f"Evaluate {args.policy}", args.episodes, unit="episodes") as progress:
         result = evaluate(
             loaded.policy,
-            env_config,
+            loaded.env_config,
             episodes=args.episodes,
             seed=args.seed,
             num_envs=args.num_envs,
@@ -55,21 +50,25 @@ def run_evaluate(args: EvaluateArgs) -> Evaluation:
             device=args.device,
             advance=progress.advance,
         )
-    met = {"objects": args.objects, "objects_split": args.objects_split}
-    result = replace(result, settings=result.settings | who | met)
+    result = replace(result, settings=result.settings | met)
     result.save(out, {"checkpoint": origin, **provenance()})
     tell(summary_table({str(args.policy): result}), kinds_table(result), f"Saved in {out}")
     return result
 
 
-def _check_objects(loaded: LoadedPolicy, env_config: EnvConfig) -> None:
-    """Whether a policy can see what it is to be tried on: the same objects, or others that are described alike.
+def tried(loaded: LoadedPolicy, chosen: Chosen, device: str) -> LoadedPolicy:
+    """A policy as it is tried on a device, in the worlds that were asked for.
 
     Raises:
-        SignatureError: they are described by other observations; says what differs.
+        HandsightError: no such worlds, or its robot or objects are here others of the same name.
+        SignatureError: it reads observations that are others there; says what differs.
     """
-    seen = {name: spec.describe() for name, spec in describe(env_config, loaded.policy.obs_keys).items()}
-    check_signature({"obs": loaded.signature["obs"]}, {"obs": seen}, str(loaded.name))
+    loaded = loaded.tried_on(device)
+    if chosen.chosen:
+        stored_config.tell(f"{loaded.name} is tried in other worlds than its own: {' '.join(chosen.words)}")
+        loaded = loaded.moved_to(chosen.change(loaded.env_config))
+    loaded.check_scene(loaded.env_config)
+    return loaded
 
 
 def kinds_table(evaluation: Evaluation) -> Table:

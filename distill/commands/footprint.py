@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ...errors import HandsightError
-from ...ranges import Checked, Count, Pixels, Within
+from ...ranges import Count, Pixels, Within
+from ..evaluation.chosen import Chosen
 
 Mode = Literal["together", "split"]
 MODULE = f"{__package__}.footprint"
@@ -33,7 +34,7 @@ ROLLOUT_STEPS, MINIBATCHES = 4, 4
 
 
 @dataclass(frozen=True)
-class Measured(Checked):
+class Measured(Chosen):
     """What the memory of a training depends on, besides its size."""
 
     sight: Literal["state", "depth"] = "depth"
@@ -154,6 +155,7 @@ def teacher(config: FootprintConfig) -> Any:
     from ..training.teacher_config import TeacherConfig
 
     base = getattr(TeacherConfig, config.sight)()
+    base = base.with_worlds(config.change(base.env)) if config.chosen else base
     engine = base.env.engine if config.device == "cpu" else "mujoco_warp"
     rig = replace(base.env.scene.rig, height=config.height, width=config.width)
     return replace(

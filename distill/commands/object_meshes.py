@@ -62,11 +62,21 @@ def solid(name: str, file: Path, args: ObjectsArgs, held_out: bool) -> Solid:
     trimesh, coacd = libraries()
     pieces: list[Array] = []
     for mesh in _parts(trimesh, file):
-        if not np.isfinite(mesh.vertices).all():
-            raise SolidError(f"{name}: coordinates that are not finite")
         mesh.apply_scale(args.scale)
-        _check(name, mesh)
-        pieces += [mesh.vertices] if _is_convex(mesh) else _decomposed(coacd, mesh, args.pieces)
+        wrong = {
+            "coordinates that are not finite": not np.isfinite(mesh.vertices).all(),
+            "its surface is open": not mesh.is_watertight,
+            "its surface is inverted: the triangles face inward": not mesh.is_winding_consistent or mesh.volume < 0,
+            "no volume": mesh.volume < 1e-12,
+        }
+        if any(wrong.values()):
+            raise SolidError(f"{name}: {next(words for words, is_so in wrong.items() if is_so)}")
+        if mesh.volume >= CONVEX * mesh.convex_hull.volume:
+            pieces.append(mesh.vertices)
+            continue
+        whole, settings = coacd.Mesh(mesh.vertices, mesh.faces), {"resolution": 1000, "mcts_iterations": 60}
+        found = coacd.run_coacd(whole, threshold=CONCAVITY, max_convex_hull=args.pieces, **settings)
+        pieces += [np.array(vertices) for vertices, _ in found]
     if len(pieces) > args.pieces:
         raise SolidError(f"{name}: {len(pieces)} convex pieces, more than --pieces {args.pieces}")
     return Solid.of(name, [simplified(np.array(piece)) for piece in pieces], held_out, args.mass, args.density)
@@ -101,36 +111,13 @@ def _urdf(trimesh: Any, file: Path) -> Iterator[Any]:
     if len(links) != 1:
         raise SolidError(f"{file.stem}: {len(links)} links, expected one: a rigid object")
     for collision in links[0].findall("collision"):
-        shape = collision.find("geometry/mesh")
+        shape, origin = collision.find("geometry/mesh"), collision.find("origin")
         if shape is None:
             raise SolidError(f"{file.stem}: a collision geometry that is no mesh")
-        mesh = _mesh(trimesh, inside(file.parent, shape.get("filename", ""), SolidError))
         numbers = lambda at, name, usual: np.array((at.get(name) or usual).split(), float)  # noqa: E731
-        mesh.apply_transform(np.diag([*numbers(shape, "scale", "1 1 1"), 1]))
-        origin, place = collision.find("origin"), np.eye(4)
+        mesh, place = _mesh(trimesh, inside(file.parent, shape.get("filename", ""), SolidError)), np.eye(4)
+        place[:3, :3] = np.diag(numbers(shape, "scale", "1 1 1"))
         if origin is not None:
-            place[:3, :3] = Rotation.from_euler("xyz", numbers(origin, "rpy", "0 0 0")).as_matrix()
+            place[:3, :3] = Rotation.from_euler("xyz", numbers(origin, "rpy", "0 0 0")).as_matrix() @ place[:3, :3]
             place[:3, 3] = numbers(origin, "xyz", "0 0 0")
-        mesh.apply_transform(place)
-        yield mesh
-
-
-def _check(name: str, mesh: Any) -> None:
-    if not mesh.is_watertight:
-        raise SolidError(f"{name}: its surface is open")
-    if not mesh.is_winding_consistent or mesh.volume < 0:
-        raise SolidError(f"{name}: its surface is inverted: the triangles face inward")
-    if mesh.volume < 1e-12:
-        raise SolidError(f"{name}: no volume")
-
-
-def _is_convex(mesh: Any) -> bool:
-    return bool(mesh.volume >= CONVEX * mesh.convex_hull.volume)
-
-
-def _decomposed(coacd: Any, mesh: Any, most: int) -> list[Array]:
-    found = coacd.run_coacd(
-        coacd.Mesh(mesh.vertices, mesh.faces), threshold=CONCAVITY, max_convex_hull=most, resolution=1000,
-        mcts_iterations=60,
-    )  # fmt: skip
-    return [np.array(vertices) for vertices, _ in found]
+        yield mesh.apply_transform(place)

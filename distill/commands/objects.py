@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import mujoco
 import numpy as np
-import torch
 
 from ...errors import HandsightError
 from ...files import check_writable, read_text, write_arrays, write_json, written
-from ...sims.engines.ray_caster import RayCaster, View
-from ...sims.objects.choose import object_set
-from ...sims.objects.folder import FACTS, SHAPES
+from ...sims.assets import OBJECTS, named
+from ...sims.engines.ray_caster import POSES, RayCaster, View
+from ...sims.objects.choose import SHAPES, object_set
 from ...sims.objects.object_set import ObjectSet
 from ...sims.objects.solids import Solid, SolidError
+from ...sims.robots.robot import RENDERED
+from ...sims.scene import look_at
 from ..runs.progress import stage, tell
 from .arguments import ObjectsArgs
-from .options import brought
 
 SHEET = "contact_sheet.png"
 LICENCES = ("LICENSE*", "LICENCE*", "COPYING*")
 COLUMNS, TILE = 20, 96
 """Objects in a row of a contact sheet, and side of each picture, pixels."""
+FROM = np.array([0.65, -0.6, 0.47])
+"""Direction from which an object is drawn."""
 
 
 def objects(args: ObjectsArgs) -> None:
@@ -36,19 +39,19 @@ def objects(args: ObjectsArgs) -> None:
     if args.action == "draw":
         if args.out is None:
             raise HandsightError("objects draw: expected SET OUT.png")
-        _draw(object_set(brought(str(args.source))), args.out)
+        _draw(object_set(named("objects", str(args.source))), args.out)
         tell(f"Saved {args.out}")
         return
     if args.out is None or not args.source.is_dir():
         raise HandsightError(f"objects import: expected SRC OUT, two folders, found {args.source} {args.out or ''}")
     check_writable(args.out)
     passed, left_out = imported(args)
-    lines = [f"{reason}" for reason in left_out.values()]
+    lines = [*left_out.values()]
     if not passed:
         raise HandsightError("\n  ".join([f"objects import: none of {len(left_out)} objects passed:", *lines[:20]]))
     _write(args, passed, left_out)
     held_out = sum(solid.held_out for solid in passed)
-    more = [f"... and {len(lines) - 20} more, all in {args.out / FACTS}"] if len(lines) > 20 else []
+    more = [f"... and {len(lines) - 20} more, all in {args.out / OBJECTS}"] if len(lines) > 20 else []
     tell(
         "\n  ".join([f"{len(left_out)} left out:", *lines[:20], *more]) if lines else "none left out",
         f"{len(passed)} objects, {held_out} of them held out, in {args.out}: --objects {args.out}",
@@ -90,7 +93,7 @@ def _write(args: ObjectsArgs, passed: Sequence[Solid], left_out: dict[str, str])
     arrays = {f"{one.name}/{number}": piece for one in passed for number, piece in enumerate(one.pieces)}
     with written(args.out) as draft:
         draft.mkdir()
-        write_json(draft / FACTS, {**about, "objects": facts, "left_out": left_out})
+        write_json(draft / OBJECTS, {**about, "objects": facts, "left_out": left_out})
         write_arrays(draft / SHAPES, arrays)
         _draw(ObjectSet.of_solids(args.out.name, passed), draft / SHEET)
 
@@ -131,40 +134,23 @@ def portraits(objects: ObjectSet) -> np.ndarray:
     """
     if objects.meshes is None:
         raise HandsightError(f"object set {objects.name!r} is made of primitives: there are no meshes to draw")
-    pieces = objects.meshes.pieces(torch.device("cpu"), torch.float64)
-    spec = mujoco.MjSpec()
-    objects.add_to(spec, spec.worldbody, group=1)
-    spec.worldbody.add_light(type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, diffuse=[0.7] * 3, ambient=[0.1] * 3)
-    spec.worldbody.add_camera(name="view", fovy=30)
+    return np.stack([_portrait(solid) for solid in objects.meshes.solids])
+
+
+def _portrait(solid: Solid) -> np.ndarray:
+    """(TILE, TILE, 3) uint8: one object, from above a corner and so far away that it fills the picture."""
+    spec, eye = mujoco.MjSpec(), 4.2 * np.linalg.norm(solid.half) * FROM / np.linalg.norm(FROM)
+    body = spec.worldbody.add_body(quat=solid.rests[0])
+    for number, piece in enumerate(solid.pieces):
+        name = spec.add_mesh(name=f"{number}", uservert=piece.ravel()).name
+        body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, group=RENDERED, rgba=[0.45, 0.62, 0.8, 1])
+    sun = {"type": mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, "diffuse": [0.7] * 3, "ambient": [0.1] * 3}
+    spec.worldbody.add_light(dir=[-0.3, 0.5, -1.0], **sun)
+    spec.worldbody.add_camera(name="view", fovy=30, pos=eye, quat=look_at(eye, np.zeros(3)))
     model = spec.compile()
     model.vis.map.zfar = 10 / model.stat.extent
-    count, white = len(objects.names), (1.0, 1.0, 1.0)
-    caster = RayCaster(model, View(("view",), 2 * TILE, 2 * TILE, (1,), white), count)
-    looks = {"geom_dataid": pieces.dataid.numpy(), "geom_rgba": np.tile([0.45, 0.62, 0.8, 1], (count, model.ngeom, 1))}
-    caster.set_looks(np.arange(count), looks)
-    image = caster.render(_stage(objects, model.ngeom), ("stereo",))["stereo"][:, 0].numpy().astype(np.float32)
-    caster.close()
-    return image.reshape(count, 3, TILE, 2, TILE, 2).mean((3, 5)).astype(np.uint8).transpose(0, 2, 3, 1)
-
-
-def _stage(objects: ObjectSet, geoms: int) -> dict[str, np.ndarray]:
-    """Poses of K worlds with one object each, in its first resting pose, and of the camera that looks down at it."""
-    assert objects.meshes is not None
-    pieces = objects.meshes.pieces(torch.device("cpu"), torch.float64)
-    count, pos, mat = len(objects.names), pieces.pos.numpy().copy(), np.empty((len(objects.names), geoms, 9))
-    lay, own = np.empty(9), np.empty(9)
-    for kind, solid in enumerate(objects.meshes.solids):
-        mujoco.mju_quat2Mat(lay, solid.rests[0])
-        pos[kind] = pos[kind] @ lay.reshape(3, 3).T
-        for geom in range(geoms):
-            mujoco.mju_quat2Mat(own, pieces.quat[kind, geom].numpy())
-            mat[kind, geom] = (lay.reshape(3, 3) @ own.reshape(3, 3)).ravel()
-    back = np.array([0.65, -0.6, 0.47]) / np.linalg.norm([0.65, -0.6, 0.47])
-    right = np.cross([0, 0, 1], back) / np.linalg.norm(np.cross([0, 0, 1], back))
-    eye = np.stack([right, np.cross(back, right), back], 1).ravel()
-    far = [4.2 * float(np.linalg.norm(solid.half)) for solid in objects.meshes.solids]
-    light = np.array([-0.3, 0.5, -1.0]) / np.linalg.norm([-0.3, 0.5, -1.0])
-    return {
-        "geom_xpos": pos, "geom_xmat": mat, "cam_xpos": (np.array(far)[:, None] * back)[:, None],
-        "cam_xmat": np.tile(eye, (count, 1, 1)), "light_xdir": np.tile(light, (count, 1, 1)),
-    }  # fmt: skip
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with closing(RayCaster(model, View(("view",), 2 * TILE, 2 * TILE, (RENDERED,), (1.0, 1.0, 1.0)), 1)) as caster:
+        image = caster.render({name: getattr(data, name)[None] for name in POSES}, ("stereo",))["stereo"][0, 0]
+    return image.unflatten(2, (TILE, 2)).unflatten(1, (TILE, 2)).float().mean((2, 4)).byte().permute(1, 2, 0).numpy()

@@ -6,7 +6,6 @@ options change, so it is read twice by the same parser: `beginning` for these al
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
@@ -14,30 +13,22 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 
-from ...sims.assets import look_in, named
-from ...sims.env_config import EngineName, EnvConfig, Split
-from ...sims.scenes import with_image, with_robot, with_scene, with_task
+from ...sims.env_config import EngineName, EnvConfig
+from ...sims.scenes import with_cameras, with_image
+from ..evaluation.chosen import Chosen
 
 Config = TypeVar("Config")
 Start = TypeVar("Start", bound="Worlds")
 
 
 @dataclass(frozen=True)
-class Worlds:
+class Worlds(Chosen):
     """Which environments a configuration begins with; None: those of the preset or of the teacher."""
 
-    scene: Annotated[str | None, tyro.conf.arg(metavar="wrist|open|occluded")] = None
-    """What can be seen (docs/scenes.md); wrist if not given."""
-    task: Annotated[str | None, tyro.conf.arg(metavar="grasp|carry")] = None
-    """What is to be done; grasp if not given."""
-    robot: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE.toml")] = None
-    """Arm and hand (docs/robots.md); kuka_allegro if not given."""
     image: Annotated[str | None, tyro.conf.arg(metavar="WIDTHxHEIGHT")] = None
     """Images of this size, pixels."""
-    objects: Annotated[str | None, tyro.conf.arg(metavar="NAME|FOLDER")] = None
-    """What is grasped: primitives, procedural, or an imported set by name or folder (docs/objects.md)."""
-    objects_split: Split | None = None
-    """Which objects of a set other than `primitives`; a training draws from train only."""
+    cameras: Annotated[Path | None, tyro.conf.arg(metavar="FILE.toml")] = None
+    """Further cameras, a table [[cameras]] each, and what differs about the pair, [rig]: docs/scenes.md."""
     engine: EngineName | None = None
     """Simulator: short for --env.engine."""
     isaac_python: Annotated[str | None, tyro.conf.arg(metavar="PATH")] = None
@@ -49,36 +40,12 @@ class Worlds:
         return any(getattr(self, one.name) is not None for one in fields(Worlds))
 
     def change(self, env: EnvConfig) -> EnvConfig:
-        """The environments as these options want them.
-
-        Raises:
-            HandsightError: no such scene, robot or task, or no such size of an image.
-        """
-        env = env if self.scene is None else with_scene(env, self.scene)
-        if self.robot is not None or self.scene is not None:  # whose camera a scene's may be
-            env = with_robot(env, env.scene.robot if self.robot is None else named(self.robot))
-        env = env if self.task is None else with_task(env, self.task)
+        """As `Chosen.change`; raises HandsightError for a size of an image or a file of cameras that is none, too."""
+        env = super().change(env)
         env = env if self.image is None else with_image(env, self.image)
-        env = with_objects(env, self.objects, self.objects_split)
+        env = env if self.cameras is None else with_cameras(env, self.cameras)
         isaac = replace(env.isaac, python=self.isaac_python or env.isaac.python)
         return replace(env, engine=self.engine or env.engine, isaac=isaac)
-
-
-def brought(given: str) -> str:
-    """The name of an object set that was given by name, or by its folder; that one is found by its name from now on, in
-    this process and in those that it starts."""
-    folder = Path(given)
-    if not (folder.is_dir() and (os.sep in given or (folder / "objects.json").is_file())):
-        return given
-    look_in(folder.resolve().parent)
-    return folder.resolve().name
-
-
-def with_objects(env: EnvConfig, objects: str | None, split: Split | None) -> EnvConfig:
-    """The same environments with another object set (name or folder) or split, where one is given."""
-    if objects is not None:
-        env = replace(env, scene=replace(env.scene, objects=brought(objects)))
-    return env if split is None else replace(env, task=replace(env.task, split=split))
 
 
 @dataclass(frozen=True)

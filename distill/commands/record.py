@@ -25,6 +25,7 @@ from ..runs.progress import Stage, stage, tell
 from ..runs.provenance import provenance
 from ..training.dagger import DaggerConfig, Recorder, collect
 from .arguments import RECORDABLE, RecordArgs
+from .evaluate import tried
 
 
 def record(args: RecordArgs) -> Path:
@@ -34,7 +35,8 @@ def record(args: RecordArgs) -> Path:
         Interrupted: Ctrl-C; finished rounds are written.
         DatasetError: the folder holds another recording.
     """
-    policy = load_policy(args.policy, args.device).tried_on(args.device)
+    args = args.by_name()
+    policy = tried(load_policy(args.policy, args.device), args, args.device)
     teacher = load_policy(args.teacher, args.device) if args.teacher else policy
     groups = tuple(dict.fromkeys((*args.groups, *policy.env_config.task.told)))  # a student of the task needs them
     args = replace(args, groups=groups)
@@ -42,8 +44,11 @@ def record(args: RecordArgs) -> Path:
     place = sims.worlds_device(policy.env_config, args.device)
     env = sims.make(policy.env_config, observed, args.num_envs, device=place)
     try:
-        policy.check(env.signature)
-        teacher.check(env.signature)
+        if args.chosen:
+            teacher.moved_to(policy.env_config)
+        else:
+            policy.check(env.signature)
+            teacher.check(env.signature)
         set_reset_kind(env, args.reset_kind)
         recording = Recording(args, env, policy, teacher)
         title = f"Record {args.policy}"

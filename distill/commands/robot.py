@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -15,17 +16,18 @@ from typing import Any, get_args
 import mujoco
 import numpy as np
 import torch
-from scipy.optimize import least_squares
+from scipy.optimize import OptimizeResult, least_squares
 from scipy.spatial.transform import Rotation
 
 from ... import sims
 from ...errors import HandsightError
 from ...files import write
+from ...ranges import from_tree
 from ...sims.assets import named
 from ...sims.env_config import EnvConfig, GraspConfig, Postures
-from ...sims.robots.description import build_robot, read_robot
+from ...sims.robots.description import RobotConfig, read_robot
 from ...sims.robots.draft import draft_robot
-from ...sims.robots.mjcf import load_robot, parts_of, robot_of
+from ...sims.robots.mjcf import MENAGERIE, load_robot, of_menagerie, parts_of, robot_of
 from ...sims.robots.robot import Robot
 from ...sims.scene import Scene
 from ...sims.scenes import with_robot
@@ -53,12 +55,14 @@ def robot_init(args: RobotInitArgs) -> Path:
     Raises:
         HandsightError: a file that MuJoCo cannot compile, or a hand of which no draft can be made.
     """
-    out = args.out or Path(f"{args.arm.stem}_{args.hand.stem}.toml")
-    names = {name: os.path.relpath(getattr(args, name).resolve(), out.parent.resolve()) for name in ("arm", "hand")}
-    tables = {**names, **draft_robot(args.arm, args.hand), "home": {}}
-    config = build_robot(tables)
-    robot = robot_of(out.stem, config, parts_of(out, config))
-    home = solve_home(robot)
+    given = {"arm": str(args.arm), "hand": str(args.hand)}
+    from_there = {name: word.startswith(MENAGERIE) for name, word in given.items()}
+    files = [of_menagerie(w.removeprefix(MENAGERIE))[0] if from_there[n] else Path(w) for n, w in given.items()]
+    out = args.out or Path(f"{files[0].stem}_{files[1].stem}.toml")
+    near = {name: os.path.relpath(Path(word).resolve(), out.parent.resolve()) for name, word in given.items()}
+    names = {name: word if from_there[name] else near[name] for name, word in given.items()}
+    tables = {**names, **draft_robot(*files), "home": {}}
+    home = solve_home(robot_of(out, from_tree(RobotConfig, tables)))
     tables["home"] = {joint.removeprefix("arm_").removeprefix("hand_"): round(q, 4) for joint, q in home.items()}
     write(out, f"# Drafted by `handsight robot init`; `handsight robot check` looks at it.\n{toml(tables)}")
     tell(f"{out}: a draft. Look at it: handsight robot check {out}")
@@ -67,50 +71,50 @@ def robot_init(args: RobotInitArgs) -> Path:
 
 def toml(tables: Mapping[str, Any]) -> str:
     """TOML of values, tables of values and lists of tables."""
+    row = lambda name, one: f"{name if re.fullmatch(r'[A-Za-z0-9_-]+', name) else json.dumps(name)} = {json.dumps(one)}"  # noqa: E731
     values, rows = list[str](), list[str]()
     for key, one in tables.items():
-        if isinstance(one, Mapping) or key == "digits":
-            for table in [one] if isinstance(one, Mapping) else one:
-                head = f"[{key}]" if table is one else f"[[{key}]]"
-                rows += ["", head, *(f"{_key(name)} = {_value(value)}" for name, value in table.items())]
+        if isinstance(one, Mapping):
+            rows += ["", f"[{key}]", *(row(*pair) for pair in one.items())]
+        elif key == "digits":
+            rows += [line for table in one for line in ("", f"[[{key}]]", *(row(*pair) for pair in table.items()))]
         else:
-            values.append(f"{key} = {_value(one)}")
+            values.append(row(key, one))
     return "\n".join([*values, *rows, ""])
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[\w-]+", name, re.ASCII) else _value(name)
+def _nearest(
+    robot: Robot, model: mujoco.MjModel, miss: Callable[[mujoco.MjData], np.ndarray], starts: Iterable[Any]
+) -> OptimizeResult:
+    """The arm's joints (A,) for which `miss` is least, searched within their limits from each of several postures."""
+    data, joints = mujoco.MjData(model), slice(len(robot.arm))
+    low, high = model.jnt_range[joints].T
 
+    def posed(posture: np.ndarray) -> np.ndarray:
+        data.qpos[joints] = posture
+        mujoco.mj_kinematics(model, data)
+        return miss(data)
 
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return json.dumps(value)
-    return f"[{', '.join(map(_value, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+    found = [least_squares(posed, np.clip(one, low + 1e-6, high - 1e-6), bounds=(low, high)) for one in starts]
+    return min(found, key=lambda one: one.cost)
 
 
 def solve_home(robot: Robot) -> dict[str, float]:
     """The arm's joints with the palm over the middle of the table, as episodes begin: rad, by name. From several
     postures the best is kept: it reaches, and its links are above the table."""
     model = Scene(robot=robot).build()
-    data, joints, palm = mujoco.MjData(model), slice(len(robot.arm)), model.body(robot.palm).id
-    low, high = model.jnt_range[joints].T
+    palm, (low, high) = model.body(robot.palm).id, model.jnt_range[: len(robot.arm)].T
     goal = np.array([*CENTRE, 0.2]) - palm_rotation() @ np.array(robot.grasp_pos) * [1, 1, 0]
     links = [int(model.joint(joint).bodyid[0]) for joint in robot.arm[1:]]
-
-    def miss(posture: np.ndarray) -> np.ndarray:
-        data.qpos[joints] = posture
-        mujoco.mj_kinematics(model, data)
-        turn = Rotation.from_matrix(data.xmat[palm].reshape(3, 3) @ palm_rotation().T).as_rotvec()
-        deep = np.clip(CLEARANCE - data.xpos[links][:, 2], 0, None)
-        return np.concatenate(
-            [(data.xpos[palm] - goal) / 0.005, turn / 0.02, deep / 0.02, 0.5 * (posture - middle) / (high - low)]
-        )
-
     middle, rng = (low + high) / 2, np.random.default_rng(0)
+
+    def miss(data: mujoco.MjData) -> np.ndarray:
+        turn = Rotation.from_matrix(data.xmat[palm].reshape(3, 3) @ palm_rotation().T).as_rotvec()
+        deep, bent = np.clip(CLEARANCE - data.xpos[links][:, 2], 0, None), data.qpos[: len(robot.arm)] - middle
+        return np.concatenate([(data.xpos[palm] - goal) / 0.005, turn / 0.02, deep / 0.02, 0.5 * bent / (high - low)])
+
     starts = [middle, *(rng.uniform(np.maximum(low, -2.5), np.minimum(high, 2.5)) for _ in range(STARTS - 1))]
-    found = [least_squares(miss, np.clip(start, low + 1e-6, high - 1e-6), bounds=(low, high)) for start in starts]
-    best = min(found, key=lambda one: one.cost)
-    return dict(zip(robot.arm, map(float, best.x), strict=True))
+    return dict(zip(robot.arm, map(float, _nearest(robot, model, miss, starts).x), strict=True))
 
 
 def robot_check(args: RobotCheckArgs) -> list[Finding]:
@@ -120,14 +124,14 @@ def robot_check(args: RobotCheckArgs) -> list[Finding]:
         HandsightError: a file or a name that means nothing; or, after everything was said and drawn, what is broken.
     """
     robot = load_robot(args.file)
-    env = with_robot(EnvConfig(), named(str(args.file)))
+    env = with_robot(EnvConfig(), named("robot", str(args.file)))
     model = Scene(env.scene).build()
     findings = [*_parts(args.file, robot, model), *_reach(robot, model), *_collisions(robot, model)]
     if not any(finding.verdict == "BROKEN" for finding in findings):
         findings += _grasps(env)
     tell("\n".join(f"{one.verdict}: {one.what}: {one.found}" for one in findings))
     picture = args.out or Path(f"{robot.name}.png")
-    draw_robot(env, robot, picture)
+    draw_robot(env.scene, robot, picture)
     tell(f"{picture}: the robot at home, its hand open and closed, and what the pair at its wrist sees")
     if broken := [f"{one.what}: {one.found}, expected {one.expected}" for one in findings if one.verdict == "BROKEN"]:
         raise HandsightError(f"{args.file}: {'; '.join(broken)}")
@@ -152,17 +156,11 @@ def _reach(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
             yield Finding(f"postures in which episodes begin ({postures})", "holds", "all reached")
         except HandsightError as error:
             yield Finding(f"postures in which episodes begin ({postures})", "BROKEN", str(error), "an arm that reaches")
-    data, palm, joints = mujoco.MjData(model), model.body(robot.palm).id, slice(len(robot.arm))
-    low, high = model.jnt_range[joints].T
-
-    def miss(posture: np.ndarray, corner: np.ndarray) -> np.ndarray:
-        data.qpos[joints] = posture
-        mujoco.mj_kinematics(model, data)
-        return data.xpos[palm] - corner
-
-    start = np.clip(robot.home, low + 1e-6, high - 1e-6)
+    palm = model.body(robot.palm).id
+    away = lambda data, corner: data.xpos[palm] - corner  # noqa: E731
     corners = [np.array(corner) for corner in product(*zip(*robot.workspace, strict=True))]
-    off = [np.linalg.norm(least_squares(miss, start, bounds=(low, high), args=(corner,)).fun) for corner in corners]
+    found = (_nearest(robot, model, partial(away, corner=corner), [robot.home]) for corner in corners)
+    off = [float(np.linalg.norm(one.fun)) for one in found]
     reached = sum(miss_by < 0.01 for miss_by in off)
     words = f"the palm comes to {reached} of 8, and to all of them within {max(off):.2f} m"
     yield Finding("corners of the workspace", "measured", words)

@@ -8,6 +8,7 @@ from ...errors import HandsightError
 from ...files import check_writable, written
 from ..report.film import contact_sheet, make_film, write_video
 from .arguments import VideoArgs
+from .evaluate import tried
 
 
 def run_video(args: VideoArgs) -> Path:
@@ -17,8 +18,7 @@ def run_video(args: VideoArgs) -> Path:
 
     if args.out is not None and args.out.suffix != ".mp4":
         raise HandsightError(f"video --out {args.out}: expected a name that ends in .mp4; no other kind is written")
-    loaded = load_policy(args.policy, device=args.device).tried_on(args.device)
-    loaded.check_scene(loaded.env_config)
+    loaded = tried(load_policy(args.policy, device=args.device), args, args.device)
     out = args.out or loaded.results / "videos" / f"resets-{args.seed}.mp4"
     check_writable(out)
     env_config = loaded.env_config.with_postures("held_out")

@@ -17,6 +17,7 @@ from ...datasets.schema import Facts
 from ...errors import HandsightError
 from ...files import explained
 from ...policies.policy import Policy
+from ...sims import describe
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
 from ...sims.scene import Scene
@@ -80,6 +81,16 @@ class LoadedPolicy:
             "a CPU's speed (handsight bench); --device cuda:0 takes its own"
         )
         return replace(self, env_config=replace(self.env_config, engine="mujoco"))
+
+    def moved_to(self, env_config: EnvConfig) -> LoadedPolicy:
+        """The policy as it is tried in other environments than those in which it learnt.
+
+        Raises:
+            SignatureError: it reads observations that are others there; says what differs.
+        """
+        seen = {name: spec.describe() for name, spec in describe(env_config, self.policy.obs_keys).items()}
+        check_signature({"obs": self.signature["obs"]}, {"obs": seen}, str(self.name))
+        return replace(self, env_config=env_config)
 
     def check(self, signature: Mapping[str, Any]) -> None:
         """Whether an environment of this signature fits the policy. Raises SignatureError, see `check_signature`."""

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from ...errors import HandsightError
+from ...ranges import misfits
 from ...sims.machine import chosen_settings, with_machine_of, without_machine
 
 Config = TypeVar("Config")
@@ -43,13 +44,6 @@ def read(config_class: type[Config], values: Any, where: Path | str, error: type
     except (ValidationError, HandsightError, RecursionError) as wrong:
         raise error(f"{where} does not fit {config_class.__name__}: {misfits(wrong)}") from wrong
     return unbound(config, where)
-
-
-def misfits(error: Exception, where: str = "") -> str:
-    """Every value that does not fit, by dotted name below `where`; or another error's own words."""
-    found = error.errors() if isinstance(error, ValidationError) else []
-    named = ((".".join(filter(None, [where, *map(str, one["loc"])])), one) for one in found)
-    return "; ".join(f"{name}: {one['msg']}, found {one['input']!r:.200}" for name, one in named) or str(error)
 
 
 def unbound(config: Config, where: Path | str) -> Config:

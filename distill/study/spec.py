@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Annotated, Any, TypeVar
 
 from ...errors import HandsightError, unknown
-from ...files import inside, read_text
-from ...ranges import Checked, Episodes, Threads, Within
+from ...files import inside, read_toml
+from ...ranges import Checked, Episodes, Threads, Within, from_tree
+from ...sims.assets import NAME
 from ...sims.env_config import EnvConfig
 from ...sims.machine import MACHINE
-from ...sims.scenes import scene, with_task
+from ...sims.scenes import scene
 from ..evaluation import HELD_OUT_SEED, MATCHING_SEED, HeldOutSeed, MatchingSeed, Seed
+from ..evaluation.chosen import Chosen
 from ..evaluation.trial import TrialConfig
 from ..report.contrasts import ContrastConfig
 from ..runs import stored_config
@@ -28,15 +27,19 @@ Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
-class StudySceneConfig(Checked):
-    """One scene of a study."""
+class StudySceneConfig(Chosen):
+    """One scene of a study: `scene`, or if that is not given the one that it is called after, with what is chosen."""
 
     cells: dict[str, Annotated[int, Within(1, 1000)] | tuple[Seed, ...]]
     """Seeds of each kind of training: a number N for 0..N-1, or a list. The teachers that they need are added."""
-    task: str = "grasp"
-    """What is to be done there."""
     env: dict[str, Any] = field(default_factory=dict)
-    """Changes to the `EnvConfig` of scene and task."""
+    """Changes to the `EnvConfig` of all that."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in filter(None, (self.robot, self.objects)):
+            if not NAME.fullmatch(name) or name.endswith(".toml"):
+                raise StudyError(f"{name!r}: expected the name of a robot or an object set, as a study holds no path")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +119,8 @@ class StudyConfig(Checked):
 
     def env(self, name: str) -> EnvConfig:
         """The environment of a scene."""
-        return changed(with_task(scene(name), self.scenes[name].task), self.scenes[name].env, f"scenes.{name}.env")
+        place = self.scenes[name]
+        return changed(place.change(scene(place.scene or name)), place.env, f"scenes.{name}.env")
 
     def config(
         self, training: Training, teacher: Path | None = None, driver: Path | None = None
@@ -154,27 +158,13 @@ def read_study(path: Path, out: Path | None = None) -> StudyConfig:
     Raises:
         StudyError: not TOML, or a name or value that means nothing; names the nearest known one.
     """
+    tree = read_toml(path, "study", StudyError)
     try:
-        tree = tomllib.loads(read_text(path, StudyError))
-    except OSError as error:
-        raise StudyError(f"study {path}: expected a TOML file, found {error}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise StudyError(f"study {path} is not TOML: {error}") from error
-    try:
-        spec = build(StudyConfig, tree)
+        spec = from_tree(StudyConfig, tree, error=StudyError)
         trial = stored_config.unbound(spec.evaluation, f"{path}: evaluation")
         return replace(spec, out=out or Path(inside(Path(), spec.out, StudyError)), evaluation=trial)
     except HandsightError as error:
         raise StudyError(f"study {path}: {error}") from error
-
-
-def build(config_class: type[Config], tree: Mapping[str, Any], where: str = "") -> Config:
-    """A frozen dataclass from a tree in which names may have dashes, e.g. of TOML.
-
-    Raises:
-        StudyError: an unknown name, with the nearest known one; or a value of the wrong kind.
-    """
-    return _validated(config_class, _merged(config_class, None, tree, where), where)
 
 
 def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collection[str] = ()) -> Config:
@@ -189,36 +179,4 @@ def changed(base: Config, changes: Mapping[str, Any], where: str, fixed: Collect
     taken = [name for key in changes if (name := key.replace("-", "_")) in fixed]
     if taken:
         raise StudyError(f"{where}.{taken[0]} is set by the study itself; it cannot be changed here")
-    values = _merged(type(base), base, changes, where)
-    return stored_config.unbound(_validated(type(base), values, where), f"study: {where}")
-
-
-def _merged(config_class: Any, base: Any, changes: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Values by field: those of `base`, if there is one, with changes; dataclasses are changed in part, all others
-    replaced. Unknown names are refused."""
-    hints = get_type_hints(config_class)
-    names = [one.name for one in fields(config_class)]
-    values = {} if base is None else {name: getattr(base, name) for name in names}
-    for key, value in changes.items():
-        name, place = key.replace("-", "_"), f"{where}.{key}".strip(".")
-        if name not in names:
-            raise StudyError(f"{place}: {unknown('name', key, names)}")
-        inner, before = _inner(hints[name]), values.get(name)
-        if inner is not None and isinstance(value, Mapping):
-            value = _merged(type(before) if is_dataclass(before) else inner, before, value, place)
-        elif get_origin(hints[name]) is dict and is_dataclass(each := get_args(hints[name])[1]):
-            value = {k: _merged(each, None, one, f"{place}.{k}") for k, one in value.items()}
-        values[name] = value
-    return values
-
-
-def _inner(hint: Any) -> Any:
-    """The dataclass that a field holds, if it holds one (or None)."""
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind) and get_origin(hint) is not dict), None)
-
-
-def _validated(config_class: type[Config], values: dict[str, Any], where: str) -> Config:
-    try:
-        return TypeAdapter(config_class).validate_python(values)
-    except ValidationError as error:
-        raise StudyError(stored_config.misfits(error, where)) from error
+    return stored_config.unbound(from_tree(type(base), changes, where, base, StudyError), f"study: {where}")

@@ -163,6 +163,11 @@ class Engine(ABC):
             (N, H, W) bool, which these are in the left eye, if the engine tells.
         """
 
+    def look(self, camera: str) -> dict[str, Tensor]:
+        """What a further camera of the scene sees: depth (N, 1, H, W) float32 m, 0 = miss; rgb (N, 3, H, W) uint8; and
+        segmentation (N, 1, H, W) uint8, 1 where the object is."""
+        raise NotImplementedError(f"this engine has no camera {camera!r}")
+
     def render_overview(self, world: int, height: int = 240, width: int = 240) -> np.ndarray:
         """(height, width, 3) uint8: one world from the outside, the upper arm included, by our own ray tracer."""
         from .ray_cameras import OverviewCamera  # it takes a second to import

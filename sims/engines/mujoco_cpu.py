@@ -17,7 +17,7 @@ from ..objects.solids import LARGEST
 from ..scene import Scene
 from ..world_params import WorldParams
 from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
-from .ray_cameras import POSES, batch_cameras
+from .ray_cameras import POSES, batch_cameras, one_camera
 from .world_fields import LOOKS, PHYSICS, WorldFields, expanded
 
 EXPANDED = (*PHYSICS, "geom_aabb")
@@ -50,6 +50,12 @@ class MujocoEngine(Engine):
         looks = (*LOOKS, "geom_dataid") if scene.objects.meshes else LOOKS
         self._looks = {name: np.repeat(getattr(self.model, name)[None], num_worlds, 0) for name in looks}
         self._cameras = None
+        further = scene.config.camera_groups
+        own = {camera.name: camera for group in groups if group in further for camera in further[group][:1]}
+        self._others = {
+            name: one_camera(self.model, self._ids, camera, num_worlds, threads) for name, camera in own.items()
+        }
+        groups = [group for group in groups if group not in further]
         if groups:
             self._cameras = batch_cameras(self.model, self._ids, scene.config.rig, num_worlds, groups, threads)
 
@@ -99,8 +105,8 @@ class MujocoEngine(Engine):
             self._fields["geom_rbound"][ids] = bounds
 
     def _show(self, ids: np.ndarray) -> None:
-        if self._cameras:
-            self._cameras.set_looks(ids, {name: values[ids] for name, values in self._looks.items()})
+        for cameras in filter(None, (self._cameras, *self._others.values())):
+            cameras.set_looks(ids, {name: values[ids] for name, values in self._looks.items()})
 
     def _poses(self) -> dict[str, np.ndarray]:
         """The lamp shines as drawn: its direction is a look that physics does not know."""
@@ -121,6 +127,11 @@ class MujocoEngine(Engine):
         if self._cameras is None:
             raise RuntimeError(f"this engine was made without cameras; asked to render {sorted(groups)}")
         return self._cameras.render(self._poses(), groups)
+
+    def look(self, camera: str) -> dict[str, Tensor]:
+        seen = self._others[camera].render(self._poses(), ("depth", "stereo"))
+        mask = seen["object_mask"][:, None].byte()
+        return {"depth": seen["depth"], "rgb": seen["stereo"][:, 0], "segmentation": mask}
 
     def shown(self, world: int) -> dict[str, np.ndarray]:
         return {name: values[world] for name, values in {**self._poses(), **self._looks}.items()}
@@ -144,8 +155,8 @@ class MujocoEngine(Engine):
         self._show(np.arange(self.num_worlds))
 
     def close(self) -> None:
-        if self._cameras:
-            self._cameras.close()
+        for cameras in filter(None, (self._cameras, *self._others.values())):
+            cameras.close()
 
 
 def _reach_all(model: mujoco.MjModel, body: int) -> None:

@@ -20,15 +20,15 @@ import torch
 import warp as wp
 from torch import Tensor
 
-from ..cameras import EYES
-from ..env_config import CameraRig
+from ...errors import HandsightError
+from ..cameras import EYES, SKY
+from ..env_config import CameraConfig, CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import OVERVIEW_EYE, SceneIds, look_at
 from .ray_caster import POSES, RayCaster, View, cannot_cast, empty_images
 from .world_fields import LOOKS
 
 wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
-SKY = (0.55, 0.62, 0.7, 1.0)
 Fields = Mapping[str, np.ndarray]
 """By name, in MuJoCo's layout: arrays of `POSES` or of `LOOKS` whose first axis are the worlds."""
 
@@ -132,6 +132,16 @@ def batch_cameras(
         return RayCaster(model, view, num_worlds, threads)
     warnings.warn(f"{reason}: mujoco_warp renders the cameras, which takes some twenty times as long", stacklevel=2)
     return RayCameras(model, ids, rig, num_worlds, groups, threads)
+
+
+def one_camera(model: mujoco.MjModel, ids: SceneIds, camera: CameraConfig, num_worlds: int, threads: int) -> RayCaster:
+    """What shows the images of a further camera. Raises HandsightError: our ray caster cannot show the scene."""
+    groups = (RENDERED,) if camera.mount == "palm" else (RENDERED, HIDDEN_FROM_WRIST)
+    first, last = ids.object_geoms[0], ids.object_geoms[-1]
+    view = View((f"camera_{camera.name}",), camera.height, camera.width, groups, SKY, object_geoms=(first, last))
+    if reason := cannot_cast(model, view):
+        raise HandsightError(f"camera {camera.name!r}: only our ray caster has further cameras, and it has no {reason}")
+    return RayCaster(model, view, num_worlds, threads)
 
 
 def camera_context(model: mujoco.MjModel, rig: CameraRig, stereo: bool, num_worlds: int) -> Any:

@@ -76,6 +76,12 @@ class WorldFields:
         yield "geom_matid", (i.table_geom,), self._materials[p.table_texture]
         yield "light_diffuse", (i.light,), p.light_diffuse[:, None]
         yield "light_dir", (i.light,), p.light_dir
+        if p.distractors is not None:
+            about = slice(i.distractors[0], i.distractors[-1] + 1)
+            place, size, rgb = p.distractors.to(self._gain.dtype).split(3, dim=2)
+            yield "geom_pos", (about,), place
+            yield "geom_size", (about,), size
+            yield "geom_rgba", (about, slice(0, 3)), rgb
         if p.gravity is not None:
             yield "body_gravcomp", (i.object,), 1 - p.gravity
         if p.joint_friction is not None:

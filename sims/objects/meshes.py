@@ -141,11 +141,6 @@ class Meshes:
 
     def facts(self) -> dict[str, str]:
         """A digest of each solid by name: mass, and vertices to a hundredth of a millimetre."""
-        return {solid.name: _digest(solid) for solid in self.solids}
-
-
-def _digest(solid: Solid) -> str:
-    found = hashlib.sha256(f"{solid.mass:.5f}".encode())
-    for piece in solid.pieces:
-        found.update(np.round(piece * 1e5).astype("<i8").tobytes())
-    return found.hexdigest()[:12]
+        places = lambda one: b"".join(np.round(piece * 1e5).astype("<i8").tobytes() for piece in one.pieces)  # noqa: E731
+        whole = {one.name: f"{one.mass:.5f}".encode() + places(one) for one in self.solids}
+        return {name: hashlib.sha256(content).hexdigest()[:12] for name, content in whole.items()}

@@ -189,10 +189,8 @@ def _principal(inertia: Array) -> Array:
         return np.eye(3)
     axes = np.linalg.eigh(inertia)[1]
     axes = axes[:, max(permutations(range(3)), key=lambda order: np.abs(np.diag(axes[:, order])).sum())]
-    axes = axes * np.where(np.diag(axes) < 0, -1.0, 1.0)
-    if np.linalg.det(axes) < 0:
-        axes[:, np.abs(np.diag(axes)).argmin()] *= -1
-    return axes
+    # never a mirror: of one the trace is at most 1, and the best order of any rotation or mirror is above that
+    return axes * np.where(np.diag(axes) < 0, -1.0, 1.0)
 
 
 def _rests(points: Array, com: Array) -> tuple[Array, Array]:

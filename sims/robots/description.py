@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
-from ...errors import HandsightError, unknown
-from ...files import read_text
-from ...ranges import Checked, Within
+from ...errors import HandsightError
+from ...files import read_toml
+from ...ranges import Checked, Within, from_tree
 from ..assets import AssetError, find
 from ..env_config import ActionSpaceName, CameraRig
 
@@ -103,7 +99,8 @@ class RobotConfig(Checked):
     stands for several. What is left out is read from the MJCF files."""
 
     arm: str
-    """MJCF file of the arm, below this file's folder or one of HANDSIGHT_ASSETS."""
+    """MJCF file of the arm, below this file's folder or one of HANDSIGHT_ASSETS; or menagerie:MODEL, or
+    menagerie:MODEL/ENTRY, of MuJoCo Menagerie (extra `robots`)."""
     hand: str
     """MJCF file of the hand, likewise."""
     mount: MountConfig
@@ -151,37 +148,8 @@ def read_robot(path: Path) -> RobotConfig:
     Raises:
         AssetError: no such file, not TOML, or a name or value that means nothing; names the nearest known one.
     """
+    tree = read_toml(path, "robot", AssetError)
     try:
-        return build_robot(tomllib.loads(read_text(path, AssetError)))
-    except OSError as error:
-        raise AssetError(f"robot {path}: expected a TOML file, found {error}") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise AssetError(f"robot {path} is not TOML: {error}") from error
+        return from_tree(RobotConfig, tree)
     except HandsightError as error:
         raise AssetError(f"robot {path}: {error}") from error
-
-
-def build_robot(tree: Mapping[str, Any]) -> RobotConfig:
-    """The robot in a nested tree. Raises AssetError: a name or value that means nothing."""
-    try:
-        _refuse_strangers(RobotConfig, tree, "")
-        return TypeAdapter(RobotConfig).validate_python(tree)
-    except ValidationError as error:
-        named = ((".".join(map(str, one["loc"])), one["msg"], one["input"]) for one in error.errors())
-        wrong = "; ".join(f"{name}: {message}, found {value!r:.80}" for name, message, value in named)
-        raise AssetError(wrong) from error
-
-
-def _refuse_strangers(config_class: Any, tree: Mapping[str, Any], where: str) -> None:
-    """Raise AssetError at the first name in the tree that no dataclass has."""
-    hints = get_type_hints(config_class)
-    for name, value in tree.items():
-        if name not in (known := [one.name for one in fields(config_class)]):
-            raise AssetError(f"{where}{unknown('name', name, known)}")
-        inner = next((kind for kind in (hints[name], *get_args(hints[name])) if is_dataclass(kind)), None)
-        rows: list[Any] = value if isinstance(value, list) else [value]
-        if get_origin(hints[name]) is dict and isinstance(value, Mapping):
-            rows = list(value.values())
-        for row in rows if inner else ():
-            if isinstance(row, Mapping):
-                _refuse_strangers(inner, row, f"{name}: ")

@@ -54,20 +54,20 @@ class Part:
         known = [one for kind in kinds for one in self.names(kind) if one and one != "world"]
         raise AssetError(f"{what}: {unknown(' or '.join(kinds), name, known)} in {self.path.name}")
 
-    def body_name(self, body: int) -> str:
-        """What a body is called in a scene."""
-        return f"{self.prefix}{self.model.body(body).name or body}"
+    def scene_name(self, kind: str, index: int) -> str:
+        """What a "body" or "joint" is called in a scene."""
+        return f"{self.prefix}{getattr(self.model, kind)(index).name or index}"
 
-    def at_rest(self) -> mujoco.MjData:
-        """Where everything is when all joints are as the file has them."""
-        data = mujoco.MjData(self.model)
-        mujoco.mj_kinematics(self.model, data)
-        return data
+    def span(self, joint: int) -> tuple[float, float]:
+        """Lowest and highest position of a joint, rad, or m where it slides; two turns, if it has no limits."""
+        low, high = self.model.jnt_range[joint] if self.model.jnt_limited[joint] else (-2 * np.pi, 2 * np.pi)
+        return float(low), float(high)
 
-    def posed(self, joints: np.ndarray) -> mujoco.MjData:
-        """Where everything is for joint positions (J,), each joint having one."""
+    def posed(self, joints: np.ndarray | None = None) -> mujoco.MjData:
+        """Where everything is for joint positions (J,), each joint having one; None: as the file has them."""
         data = mujoco.MjData(self.model)
-        data.qpos[self.model.jnt_qposadr] = joints
+        if joints is not None:
+            data.qpos[self.model.jnt_qposadr] = joints
         mujoco.mj_kinematics(self.model, data)
         return data
 
@@ -166,12 +166,6 @@ def _refuse_outside(path: Path, main: Path, root: Path, seen: set[Path]) -> None
 def _check(place: Path, root: Path, where: Path) -> None:
     if not place.resolve().is_relative_to(root.resolve()):
         raise AssetError(f"{where.name}: {str(place)!r} leads out of {root}; expected a place inside")
-
-
-def hull_points(model: mujoco.MjModel, mesh: int) -> np.ndarray:
-    """(V, 3) m: vertices of a mesh, in the frame that MuJoCo gives it."""
-    first = model.mesh_vertadr[mesh]
-    return model.mesh_vert[first : first + model.mesh_vertnum[mesh]]
 
 
 def moved_joints(model: mujoco.MjModel, actuator: int) -> tuple[list[int], float]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import mujoco
 import numpy as np
 
-from .description import RobotConfig
-from .mjcf_file import Part, hull_points
-from .robot import FIRM, HIDDEN_FROM_WRIST, RENDERED, Point
+from .mjcf_file import Part
+from .robot import FIRM, HIDDEN_FROM_WRIST, RENDERED, Actuator, Point, Robot
 
 HULL_VERTICES = 32
 """Most vertices of a mesh's hull: no more than 64 planes."""
@@ -56,55 +56,16 @@ class Pose:
         return float(place[0]), float(place[1]), float(place[2])
 
 
-@dataclass(frozen=True)
-class Joint:
-    """A joint of the arm or of the hand."""
-
-    name: str
-    """What it is called in a scene."""
-    part: Part
-    """The file that it comes from."""
-    index: int
-    """Its number in that file's model."""
-    low: float
-    """rad, or m where it slides."""
-    high: float
-    """rad, or m where it slides."""
-    slides: bool
-    """Whether it slides along its axis instead of turning about it."""
-
-    @property
-    def own_name(self) -> str:
-        """What its file calls it."""
-        return self.name.removeprefix(self.part.prefix)
-
-
-@dataclass(frozen=True)
-class Servo:
-    """An actuator as it stands in a scene."""
-
-    name: str
-    """What it is called in a scene."""
-    joints: tuple[int, ...]
-    """Joints whose sum it moves, counted over the whole robot."""
-    kp: float
-    """N m/rad, or N/m."""
-    kv: float
-    """N m s/rad, or N s/m."""
-    torque: float = math.inf
-    """N m, or N: the most that it gives."""
-
-
 @dataclass(frozen=True, eq=False)
 class Assembly:
-    """All that decides what stands in a scene."""
+    """The two parts of a robot, and where they meet."""
 
-    config: RobotConfig
-    """What the user's file says."""
     arm: Part
     """What the arm's file says."""
     hand: Part
     """What the hand's file says."""
+    base: Pose
+    """Pose of the arm's file in the world."""
     flange: int
     """Body of the arm that carries the hand."""
     mount: Pose
@@ -113,32 +74,22 @@ class Assembly:
     """Body of the hand that is the palm."""
     frame: Pose
     """The palm's frame in that body's own."""
-    grasp: Point
-    """m in the palm's frame."""
     tips: tuple[tuple[int, Point], ...]
     """For each digit: body of the hand, and place in it, m."""
-    joints: tuple[Joint, ...]
-    """Those of the arm, then those of the fingers."""
-    fingers: int
-    """How many of them are the fingers'."""
-    servos: tuple[Servo, ...]
-    """In the order of the joints."""
 
 
-def build(assembly: Assembly, spec: mujoco.MjSpec) -> None:
-    """Add it all to a scene."""
-    a = assembly
-    base = Pose(a.config.base)
-    flange = _add_bodies(spec, a, a.arm, spec.worldbody, lambda body: base.then(_own_pose(a.arm, body)))[a.flange]
-    bodies = _add_bodies(spec, a, a.hand, flange, lambda _: a.mount)
-    palm = bodies[a.palm].add_body(name="palm", pos=a.frame.pos, quat=a.frame.quat)
-    palm.add_site(name="grasp", pos=a.grasp)
-    for digit, (body, place) in zip(a.config.digits, a.tips, strict=True):
-        bodies[body].add_site(name=f"{digit.name}_tip", pos=place)
+def build(a: Assembly, robot: Robot, spec: mujoco.MjSpec) -> None:
+    """Add it all to a scene; robot: what its joints, servos and digits are called and can do."""
+    arm = _add_bodies(spec, robot, a.arm, spec.worldbody, lambda body: a.base.then(_own_pose(a.arm, body)), a.arm)
+    hand = _add_bodies(spec, robot, a.hand, arm[a.flange], lambda _: a.mount, a.arm)
+    palm = hand[a.palm].add_body(name=robot.palm, pos=a.frame.pos, quat=a.frame.quat)
+    palm.add_site(name=robot.grasp_site, pos=robot.grasp_pos)
+    for digit, (body, place) in zip(robot.digits, a.tips, strict=True):
+        hand[body].add_site(name=digit.tip, pos=place)
     for part in (a.arm, a.hand):
         _add_couplings(spec, part)
-    for servo in a.servos:
-        _add_servo(spec, a, servo)
+    for servo in robot.actuators:
+        _add_servo(spec, servo, robot.torque_limit[robot.joints.index(servo.joints[0])])
 
 
 def _own_pose(part: Part, body: int) -> Pose:
@@ -146,39 +97,36 @@ def _own_pose(part: Part, body: int) -> Pose:
 
 
 def _add_bodies(
-    spec: mujoco.MjSpec, a: Assembly, part: Part, parent: mujoco.MjsBody, first: Callable[[int], Pose]
+    spec: mujoco.MjSpec, robot: Robot, part: Part, parent: mujoco.MjsBody, first: Callable[[int], Pose], arm: Part
 ) -> list[mujoco.MjsBody]:
     """The part's bodies by their numbers in its file, 0 being `parent`. first(body): pose of one that hangs there."""
-    model, bodies = part.model, [parent]
-    last = [joint for joint in a.joints if joint.part is a.arm][-2:]
-    near = int(a.arm.model.jnt_bodyid[last[0].index]) if last else 0
+    model, bodies, is_hand = part.model, [parent], part is not arm
+    near = int(arm.model.jnt_bodyid[max(arm.model.njnt - 2, 0)]) if arm.model.njnt else 0
     for number in range(1, model.nbody):
         above = int(model.body_parentid[number])
         pose = _own_pose(part, number) if above else first(number)
-        body = bodies[above].add_body(name=part.body_name(number), pos=pose.pos, quat=pose.quat, gravcomp=1)
+        body = bodies[above].add_body(name=part.scene_name("body", number), pos=pose.pos, quat=pose.quat, gravcomp=1)
         if model.body_mass[number] > 0:
             body.explicitinertial = True
             body.mass, body.ipos = float(model.body_mass[number]), model.body_ipos[number]
             body.iquat, body.inertia = model.body_iquat[number], model.body_inertia[number]
-        seen = RENDERED if part is a.hand or number >= near else HIDDEN_FROM_WRIST
-        for geom in part.kept_geoms(number, collide=part is a.hand):
-            _add_geom(spec, body, part, geom, seen, solid=part is a.hand)
-        for index in range(model.body_jntadr[number], model.body_jntadr[number] + model.body_jntnum[number]):
-            _add_joint(spec, body, a, next(j for j in a.joints if j.part is part and j.index == index))
+        seen = RENDERED if is_hand or number >= near else HIDDEN_FROM_WRIST
+        for geom in part.kept_geoms(number, collide=is_hand):
+            _add_geom(spec, body, part, geom, seen, solid=is_hand)
+        for joint in range(model.body_jntadr[number], model.body_jntadr[number] + model.body_jntnum[number]):
+            _add_joint(spec, body, robot, part, joint)
         bodies.append(body)
     return bodies
 
 
-def _add_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, a: Assembly, joint: Joint) -> None:
+def _add_joint(spec: mujoco.MjSpec, body: mujoco.MjsBody, robot: Robot, part: Part, index: int) -> None:
     """As in its file, with at least the armature that its servo needs at the scene's time step (`STIFFEST`)."""
-    model, index, dt = joint.part.model, joint.index, spec.option.timestep
-    dof, at = int(model.jnt_dofadr[index]), a.joints.index(joint)
-    damping = float(model.dof_damping[dof])
-    own = STIFFEST["hand" if at >= len(a.joints) - a.fingers else "arm"]
-    stiff = [servo.kp * dt**2 / own for servo in a.servos if at in servo.joints]
+    model, name, dt = part.model, part.scene_name("joint", index), spec.option.timestep
+    dof, own = int(model.jnt_dofadr[index]), STIFFEST["hand" if name in robot.hand else "arm"]
+    stiff = [servo.kp * dt**2 / own for servo in robot.actuators if name in servo.joints]
     body.add_joint(
-        name=joint.name, type=mujoco.mjtJoint(model.jnt_type[index]), axis=model.jnt_axis[index],
-        pos=model.jnt_pos[index], range=[joint.low, joint.high], limited=1, damping=[damping, 0, 0],
+        name=name, type=mujoco.mjtJoint(model.jnt_type[index]), axis=model.jnt_axis[index],
+        pos=model.jnt_pos[index], range=part.span(index), limited=1, damping=[float(model.dof_damping[dof]), 0, 0],
         armature=max(float(model.dof_armature[dof]), *stiff, 0.0), frictionloss=float(model.dof_frictionloss[dof]),
         stiffness=[float(model.jnt_stiffness[index]), 0, 0],
         springref=float(model.qpos_spring[model.jnt_qposadr[index]]),
@@ -193,7 +141,8 @@ def _add_geom(spec: mujoco.MjSpec, body: mujoco.MjsBody, part: Part, geom: int, 
         name = f"{part.prefix}mesh_{m.geom_dataid[geom]}"
         if spec.mesh(name) is None:
             mesh = spec.add_mesh(name=name, maxhullvert=HULL_VERTICES)
-            mesh.uservert = hull_points(m, int(m.geom_dataid[geom])).ravel()
+            first = m.mesh_vertadr[m.geom_dataid[geom]]
+            mesh.uservert = m.mesh_vert[first : first + m.mesh_vertnum[m.geom_dataid[geom]]].ravel()
         shape = {"type": mujoco.mjtGeom.mjGEOM_MESH, "meshname": name}
     contact: dict = {"contype": 0, "conaffinity": 0}
     if solid:
@@ -205,7 +154,7 @@ def _add_geom(spec: mujoco.MjSpec, body: mujoco.MjsBody, part: Part, geom: int, 
 
 def _add_couplings(spec: mujoco.MjSpec, part: Part) -> None:
     """Joints that follow others, as a linkage makes them."""
-    model, joint = part.model, lambda index: f"{part.prefix}{part.model.joint(index).name or index}"
+    model, joint = part.model, partial(part.scene_name, "joint")
     for index in range(model.neq):
         if model.eq_type[index] == mujoco.mjtEq.mjEQ_JOINT and model.eq_obj2id[index] >= 0:
             equality = spec.add_equality(
@@ -215,13 +164,12 @@ def _add_couplings(spec: mujoco.MjSpec, part: Part) -> None:
             equality.data[:5] = model.eq_data[index, :5]
 
 
-def _add_servo(spec: mujoco.MjSpec, a: Assembly, servo: Servo) -> None:
-    names = [a.joints[joint].name for joint in servo.joints]
-    target, kind = names[0], mujoco.mjtTrn.mjTRN_JOINT
-    if len(names) > 1:
+def _add_servo(spec: mujoco.MjSpec, servo: Actuator, torque: float) -> None:
+    target, kind = servo.joints[0], mujoco.mjtTrn.mjTRN_JOINT
+    if len(servo.joints) > 1:
         target, kind = servo.name, mujoco.mjtTrn.mjTRN_TENDON
         tendon = spec.add_tendon(name=servo.name)
-        for name in names:
+        for name in servo.joints:
             tendon.wrap_joint(name, 1.0)
-    limits = {} if math.isinf(servo.torque) else {"forcerange": [-servo.torque, servo.torque], "forcelimited": 1}
+    limits = {} if math.isinf(torque) else {"forcerange": [-torque, torque], "forcelimited": 1}
     spec.add_actuator(name=servo.name, target=target, trntype=kind, **limits).set_to_position(kp=servo.kp, kv=servo.kv)

@@ -36,6 +36,10 @@ def group_spec(group: str, space: ActionSpace, scene: Scene, own: Mapping[str, i
     """Shape, dtype and named parts of an observation group. own: parts of `state` that the task adds, and widths."""
     robot, rig = scene.robot, scene.config.rig
     joints, digits = len(robot.joints), len(robot.digits)
+    if group in scene.config.camera_groups:
+        camera, kind = scene.config.camera_groups[group]
+        dtype = torch.int16 if kind == "depth" else torch.uint8
+        return ArraySpec((3 if kind == "rgb" else 1, camera.height, camera.width), dtype)
     match group:
         case "state":
             kinds = {"object_kind": len(scene.objects.names)}

@@ -8,18 +8,21 @@ from torch import Tensor
 from ..cameras import eye_sides
 from ..draws import Draws
 from ..env_config import Randomization
-from ..scene import TABLE_TEXTURES, Scene
+from ..scene import TABLE_CENTRE, TABLE_TEXTURES, Scene
 from ..world_params import WorldParams
 
 TABLE_GREY, LAMP_DIRECTION = 0.75, (0.15, 0.1, -1.0)
 PARAM_DRAWS = {
     "kind": 1, "radius": 1, "half_height": 1, "mass": 1, "friction": 1, "arm_gain": 1, "hand_gain": 1,
     "object_rgb": 3, "table_rgb": 3, "table_texture": 1, "light": 2, "light_strength": 1, "camera_shift": 3,
-    "camera_turn": 3, "baseline": 1, "eye_turn": 6, "gravity": 1, "joint_friction": 1, "latency": 1,
+    "camera_turn": 3, "baseline": 1, "eye_turn": 6, "gravity": 1, "joint_friction": 1, "latency": 1, "background": 1,
 }  # fmt: skip
 """How many random numbers each parameter of an environment takes."""
-MORE = ("gravity", "joint_friction", "latency")
+MORE = ("gravity", "joint_friction", "latency", "background")
 """Those of them that are drawn only where somebody asks for it."""
+AROUND, DISTRACTOR_HALF, HIDDEN = (0.24, 0.42), (0.015, 0.05), (0.0, 0.0, -5.0)
+"""m: how far from the middle of the table, beside where objects stand, things lie about, and how large they are by
+half; and the place of those that an episode does without."""
 
 
 class ParamDrawer:
@@ -32,7 +35,7 @@ class ParamDrawer:
         everything is drawn, also what they leave alone."""
         off = Randomization()
         self._more = [name for name in MORE if moving or getattr(ranges, name) != getattr(off, name)]
-        self._ranges, self._objects = ranges, scene.objects
+        self._ranges, self._objects, self._distractors = ranges, scene.objects, scene.distractors
         self._kinds = torch.tensor([scene.objects.names.index(kind) for kind in kinds], device=device)
         self._lamp = torch.tensor(LAMP_DIRECTION, device=device)
         self._sides = eye_sides(scene.config.rig, device)
@@ -50,9 +53,14 @@ class ParamDrawer:
         rest = None
         if self._objects.meshes is not None:
             rest = self._objects.meshes.rest(kind, draws.uniform("rest", 1)[:, 0])
-        more: dict[str, Tensor] = {name: one(name, getattr(r, name)) for name in self._more if name != "latency"}
+        plain = [name for name in self._more if name not in ("latency", "background")]
+        more: dict[str, Tensor] = {name: one(name, getattr(r, name)) for name in plain}
         if "latency" in self._more:
             more["latency"] = r.latency[0] + pick("latency", r.latency[1] - r.latency[0] + 1)
+        if "background" in self._more:
+            more["background"] = unit["background"][:, 0]
+        if self._distractors:
+            more["distractors"] = self._lying_about(draws.uniform("distractors", 1 + 8 * self._distractors))
         texture, table_rgb = pick("table_texture", TABLE_TEXTURES), between("table_rgb", 0.45, 0.95)
         return WorldParams(
             kind=kind, size=size, geom_size=geom_size, geom_pos=geom_pos, rest=rest, mass=mass, com=com,
@@ -67,6 +75,19 @@ class ParamDrawer:
             eye_shift=between("baseline", -r.baseline, r.baseline)[:, :, None] * self._sides,
             eye_turn=between("eye_turn", -r.eye_turn, r.eye_turn).unflatten(1, (2, 3)), **more,
         )  # fmt: skip
+
+    def _lying_about(self, unit: Tensor) -> Tensor:
+        """(N, D, 9) as in `WorldParams`, of random numbers (N, 1 + 8 D)."""
+        (fewest, most), each = self._ranges.distractors, unit[:, 1:].unflatten(1, (self._distractors, 8))
+        low, high = DISTRACTOR_HALF
+        away, angle = AROUND[0] + (AROUND[1] - AROUND[0]) * each[..., 0], 2 * torch.pi * each[..., 1]
+        size = low + (high - low) * each[..., 2:5]
+        upright = torch.where(torch.arange(self._distractors, device=unit.device) % 2 == 0, size[..., 2], size[..., 1])
+        ahead, left = TABLE_CENTRE[0] + away * torch.cos(angle), TABLE_CENTRE[1] + away * torch.sin(angle)
+        place = torch.stack([ahead, left, upright], -1)  # boxes and cylinders in turn, which stand
+        count = fewest + (unit[:, :1] * (most + 1 - fewest)).long()
+        there = (torch.arange(self._distractors, device=unit.device) < count)[..., None]
+        return torch.cat([torch.where(there, place, torch.tensor(HIDDEN, device=unit.device)), size, each[..., 5:]], -1)
 
     def _lean(self, tilt: Tensor) -> Tensor:
         """(N, 3) unit vector: the lamp's direction, tilted by (N, 2) in x and y."""

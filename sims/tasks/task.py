@@ -16,6 +16,7 @@ from tensordict import TensorDict
 from torch import Tensor
 
 from ...errors import HandsightError
+from ..backgrounds import background_images, behind
 from ..cameras import blurred, depth_to_millimetres, extrinsics, sense_depth
 from ..draws import Draws
 from ..engines.engine import BodyState, Engine
@@ -60,7 +61,7 @@ class Task(VecEnv):
         Raises:
             HandsightError: unknown observation group, action space, kind of object or kind of reset.
         """
-        known = (*GROUPS, *config.told)
+        known = (*GROUPS, *config.told, *engine.scene.config.camera_groups)
         unknown = sorted(set(observe) - set(known))
         if unknown or not observe:
             raise HandsightError(f"unknown observation groups {unknown}; available: {', '.join(known)}")
@@ -80,8 +81,12 @@ class Task(VecEnv):
         self._level = config.level
         self._moving = False
         self._draw_from(config.ranges(config.level))
+        names = filter(None, (config.randomization.background, config.hardest.background))
+        self._behind = {name: background_images(name).to(self.device) for name in names}
         self._groups = tuple(group for group in known if group in observe)
         self._image_groups = rendered(observe)
+        given = scene.config.camera_groups
+        self._others = list(dict.fromkeys(given[group][0] for group in self._groups if group in given))
         self.obs_spec = {group: group_spec(group, space, scene, self.own_state) for group in self._groups}
         self.signature = self._sign()
         self._world = torch.arange(world_offset, world_offset + self.num_envs, device=self.device)
@@ -289,6 +294,11 @@ class Task(VecEnv):
             self._visible = images["object_pixels"].float() / (self._rig.height * self._rig.width)
             self._object_mask = images.get("object_mask")
             obs |= self._noisy({name: image for name, image in images.items() if name in self._groups})
+        for camera in self._others:
+            seen = self.engine.look(camera.name)
+            seen["depth"] = depth_to_millimetres(seen["depth"], camera)
+            named = {f"{camera.name}_{kind}": seen[kind] for kind in camera.gives}
+            obs |= {group: image for group, image in named.items() if group in self._groups}
         obs |= {group: self._position(group, body) for group in POSITION_GROUPS if group in self._groups}
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
 
@@ -298,11 +308,20 @@ class Task(VecEnv):
         if "depth" in images:
             obs["depth"] = depth_to_millimetres(sense_depth(r.depth, images["depth"], self._rig, draws), self._rig)
         if "stereo" in images:
-            obs["stereo"] = blurred(images["stereo"], r.blur) if r.blur > 0 else images["stereo"]
+            obs["stereo"] = self._before(r.background, images["stereo"]) if r.background else images["stereo"]
+            obs["stereo"] = blurred(obs["stereo"], r.blur) if r.blur > 0 else obs["stereo"]
             if r.pixel_noise > 0:
                 grain = draws.gaussian("pixel_noise", images["stereo"][0].numel()).reshape(images["stereo"].shape)
                 obs["stereo"] = grain.mul_(r.pixel_noise).add_(obs["stereo"]).round_().clamp_(0, 255).to(torch.uint8)
         return obs
+
+    def _before(self, name: str, stereo: Tensor) -> Tensor:
+        """The pair's images (N, 2, 3, H, W) before those of this name."""
+        drawn, images = self._params.background, self._behind[name]
+        assert drawn is not None
+        turns = extrinsics(self._rig, self._params)[..., :3, :3]
+        turns = self._body.palm_rot[:, None] @ turns if self._rig.mount == "palm" else turns
+        return behind(stereo, images[(drawn * len(images)).long()], self._rig, turns)
 
     def _position(self, group: str, body: BodyState) -> Tensor:
         """(N, 4): where the object is, m in the palm frame, and whether that is known: 1, or 0 and zeros."""

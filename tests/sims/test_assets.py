@@ -28,7 +28,7 @@ def test_folders_are_searched_in_their_order(folders):
 def test_a_file_on_the_command_line_goes_before_them_all(folders, tmp_path):
     (tmp_path / "third").mkdir()
     (tmp_path / "third" / "arm.toml").touch()
-    assert named(str(tmp_path / "third" / "arm.toml")) == "arm"
+    assert named("robot", str(tmp_path / "third" / "arm.toml")) == "arm"
     assert find("robot", "arm", ".toml").parent.name == "third"
 
 
@@ -38,7 +38,7 @@ def test_what_is_not_here_is_named_with_what_is(folders):
     ):
         find("robot", "leg", ".toml")
     with pytest.raises(AssetError, match="expected a TOML file, found none"):
-        named("nowhere.toml")
+        named("robot", "nowhere.toml")
 
 
 @pytest.mark.parametrize("name", ["../arm", "/etc/arm", "", ".hidden"])

@@ -10,10 +10,15 @@ import numpy as np
 import pytest
 import torch
 
+from handsight.errors import HandsightError
+from handsight.sims import EnvConfig, GraspConfig, make
+from handsight.sims.assets import AssetError
+from handsight.sims.backgrounds import SKY_BYTES, background_images, behind
 from handsight.sims.cameras import blurred
-from handsight.sims.env_config import EXACT_DEPTH
+from handsight.sims.env_config import EXACT_DEPTH, SceneConfig
+from handsight.sims.scenes import FIXED
 
-from .draws_probe import ABOVE, WORLDS
+from .draws_probe import ABOVE, ONE, WORLDS
 from .draws_probe import probe as probe
 
 # -- light and colour ------------------------------------------------------------------------------------------------
@@ -240,3 +245,116 @@ def test_pixel_noise(probe):
 def test_the_lamps_direction_is_a_unit_vector(probe):
     probe.reset(light_tilt=2.0)
     assert np.linalg.norm(probe.drawn["light_dir"], axis=1) == pytest.approx([1.0] * WORLDS, abs=1e-6)
+
+
+# -- what is only to be looked at ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["mujoco", "mujoco_warp"])
+def crowded(request):
+    """Worlds of an engine with two to five things about the object, seen from above, and what was drawn."""
+    task = GraspConfig(randomization=replace(ONE, distractors=(2, 5), half_height=(0.04, 0.04)))
+    config = EnvConfig(request.param, SceneConfig(rig=replace(ABOVE, fov_y=60)), task, threads=1)
+    env = make(config, ("depth", "stereo", "proprio"), 8)
+    obs = env.reset(0)
+    yield env, obs, env.drawn()["distractors"].double().numpy()
+    env.close()
+
+
+def test_distractors(crowded):
+    """As many as the range says stand 24 to 42 cm from the middle of the table, on it; from above each shows its top
+    at .8 m - 2 h, in its colour."""
+    _, obs, drawn = crowded
+    there = drawn[..., 2] > 0
+    counts = there.sum(1)
+    assert drawn.shape == (8, 5, 9) and counts.min() >= 2 and counts.max() <= 5 and len(set(counts)) > 1
+    away = np.hypot(drawn[..., 0] - 0.62, drawn[..., 1])[there]
+    assert away.min() >= 0.24 and away.max() <= 0.42 and np.ptp(away) > 0.1
+    looked_at = agree = 0
+    for world, number in zip(*np.nonzero(there), strict=True):
+        x, y, high, *size, red, green, blue = drawn[world, number]
+        assert high == pytest.approx(size[1] if number % 2 else size[2])  # it stands on the table
+        distance, focal = 0.8 - 2 * high, 32 / math.tan(math.radians(30))
+        row, column = (int(32 - focal * off / distance) for off in (x - 0.62, y - 0.03))  # of the left eye
+        if 0 < row < 63 and 0 < column < 63:
+            looked_at += 1
+            seen = obs["stereo"][world, 0, :, row, column].double().numpy()
+            ratio = seen / seen.sum() - np.array([red, green, blue]) / (red + green + blue)
+            deep = float(obs["depth"][world, 0, row, column]) / 1000
+            agree += abs(deep - distance) < 2e-3 and abs(ratio).max() < 0.06
+    assert looked_at > 10 and agree >= 0.8 * looked_at  # the arm, and things on each other, hide some
+
+
+def test_distractors_touch_nothing(crowded):
+    """Hand and object pass through them; and who has none draws, simulates and saves as ever."""
+    env, *_ = crowded
+    model = env.engine.model
+    about = [model.geom(f"distractor_{number}").id for number in range(5)]
+    assert not model.geom_contype[about].any() and not model.geom_conaffinity[about].any()
+    usual = make(EnvConfig(threads=1), ("proprio",), 1)
+    assert usual.engine.model.nmocap == 0 and not {"distractors", "background"} & {*usual.state_dict()["params"]}
+    usual.close()
+
+
+def test_background(tmp_path, monkeypatch):
+    """A picture that says where it is looked at: red counts its columns, green its rows. The fixed pair sees, where
+    nothing stands, the column and row of the pixel's longitude and latitude."""
+    from matplotlib.image import imsave
+
+    where = np.zeros((128, 256, 3), np.uint8)
+    where[..., 0], where[..., 1], where[..., 2] = np.arange(256), np.arange(128)[:, None], 77
+    (tmp_path / "rooms").mkdir()
+    imsave(tmp_path / "rooms" / "one.png", where)
+    imsave(tmp_path / "rooms" / "two.png", where)
+    monkeypatch.setenv("HANDSIGHT_ASSETS", str(tmp_path))
+    rig = replace(FIXED, height=32, width=32)
+    ranges = replace(ONE, background="rooms")
+    env = make(EnvConfig(scene=SceneConfig(rig=rig), task=GraspConfig(randomization=ranges)), ("depth", "stereo"), 4)
+    obs = env.reset(0)
+    sky = (obs["stereo"][:, 0, 2] == 77) & (obs["depth"][:, 0, :, :] == 0)
+    assert 0.03 < float(sky.float().mean()) < 0.5
+    world, row, column = (one.numpy() for one in sky.nonzero(as_tuple=True))
+    right, up = np.array(rig.right), np.array(rig.up)
+    way = np.outer((column + 0.5 - 16) / rig.focal_pixels, right) - np.outer((row + 0.5 - 16) / rig.focal_pixels, up)
+    way -= np.cross(right, up)  # the camera looks along its -z
+    longitude = (np.arctan2(way[:, 1], way[:, 0]) / (2 * np.pi) + 0.5) * 256
+    latitude = (0.5 - np.arctan2(way[:, 2], np.hypot(way[:, 0], way[:, 1])) / np.pi) * 128
+    seen = obs["stereo"][:, 0].permute(0, 2, 3, 1).numpy()[world, row, column].astype(float)
+    assert abs(seen[:, 0] - longitude + 0.5).max() < 1.01 and abs(seen[:, 1] - latitude + 0.5).max() < 1.01
+    both = sky & (obs["stereo"][:, 1, 2] == 77)  # what is infinitely far has no disparity
+    left, other = (obs["stereo"][:, eye].permute(0, 2, 3, 1)[both] for eye in (0, 1))
+    assert torch.equal(left, other) and len(set((env.drawn()["background"] * 2).long().tolist())) == 2
+    env.close()
+    (tmp_path / "rooms" / "two.png").write_text("no image")
+    background_images.cache_clear()
+    with pytest.raises(AssetError, match=r"two\.png: cannot be read"):
+        background_images("rooms")
+    with pytest.raises(AssetError, match=r"background 'cellar' is not built in: expected cellar in a folder of"):
+        background_images("cellar")
+
+
+def test_a_background_stands_still_while_the_wrist_turns():
+    """The hand's pair sees the world's directions: the same picture, turned by the palm, as a fixed pair would."""
+    images = background_images("procedural")[:2]
+    turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    rig, nothing = replace(FIXED, height=8, width=8), torch.tensor(SKY_BYTES, dtype=torch.uint8)
+    stereo = nothing[:, None, None].expand(2, 2, 3, 8, 8)
+    ahead = torch.eye(3).expand(2, 2, 3, 3)
+    once, turned = (behind(stereo, images, rig, one) for one in (ahead, turn @ ahead))
+    rolled = behind(stereo, images.roll(-64, 3), rig, ahead)  # a quarter of the way around
+    assert torch.equal(turned, rolled) and not torch.equal(turned, once)
+
+
+def test_our_backgrounds_are_many_and_meet_at_their_ends():
+    images = background_images("procedural").float()
+    assert images.shape == (16, 3, 128, 256) and images.flatten(1).std(1).min() > 15
+    apart = (images[:, None] - images[None]).abs().mean((2, 3, 4))
+    assert apart[~torch.eye(16, dtype=torch.bool)].min() > 10
+    assert (images[..., 0] - images[..., -1]).abs().mean() < (images[..., 0] - images[..., 40]).abs().mean() / 4
+
+
+def test_isaac_gym_has_neither():
+    for ranges in (replace(ONE, background="procedural"), replace(ONE, distractors=(0, 1))):
+        config = EnvConfig("isaacgym", task=GraspConfig(randomization=ranges))
+        with pytest.raises(HandsightError, match="engine 'isaacgym' has no distractors and no backgrounds"):
+            make(config, ("state",), 1)

@@ -37,7 +37,7 @@ COVERED = {
     "object_xy": "reset_kind_posture_and_place", "object_yaw": "yaw", "stagger": "stagger",
     "position_noise": "position_noise", "rest": "rest", "goal": "goal",
     "gravity": "gravity", "joint_friction": "joint_friction", "latency": "latency", "proprio_noise": "proprio_noise",
-    "blur": "blur",
+    "blur": "blur", "distractors": "distractors", "background": "background",
 }  # fmt: skip
 """By draw or parameter: the test below that measures it, without `test_`."""
 

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from handsight.distill.commands import object_meshes, options
+from handsight.distill.commands import object_meshes
 from handsight.distill.commands.arguments import EvaluateArgs, ObjectsArgs
 from handsight.distill.commands.cli import read, read_training
 from handsight.distill.commands.evaluate import kinds_table
@@ -14,7 +14,7 @@ from handsight.distill.commands.objects import is_held_out, objects
 from handsight.distill.evaluation.evaluation import worst
 from handsight.distill.training.teacher_config import TeacherConfig
 from handsight.errors import HandsightError
-from handsight.sims.assets import VARIABLE, find
+from handsight.sims.assets import VARIABLE, find, named
 from handsight.sims.objects.choose import object_set
 from handsight.sims.objects.object_set import ObjectSet
 
@@ -92,7 +92,7 @@ def test_a_folder_is_known_by_its_name_from_then_on(folder, monkeypatch):
     assert config.env.scene.objects == "toys" and find("objects", "toys") == folder
     assert str(folder.parent) not in repr(config)
     monkeypatch.setenv(VARIABLE, "")
-    assert options.brought("procedural") == "procedural"
+    assert named("objects", "procedural") == "procedural"
     args = read(EvaluateArgs, ["zoo:state", "--objects", "procedural", "--objects-split", "held_out"], "x")
     assert (args.objects, args.objects_split) == ("procedural", "held_out")
     with pytest.raises(HandsightError, match=r"expected env\.task\.split 'train', found 'all'"):

@@ -9,9 +9,10 @@ from rich.console import Console
 from handsight.distill.runs.run import Run
 from handsight.distill.study.progress import Pace, Watch, shown
 from handsight.distill.study.runner import Progress, Running
-from handsight.distill.study.spec import StudyConfig, build
+from handsight.distill.study.spec import StudyConfig
 from handsight.distill.study.training import Training
 from handsight.distill.study.work import Task, Work
+from handsight.ranges import from_tree
 
 TEACHERS = [Training("wrist", seed, "state-teacher") for seed in (0, 1, 2)]
 
@@ -20,7 +21,7 @@ TEACHERS = [Training("wrist", seed, "state-teacher") for seed in (0, 1, 2)]
 def work(tmp_path):
     tree = {"out": tmp_path, "jobs": 2, "scenes": {"wrist": {"cells": {"state-teacher": 3}}},
             "state-teacher": {"iterations": 10}}  # fmt: skip
-    return Work(build(StudyConfig, tree))
+    return Work(from_tree(StudyConfig, tree))
 
 
 def training(work: Work, cell: Training, iterations: int, seconds: float) -> Run:

@@ -13,10 +13,11 @@ import pytest
 from handsight.distill.commands.study import StudyArgs, study
 from handsight.distill.runs.interrupt import Interrupted
 from handsight.distill.study.runner import TRIES, Runner, slots
-from handsight.distill.study.spec import StudyConfig, build
+from handsight.distill.study.spec import StudyConfig
 from handsight.distill.study.training import StudyError, Training
 from handsight.distill.study.work import Task, Work, workers_in
 from handsight.files import owned
+from handsight.ranges import from_tree
 
 PIECE = """
     import os, pathlib, sys, time
@@ -47,7 +48,7 @@ class Marks(Work):
 
     def __init__(self, out: Path, jobs: int = 1, **cells) -> None:
         scenes = {"wrist": {"cells": {name.replace("_", "-"): seeds for name, seeds in cells.items()}}}
-        super().__init__(build(StudyConfig, {"out": out, "jobs": jobs, "scenes": scenes}))
+        super().__init__(from_tree(StudyConfig, {"out": out, "jobs": jobs, "scenes": scenes}))
         out.mkdir(exist_ok=True)
         (out / "pause").write_text("0")
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from handsight.distill.study.spec import StudyConfig, build, read_study
+from handsight.distill.study.spec import StudyConfig, read_study
 from handsight.distill.study.training import StudyError, Training, trainings_of
 from handsight.distill.training.student_config import StudentRunConfig
 from handsight.distill.training.teacher_config import TeacherConfig
+from handsight.ranges import from_tree
 from handsight.sims.scenes import SCENES
 
 STUDY = Path(__file__).resolve().parents[3] / "benchmarks" / "study" / "study.toml"
@@ -21,7 +22,7 @@ WANTED = {
 
 
 def spec(**more) -> StudyConfig:
-    return build(StudyConfig, {"scenes": {"wrist": {"cells": {"state-to-stereo": 1}}}, **more})
+    return from_tree(StudyConfig, {"scenes": {"wrist": {"cells": {"state-to-stereo": 1}}}, **more}, error=StudyError)
 
 
 def test_cells_come_by_seed_after_what_they_need_and_those_from_scratch_last():
@@ -76,7 +77,7 @@ def test_tables_change_some_fields_and_leave_the_others():
 
 def test_worlds_are_the_scenes_with_changes():
     scenes = {"open": {"cells": {"state-teacher": 1}, "env": {"scene": {"rig": {"height": 16}}}}}
-    study = build(StudyConfig, {"scenes": scenes})
+    study = from_tree(StudyConfig, {"scenes": scenes})
     rig = SCENES["open"].scene.rig
     assert study.env("open").scene.rig == replace(rig, height=16)
     config = study.config(Training("open", 0, "state-teacher"))

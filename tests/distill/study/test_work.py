@@ -8,16 +8,17 @@ import pytest
 
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.run import Run
-from handsight.distill.study.spec import StudyConfig, build
+from handsight.distill.study.spec import StudyConfig
 from handsight.distill.study.training import StudyError, Training
 from handsight.distill.study.work import Task, Work, find
+from handsight.ranges import from_tree
 
 TEACHER, STUDENT = Training("wrist", 0, "state-teacher"), Training("wrist", 0, "state-to-stereo")
 
 
 @pytest.fixture
 def spec(tmp_path):
-    return build(
+    return from_tree(
         StudyConfig,
         {
             "out": tmp_path / "out",

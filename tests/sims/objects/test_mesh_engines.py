@@ -54,12 +54,15 @@ def test_fields_that_meshes_need_are_the_same(twins):
 
 
 def test_one_step_from_the_same_state_agrees(twins):
-    """In free motion and in quiet contact 10^-4 rad, 10^-4 m and the very same touches: 6 steps of 10 (.65 measured).
-    Where edges strike edges within the step, rounding decides: the object is within 2 mm in 9 of 10 all the same."""
+    """In free motion and in quiet contact 10^-4 rad, 10^-4 m and the very same touches. Where edges strike edges within
+    the step, rounding decides: the object is within 2 mm all the same. Of 48 steps of four worlds .65, .83, .85, .73
+    and .92 agreed with the seeds 5 to 9, and .96, .96, .98, .92 and .96 were near: the mean of three seeds has a
+    standard deviation of .06 and .013, and the bounds are two of these below .80 and .955."""
     cpu, warp = twins
-    cpu.reset(5), warp.reset(5)
     action, agrees, near, touched = torch.tensor([[0, 0, -0.5, 0, 1.0, 1.0]]).repeat(WORLDS, 1), [], [], 0
-    for _ in range(12):
+    for step in range(36):
+        if step % 12 == 0:
+            cpu.reset(5 + step // 12), warp.reset(5 + step // 12)
         state = cpu.state_dict()
         physics = {name: torch.from_numpy(value) for name, value in state["engine"]["state"].items()}
         physics["time"] = physics["time"].reshape(-1)
@@ -72,6 +75,6 @@ def test_one_step_from_the_same_state_agrees(twins):
         agrees.append(torch.stack([((a - b).abs() <= bound).all(1) for a, b, bound in bounds]).all(0))
         near.append((here.object_pos - there.object_pos).norm(dim=1) < 2e-3)
         touched += int(there.touch.sum())
-    assert torch.stack(agrees).float().mean() >= 0.6
-    assert torch.stack(near).float().mean() >= 0.9
-    assert touched > 20
+    assert torch.stack(agrees).float().mean() >= 0.68
+    assert torch.stack(near).float().mean() >= 0.93
+    assert touched > 60

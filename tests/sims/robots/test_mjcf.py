@@ -1,17 +1,23 @@
 """Any arm and any hand from MJCF: what is read, what is refused, and that environments of it keep their contract."""
 
+import sys
+from pathlib import Path
+
 import mujoco
 import numpy as np
 import pytest
 import torch
 
+from handsight.distill.commands.arguments import RobotInitArgs
+from handsight.distill.commands.robot import robot_init
 from handsight.distill.runs.policy_io import SignatureError, check_signature
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, GraspConfig, make
+from handsight.sims.assets import AssetError
 from handsight.sims.checker import check_vec_env
 from handsight.sims.env_config import SceneConfig
 from handsight.sims.robots.draft import draft_robot
-from handsight.sims.robots.mjcf import load_robot
+from handsight.sims.robots.mjcf import load_robot, of_menagerie
 from handsight.sims.robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from handsight.sims.scene import Scene
 from handsight.sims.scenes import with_image, with_robot
@@ -141,13 +147,29 @@ BAD = {
     "hand hand.xml has no actuators": (ROBOT, ARM, NO_SERVOS),
     "long_1 is outside its limits: expected 0..1.396, found 1.6": (ROBOT.replace("= 0.6\nl", "= 1.6\nl"), ARM, HAND),
     "workspace is out of reach": ("workspace = [[9, 9, 9], [10, 10, 10]]\n" + ROBOT, ARM, HAND),
-    "palm: unknown name 'facng' (did you mean facing?)": (ROBOT.replace("pos = [0, 0, 0.06]", "facng = 1"), ARM, HAND),
+    "palm.facng: unknown name 'facng' (did you mean": (ROBOT.replace("pos = [0, 0, 0.06]", "facng = 1"), ARM, HAND),
     "is not TOML": (ROBOT.replace("[home]", "[home"), ARM, HAND),
     "'thumb' of hand.xml is no position servo": (ROBOT, ARM, MOTOR),
     "expected an actuator for each joint, found none for yaw": (ROBOT, ARM.replace(YAW, ""), HAND),
     "leads out of": (ROBOT, ARM, SECRET),
     "MuJoCo cannot compile it": (ROBOT, BROKEN_ARM, HAND),
     "expected that file in one of": (ROBOT.replace('"arm.xml"', '"leg.xml"'), ARM, HAND),
+    "digits: expected two or more with different names, found long": (
+        ROBOT.replace('name = "thumb"', 'name = "long"'),
+        ARM,
+        HAND,
+    ),
+    "digits: expected two or more with different names, found none": (
+        "digits = []\n" + ROBOT[: ROBOT.index("[[digits]]")],
+        ARM,
+        HAND,
+    ),
+    "digits: expected it, found nothing": (ROBOT[: ROBOT.index("[[digits]]")], ARM, HAND),
+    "home.x: Input should be a valid number, unable to parse string as a number, found 'far'": (
+        ROBOT.replace("x = 0.6", 'x = "far"'),
+        ARM,
+        HAND,
+    ),
     "expected either site or pos": (ROBOT.replace('site = "middle"', ""), ARM, HAND),
 }
 
@@ -174,3 +196,32 @@ def test_an_included_file_may_not_lead_out_either(tmp_path):
     (tmp_path / "more.xml").write_text('<mujoco><asset><mesh name="far" file="/etc/far.stl"/></asset></mujoco>')
     with pytest.raises(HandsightError, match=r"more.xml: '/etc/far.stl' leads out of"):
         load_robot(path)
+
+
+def test_files_of_menagerie_are_found_by_their_model(tmp_path, monkeypatch):
+    """In a folder as `mujoco-menagerie` leaves them; what is not there, or cannot be fetched, is named."""
+    pytest.importorskip("mujoco_menagerie")
+    arm, hand = "menagerie:kuka_iiwa_14", "menagerie:leap_hand/right_hand"
+    for model, file, content in (("kuka_iiwa_14", "iiwa14.xml", ARM), ("leap_hand", "right_hand.xml", HAND)):
+        (tmp_path / "men" / model).mkdir(parents=True)
+        (tmp_path / "men" / model / file).write_text(content)
+    monkeypatch.setenv("MENAGERIE_ROOT", str(tmp_path / "men"))
+    robot = load_robot(write_robot(tmp_path, ROBOT.replace("arm.xml", arm).replace("hand.xml", hand)))
+    assert robot.model == load_robot(write_robot(tmp_path / "plain")).model
+    out = robot_init(RobotInitArgs(Path(arm), Path(hand), tmp_path / "d.toml"))
+    assert f'hand = "{hand}"' in out.read_text() and load_robot(out).name == "d"
+    for word, message in (
+        ("kuka_iiwa_41", "Unknown robot 'kuka_iiwa_41'. Did you mean 'kuka_iiwa_14'"),
+        ("leap_hand/foot", "'leap_hand' has no entry point 'foot'; available: left_hand"),
+        ("franka_fr3", "'franka_fr3' not found under MENAGERIE_ROOT"),
+    ):
+        with pytest.raises(AssetError, match=f"menagerie:{word}: {message}"):
+            of_menagerie(word)
+    monkeypatch.delenv("MENAGERIE_ROOT")
+    monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("MENAGERIE_BASE_URL", (tmp_path / "nowhere").as_uri())
+    with pytest.raises(AssetError, match=r"menagerie:leap_hand: .*not found; without a network, MENAGERIE_ROOT names"):
+        of_menagerie("leap_hand")
+    monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
+    with pytest.raises(AssetError, match=r"needs mujoco-menagerie, .* not installed: pip install 'handsight\[robots"):
+        of_menagerie("leap_hand")
