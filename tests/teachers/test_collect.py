@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tensordict import TensorDict
 
 from handsight.teachers import Decision, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
 
@@ -76,3 +77,46 @@ def test_a_rollout_can_be_broken_off_before_any_step():
     with pytest.raises(RolloutStoppedError):
         rollout(stop=lambda: steps.append(1) or len(steps) > 3)
     assert len(steps) == 4
+
+
+class Follower(Counter):
+    """Acts on what it sees and remembers, however many worlds it is asked about."""
+
+    def act(self, obs, hidden):
+        moved = torch.cat([0.3 - obs["proprio"], 0.1 * hidden], dim=1)
+        rows = torch.zeros(len(moved))
+        return Decision(moved, rows, moved, torch.ones_like(moved), self.value(obs, hidden), hidden + 1)
+
+
+class Parted(ToyEnv):
+    """The same worlds, which move in two parts."""
+
+    parts = (slice(0, 1), slice(1, WORLDS))
+
+    def __init__(self):
+        super().__init__(("proprio",), WORLDS)
+        self.own = [ToyEnv(("proprio",), part.stop - part.start, part.start) for part in self.parts]
+        self.sent = {}
+
+    def reset(self, seed):
+        return TensorDict.cat([one.reset(seed) for one in self.own])
+
+    def send(self, action, part=0):
+        assert part not in self.sent
+        self.sent[part] = action
+
+    def receive(self, part=0):
+        return self.own[part].step(self.sent.pop(part))
+
+
+def test_worlds_in_parts_store_what_they_do_in_one_piece():
+    found = []
+    for env in (ToyEnv(("proprio",), WORLDS), Parted()):
+        obs, actor = env.reset(5), Follower()
+        buffer = RolloutBuffer(env.obs_spec, actor.train_keys, STEPS, WORLDS, 3, 1)
+        obs, hidden = collect(env, actor, buffer, obs, torch.zeros(WORLDS, 1), EpisodeTracker(WORLDS))
+        state = buffer.state_dict()
+        found.append(state.pop("obs") | state | {"after": obs["proprio"], "remembered": hidden})
+    assert not env.sent  # nothing is under way
+    for name, value in found[0].items():
+        assert torch.equal(found[1][name], value), name
