@@ -15,9 +15,9 @@ from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
 from .evaluate import evaluate
 from .evaluation import Evaluation
-from .observability import mean_sigma, unexplained_variance
+from .observability import unexplained_share
 from .rollout import Moment
-from .statistics import Interval
+from .statistics import Interval, ratio, seeded
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,35 @@ class Disagreement:
         """Number of steps, T."""
         return len(self.valid)
 
-    def chosen(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
-        """(T, E) the valid steps, or those of them in `where` (T, E) bool."""
-        return self.valid if where is None else self.valid & where
+    def sums(self, where: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+        """(E, 3 + A) of each episode's valid steps, or those of them in `where` (T, E) bool: their number,
+        sum |a_T - a_S|^2, sum |a_T|^2, sum a_T; what `unexplained_share` needs."""
+        weight = self._chosen(where)[..., None].astype(np.float64)
+        steps, total = weight.sum(axis=(0, 2)), (weight * self.teacher).sum(axis=0)
+        missed, square = ((weight * x**2).sum(axis=(0, 2)) for x in (self.teacher - self.student, self.teacher))
+        return np.concatenate([np.stack([steps, missed, square], axis=1), total], axis=1)
 
     def unexplained(self, where: NDArray[np.bool_] | None = None) -> Interval:
-        """Unexplained action variance over the chosen steps."""
-        return unexplained_variance(self.teacher, self.student, self.chosen(where))
+        """Unexplained action variance over the valid steps, or those in `where` (T, E) bool; the interval resamples
+        whole episodes."""
+        return seeded(self.sums(where)[None], unexplained_share).both
 
     def teacher_sigma(self, where: NDArray[np.bool_] | None = None) -> Interval:
-        """The teacher's standard deviation, averaged over the chosen steps and the action's dimensions."""
-        return mean_sigma(self.teacher_std, self.chosen(where))
+        """The teacher's standard deviation, averaged over valid steps (those in `where`, (T, E) bool) and the action's
+        dimensions, in units of the action; the interval resamples episodes."""
+        return self._sigma(self.teacher_std, where)
 
     def student_sigma(self, where: NDArray[np.bool_] | None = None) -> Interval:
         """The student's, likewise: how unsure it is of what its teacher would do."""
-        return mean_sigma(self.student_std, self.chosen(where))
+        return self._sigma(self.student_std, where)
+
+    def _sigma(self, std: NDArray[np.float32], where: NDArray[np.bool_] | None) -> Interval:
+        valid = self._chosen(where)
+        columns = np.stack([(std.mean(axis=2, dtype=np.float64) * valid).sum(axis=0), valid.sum(axis=0)], axis=1)
+        return seeded(columns[None].astype(np.float64), lambda sums: ratio(sums[..., 0], sums[..., 1])).both
+
+    def _chosen(self, where: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        return self.valid if where is None else self.valid & where
 
     def first(self, episodes: int) -> Disagreement:
         """The decisions in the first episodes."""

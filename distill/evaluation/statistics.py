@@ -25,6 +25,11 @@ class Interval:
     low: float = float("nan")
     high: float = float("nan")
 
+    @property
+    def negative(self) -> Interval:
+        """The same figure, counted the other way."""
+        return Interval(-self.value, -self.high, -self.low)
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
@@ -48,9 +53,11 @@ def bootstrap_mean(values: ArrayLike) -> Interval:
     column = column[np.isfinite(column)]
     if len(column) < 2:
         return Interval(float(column[0])) if len(column) else Interval()
-    generator = np.random.default_rng(0)
-    batches = [column[generator.integers(0, len(column), (RESAMPLES // 20, len(column)))] for _ in range(20)]
-    return _percentiles(float(column.mean()), np.concatenate([batch.mean(axis=-1) for batch in batches]))
+    resampled: Any = stats.bootstrap(
+        (column,), np.mean, n_resamples=RESAMPLES, batch=RESAMPLES // 20, method="percentile", rng=0
+    )
+    bounds = resampled.confidence_interval
+    return Interval(float(column.mean()), float(bounds.low), float(bounds.high))
 
 
 def paired_difference(lost: ArrayLike) -> Interval:
@@ -103,8 +110,7 @@ def t_interval(values: ArrayLike, share: bool = False) -> Interval:
 
 def p_value(values: ArrayLike) -> float:
     """Two-sided p of Student's t-test that the mean over training seeds is 0; NaN for fewer than two. values (K,)."""
-    column = np.asarray(values, dtype=np.float64)
-    test: Any = stats.ttest_1samp(column, 0.0) if len(column) > 1 else None
+    test: Any = stats.ttest_1samp(values, 0.0) if len(np.asarray(values)) > 1 else None
     return float(test.pvalue) if test else float("nan")
 
 
@@ -149,6 +155,11 @@ class Seeded:
     def value(self) -> float:
         """Mean over the K policies."""
         return self.both.value
+
+    @property
+    def interval(self) -> Interval:
+        """The interval over training seeds; over resets where there is a single one."""
+        return self.seeds if len(self.each) > 1 else self.both
 
 
 def seeded(columns: NDArray[np.float64], figure: Figure, share: bool = False) -> Seeded:

@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from ..evaluation.disagreement import Disagreement
 from ..evaluation.evaluation import at_reset, by_phase, by_view, row_means
 from ..evaluation.observability import (
-    action_sums,
-    gap_differences,
     observability_gaps,
     retention,
     retentions,
@@ -32,8 +30,6 @@ from .policy_kind import LEFT, STEREO, STUDENTS, TEACHERS, PolicyKind, taught
 from .results import PolicyResult
 
 ALL = "all steps"
-MATCHED_WITHIN = 0.01
-"""Teachers whose success differs by more, on the resets that are reported, are not matched."""
 SHARES = ("success_at_end", "success_once", "steps_in_view", "pixel_share", "found", "failed in", "dropped")
 """What the names of metrics begin with that lie in 0..1."""
 Pair = tuple[PolicyResult, PolicyResult]
@@ -56,25 +52,6 @@ class Row:
     low: float
     high: float
     """Bounds of the 95 % interval; NaN where the data cannot give one."""
-
-
-@dataclass(frozen=True)
-class ExtraLoss:
-    """How much more success the state teacher's stereo students lose than a depth teacher's: the claim of the study."""
-
-    against: PolicyKind
-    """Kind of the depth teacher's students."""
-    pairs: tuple[tuple[str, str], ...]
-    """Names of the two students that are set against each other: the same training seed."""
-    figure: Seeded
-    """Success gap of the state teacher's students minus the others', paired by training seed and by reset."""
-    apart: tuple[float, ...] = ()
-    """For each pair, success of the state teacher minus that of the other one, on the resets that are reported."""
-
-    @property
-    def equal_teachers(self) -> bool:
-        """Whether the teachers of each pair are as good as each other, to within a point."""
-        return all(abs(one) <= MATCHED_WITHIN for one in self.apart)
 
 
 @dataclass(frozen=True)
@@ -178,12 +155,12 @@ class Comparison:
         evaluations = [(t.evaluation, s.evaluation) for t, s in pairs]
         if evaluations:
             found |= {"success_gap": success_gaps(evaluations), "retention": retentions(evaluations)}
-        asked = [sums_of(one.disagreement) for one in members if one.disagreement is not None]
+        asked = [one.disagreement.sums() for one in members if one.disagreement is not None]
         if asked:
             found["unexplained"] = seeded(np.stack(asked), unexplained_share)
         controls = [(s, control) for _, s in pairs if (control := self.control_of(s))]
         beside = [(s.disagreement, control_beside(s, control)) for s, control in controls]
-        both = [(sums_of(own), sums_of(other)) for own, other in beside if own and other]
+        both = [(own.sums(), other.sums()) for own, other in beside if own and other]
         if both:
             found["observability_gap"] = observability_gaps([own for own, _ in both], [other for _, other in both])
         if all(one.evaluation.seen for one in members):
@@ -197,54 +174,6 @@ class Comparison:
         `over_seeds`; None where there is no such student."""
         cells = {teacher.row: {column: taught(teacher, column) for column in STUDENTS} for teacher in TEACHERS}
         return {row: {c: kind if kind in self.kinds else None for c, kind in of.items()} for row, of in cells.items()}
-
-    def extra_losses(self, chosen: NDArray[np.bool_] | None = None) -> tuple[ExtraLoss, ...]:
-        """One for each kind of depth teacher whose pairs have a counterpart among the state teacher's, over all seeds
-        that both have; the first is the headline: most seeds, and from scratch where these are equal.
-
-        chosen (E,) bool: resets to look at.
-        """
-        found, state = [], self.pairs(taught(TEACHERS[0], STEREO))
-        for teacher in reversed(TEACHERS[1:]):
-            kind = taught(teacher, STEREO)
-            both = by_seed(state, self.pairs(kind))
-            found += [_extra_loss(kind, both, chosen)] if both else []
-        return tuple(sorted(found, key=lambda loss: -len(loss.pairs)))
-
-    def matched_loss(self, chosen: NDArray[np.bool_] | None = None) -> ExtraLoss | None:
-        """The extra loss at equal teacher success: in each seed the matched student of the stronger teacher is set
-        against the student of the weaker one. None without a seed that has both stereo students.
-
-        chosen (E,) bool: resets to look at.
-        """
-        rivals = [taught(teacher, STEREO) for teacher in TEACHERS[:2]]
-        known = {(s.kind, s.origin.seed): (t, s) for kind in self.kinds for t, s in self.pairs(kind)}
-        both = []
-        for (kind, seed), pair in known.items():
-            state_is_stronger = kind.teacher == rivals[0].teacher
-            other = known.get((rivals[state_is_stronger], seed))
-            if kind.matched and kind.student == STEREO and other is not None:
-                both.append((pair, other) if state_is_stronger else (other, pair))
-        return _extra_loss(rivals[1], both, chosen) if both else None
-
-
-def _extra_loss(against: PolicyKind, both: Sequence[tuple[Pair, Pair]], chosen: NDArray[np.bool_] | None) -> ExtraLoss:
-    first, second = ([(t.evaluation, s.evaluation) for t, s in side] for side in zip(*both, strict=True))
-    names = tuple((one[1].name, other[1].name) for one, other in both)
-    apart = tuple(one[0].success - other[0].success for one, other in both)
-    return ExtraLoss(against, names, gap_differences(first, second, chosen), apart)
-
-
-def by_seed(first: Sequence[Pair], second: Sequence[Pair]) -> list[tuple[Pair, Pair]]:
-    """Teacher-student pairs with the same training seed of the student, side by side; where several share it, in their
-    order. Those without a counterpart are left out."""
-    left, both = list(second), []
-    for pair in first:
-        match = next((other for other in left if other[1].origin.seed == pair[1].origin.seed), None)
-        if match is not None:
-            left.remove(match)
-            both.append((pair, match))
-    return both
 
 
 def figures_of(
@@ -324,7 +253,7 @@ def _by_cause(student: PolicyResult, teacher: PolicyResult, control: PolicyResul
     t, s, c = (one.evaluation for one in (teacher, student, control))
     return {
         "optimisation_error": beside.unexplained(),
-        "observability_gap": observability_gaps([sums_of(student.disagreement)], [sums_of(beside)]).both,
+        "observability_gap": observability_gaps([student.disagreement.sums()], [beside.sums()]).both,
         "success_gap, optimisation": success_gap(t, c),
         "success_gap, observability": success_gap(c, s),
     }
@@ -337,16 +266,6 @@ def control_beside(student: PolicyResult, control: PolicyResult) -> Disagreement
     return control.driven if asked_there else control.disagreement
 
 
-def sums_of(both: Disagreement) -> NDArray[np.float64]:
-    """(E, 3 + A) `action_sums` of both decisions."""
-    return action_sums(both.teacher, both.student, both.valid)
-
-
 def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResult], NDArray]) -> Seeded:
     """Mean over episodes of each episode's mean of a column (E, T+1)."""
     return mean_of(np.stack([np.nan_to_num(row_means(column(one))) for one in members]), share=True)
-
-
-def over_seeds(figure: Seeded) -> Interval:
-    """The interval over training seeds; over resets where there is a single one."""
-    return figure.seeds if len(figure.each) > 1 else figure.both

@@ -20,7 +20,7 @@ from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
 from .contrasts import PASSES, Contrast
 from .curves import band, curve_of, over_steps, panels
-from .findings import Verdict, seeds_in_words
+from .findings import seeds_in_words
 from .policy_kind import STUDENTS, TEACHERS, PolicyKind
 from .results import PolicyResult
 from .style import colour
@@ -300,12 +300,12 @@ def _share_in_view(policy: PolicyResult, view: bool | None) -> NDArray[np.float6
     return np.stack([np.flatnonzero(known).astype(np.float64), np.nansum(seen[:, known], axis=0) / running[known]])
 
 
-def verdict_figure(verdicts: Sequence[Verdict]) -> Figure:
+def verdict_figure(verdicts: Sequence[Contrast]) -> Figure:
     """The extra loss of the state teachers' students: a line per scene and kind of depth teacher."""
-    names = [f"{v.scene}, {v.kind} ({seeds_in_words(len(v.loss.pairs))})" for v in verdicts]
-    shown = [v.word.startswith("Difference") for v in verdicts]
+    names = [f"{one.config.scene}, {one.name} ({seeds_in_words(len(one.pairs))})" for one in verdicts]
+    shown = [one.verdict.startswith("Difference") for one in verdicts]
     label = "extra loss of the state-taught students, points (right of zero: as the claim has it)"
-    return _forest(dict(zip(names, (v.loss.figure for v in verdicts), strict=True)), shown, label)
+    return _forest(dict(zip(names, (one.figure for one in verdicts), strict=True)), shown, label)
 
 
 def contrast_figure(contrasts: Sequence[Contrast]) -> Figure:

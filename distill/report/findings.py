@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from ..evaluation.evaluation import FEW
-from ..evaluation.statistics import Interval
-from .comparison import Comparison, ExtraLoss, over_seeds
-from .contrasts import PASSES, Contrast, registered
-from .page import MINUS
+from .comparison import Comparison
+from .contrasts import OTHER_WAY, PASSES, Contrast, explored
+from .page import points
 from .results import PolicyResult
 from .study_results import Study
 
@@ -22,75 +21,12 @@ CLAIMS = {
 """The claim in its two parts, each of which is judged by contrasts of its own."""
 CLAIM = " ".join(CLAIMS.values())
 """The claim as a whole."""
-DEPTH_TEACHERS = {
-    "matched teachers": "equally good depth teachers",
-    "not matched": "depth teachers not matched to them (more than a point apart on these resets)",
-    "warm start": "depth teachers that began with a warm start",
-    "from scratch": "depth teachers that learnt from scratch",
-}
-"""What they are called in a sentence, by the kind of the verdict."""
-Word = Literal["Difference shown", "Difference the other way", "No difference shown", "Not decided by one seed"]
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What one scene says of the first part of the claim, for one kind of depth teacher: explored, not named before."""
-
-    scene: str
-    """Empty for a comparison whose scene has no name."""
-    loss: ExtraLoss
-    matched: bool = False
-    """Whether the teachers of each seed were brought to equal success first."""
-
-    @property
-    def interval(self) -> Interval:
-        """The interval of the extra loss: Student's t over training seeds, or over resets where there is one seed."""
-        return over_seeds(self.loss.figure)
-
-    @property
-    def word(self) -> Word:
-        """A difference is only claimed where no interval holds zero: neither that over seeds, nor that over resets
-        and seeds. Nothing is claimed of one seed, whose intervals do not know the luck of a training."""
-        if len(self.loss.pairs) == 1:
-            return "Not decided by one seed"
-        both = (self.interval, self.loss.figure.both)
-        if all(figure.low > 0 for figure in both):
-            return "Difference shown"
-        return "Difference the other way" if all(figure.high < 0 for figure in both) else "No difference shown"
-
-    @property
-    def kind(self) -> str:
-        """What tells it from the other verdicts of its scene, in a few words."""
-        if self.matched:
-            return "matched teachers" if self.loss.equal_teachers else "not matched"
-        return "warm start" if self.loss.against.warm_start else "from scratch"
-
-    @property
-    def sentence(self) -> str:
-        """The finding with its interval, and over how many seeds."""
-        seeds = len(self.loss.pairs)
-        over = f"over {seeds} training seeds" if seeds > 1 else "an interval over resets only"
-        lost, more, size = "state teachers", DEPTH_TEACHERS[self.kind], self.interval
-        if self.word == "Difference the other way":
-            lost, more, size = more, lost, _negative(size)
-        where = f" in the scene {self.scene}" if self.scene else ""
-        told = (
-            f"{self.word}{where}: students of {lost} lost {points(size)} more of their teachers' success than students "
-            f"of {more} ({over})"
-        )
-        return told + ("; the interval holds zero." if self.word == "No difference shown" else ".")
-
-
-def verdicts(study: Study) -> list[Verdict]:
-    """All that there are, the headline first: the scene with most seeds; of equals the study's first."""
-    each = [found for one in study.comparisons.items() if (found := _of_scene(*one))]
-    return [verdict for found in sorted(each, key=lambda found: -len(found[0].loss.pairs)) for verdict in found]
-
-
-def _of_scene(scene: str, comparison: Comparison) -> list[Verdict]:
-    matched = comparison.matched_loss()
-    found = [Verdict(scene, loss) for loss in comparison.extra_losses()]
-    return found + ([Verdict(scene, matched, matched=True)] if matched else [])
+def verdicts(study: Study) -> list[Contrast]:
+    """What was explored in all scenes, the headline first: the scene with most seeds; of equals the study's first."""
+    each = [found for one in study.comparisons.items() if (found := explored(*one))]
+    return [one for found in sorted(each, key=lambda found: -len(found[0].pairs)) for one in found]
 
 
 def claim_sentences(study: Study) -> list[str]:
@@ -99,11 +35,11 @@ def claim_sentences(study: Study) -> list[str]:
     The first part rests on the primary contrast alone, the second on all of its own, and on the primary and the
     negative controls besides.
     """
-    found = registered(study)
+    found = study.contrasts
     primary = next((one for one in found if one.primary), None)
     if primary is None:
         return []
-    words = {PASSES: "Supported", "the other way": "Contradicted"}
+    words = {PASSES: "Supported", OTHER_WAY: "Contradicted"}
     first = words.get(primary.word, primary.word.capitalize())
     second, fired = "No contrast was named for it", [one.name for one in found if one.fires(primary)]
     own = [one for one in found if one.config.claim == 2 and not one.config.control]
@@ -129,7 +65,7 @@ def told(one: Contrast) -> str:
         "hidden_steps": " (out of view minus in view)",
     }
     lost = "unexplained variance" if asked.where == "hidden_steps" else "success"
-    text = f"in the scene {asked.scene} {asked.loses} loses {points(over_seeds(one.figure))} of {lost}"
+    text = f"in the scene {asked.scene} {asked.loses} loses {points(one.figure.interval)} of {lost}"
     text += where.get(asked.where, "") + f" more than {asked.than}" * bool(asked.than)
     text += f", minus the same in {asked.minus}" * bool(asked.minus)
     text += f" ({seeds_in_words(len(one.seeds))}"
@@ -152,7 +88,7 @@ def study_headline(study: Study) -> str:
 def headline(comparison: Comparison) -> list[str]:
     """The findings of one comparison with their intervals: what each student lost, and what that says of the claim."""
     sentences = [_of_student(comparison, one) for one in comparison.policies if one.teacher]
-    sentences += [verdict.sentence for verdict in _of_scene("", comparison)]
+    sentences += [one.sentence for one in explored("", comparison)]
     return sentences or [f"The {one.name} policy succeeds in {_reached(one)}." for one in comparison.policies]
 
 
@@ -164,23 +100,13 @@ def _of_student(comparison: Comparison, student: PolicyResult) -> str:
     if gap.low > 0:
         return sentence + f"it loses {points(gap)}."
     if gap.high < 0:
-        return sentence + f"it gains {points(_negative(gap))}."
+        return sentence + f"it gains {points(gap.negative)}."
     return sentence + f"a loss of {points(gap)}, which may be none."
 
 
 def _reached(policy: PolicyResult) -> str:
     value, low, high = (100 * policy.summary["success_at_end"][key] for key in ("value", "low", "high"))
     return f"{value:.1f}\u00a0% [{low:.1f}, {high:.1f}] of the resets"
-
-
-def points(figure: Interval) -> str:
-    """A difference of two shares, in percentage points with its interval."""
-    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
-    return text.replace("-", MINUS)
-
-
-def _negative(figure: Interval) -> Interval:
-    return Interval(-figure.value, -figure.high, -figure.low)
 
 
 def study_limits(study: Study) -> list[str]:

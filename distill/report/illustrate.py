@@ -20,6 +20,7 @@ from ..evaluation.observability import check_paired
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
 from .comparison import Comparison
+from .contrasts import unmatched
 from .film import Film, contact_sheet, file_name, make_film, side_by_side, write_video
 from .results import PolicyResult
 from .study_results import Study
@@ -154,8 +155,8 @@ def _written(folder: Path, file: str, content: bytes, caption: str) -> Picture:
 
 def _moments(comparison: Comparison, load: Load, folder: Path, count: int, device: str) -> tuple[Picture, ...]:
     """Moments of the headline's first pair of students."""
-    losses = comparison.extra_losses()
-    policies = [comparison.policy(name) for name in losses[0].pairs[0]] if losses else []
+    losses = unmatched(comparison)
+    policies = [student for _, student in losses[0].pairs[0]] if losses else []
     loaded = [one for policy in policies if (one := load(policy)) is not None]
     if len(loaded) != 2:
         return ()

@@ -73,3 +73,9 @@ def number(figure: Interval | None, digits: int = 2, scale: float = 1, unit: str
     value, low, high = (scale * bound for bound in (figure.value, figure.low, figure.high))
     bounds = f"{low:.{digits}f} {DASH} {high:.{digits}f}" if low == low else ""
     return Cell(f"{value:.{digits}f}{unit}".replace("-", MINUS), bounds.replace("-", MINUS))
+
+
+def points(figure: Interval) -> str:
+    """A difference of two shares, in percentage points with its interval."""
+    text = f"{100 * figure.value:.1f} points [{100 * figure.low:.1f}, {100 * figure.high:.1f}]"
+    return text.replace("-", MINUS)

@@ -9,7 +9,9 @@ from pathlib import Path
 from ..evaluation.observability import success_gap
 from ..evaluation.statistics import Interval, Seeded
 from .comparison import ALL, Comparison, in_stratum
+from .contrasts import unmatched
 from .page import DASH, Cell, Row, Table, number, render, share
+from .policy_kind import NAMED
 from .results import PolicyResult
 from .style import colour
 
@@ -135,9 +137,9 @@ def _told(comparison: Comparison, figure: Seeded) -> Interval:
 def loss_table(comparison: Comparison) -> Table:
     """How much more the state teacher's stereo students lost than the depth teachers'."""
     rows = []
-    for loss in comparison.extra_losses():
+    for loss in unmatched(comparison):
         cells = [Cell(len(loss.pairs)), precise(loss.figure.both), precise(loss.figure.seeds)]
-        rows.append(Row(loss.against.label, cells))
+        rows.append(Row(NAMED[str(loss.config.than)].label, cells))
     return Table(("against", "seeds", "bootstrap over seeds and resets", "Student's t over seeds"), rows)
 
 

@@ -62,7 +62,7 @@ class PolicyKind:
         return f"{self.teacher} teacher{warm}{matched}"
 
 
-TEACHERS = (PolicyKind("state"), PolicyKind("depth", warm_start=True), PolicyKind("depth"))
+TEACHERS = STATE, WARM_DEPTH, DEPTH = (PolicyKind("state"), PolicyKind("depth", warm_start=True), PolicyKind("depth"))
 """Rows of the gap matrix; the last one learnt from scratch, end to end."""
 STUDENTS = (CONTROL, "depth", STEREO, LEFT)
 """Columns of the gap matrix."""
@@ -72,6 +72,27 @@ def taught(teacher: PolicyKind, student: str) -> PolicyKind:
     """The kind of the students of a teacher in a column of the gap matrix. A depth student of a depth teacher sees what
     its teacher sees: both columns show the same policies, its control."""
     return replace(teacher, student=teacher.teacher if student == CONTROL else student)
+
+
+TEACHER_NAMES = {"state-teacher": STATE, "depth-teacher": WARM_DEPTH, "depth-teacher-scratch": DEPTH}
+"""Kinds of teachers by the name of their training in a study."""
+STRONGER = PolicyKind("stronger", matched=True)
+"""Teacher of a matched student as long as nobody knows which of the two is the stronger one."""
+SOURCES = {"state": STATE, "depth": WARM_DEPTH, "depth-scratch": DEPTH, "matched": STRONGER} | {
+    f"{name}-matched": replace(teacher, matched=True) for name, teacher in (("state", STATE), ("depth", WARM_DEPTH))
+}
+"""What a student's training calls its teacher."""
+PLACES = ("position", "noisy-position", "seen-position")
+"""Controls that are told where the object is: what is lost to precision, and what to being out of sight."""
+SIGHTS = {"stereo": STEREO, "left": LEFT, "depth": "depth", "control": CONTROL}
+SIGHTS |= {name: name.replace("-", " ") for name in PLACES}
+"""What students see, as a training and as the gap matrix calls it; "control": what their teacher sees."""
+NAMED = TEACHER_NAMES | {
+    f"{source}-to-{sight}": taught(teacher, seen)
+    for source, teacher in SOURCES.items()
+    for sight, seen in SIGHTS.items()
+}
+"""Every kind by the name of its training in a study, e.g. "depth-to-stereo"."""
 
 
 def read_kind(label: str) -> PolicyKind:

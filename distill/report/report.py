@@ -19,14 +19,14 @@ from matplotlib.figure import Figure
 from ...files import write, write_json
 from ..evaluation.statistics import plain
 from . import figures, page
-from .comparison import MATCHED_WITHIN, Comparison
-from .contrasts import Contrast, registered
+from .comparison import Comparison
+from .contrasts import MATCHED_WITHIN, Contrast, unmatched
 from .film import DEPTH_RANGE
 from .findings import CLAIMS, claim_sentences, facts, headline, study_limits, verdicts
 from .illustrate import Illustrations, Picture, told_apart
 from .page import DASH, MINUS, Cell, Row, Table, data_uri, number
 from .page_tables import gap_table, kind_table, matrix_table, policy_table, run_table, view_told
-from .policy_kind import STEREO
+from .policy_kind import NAMED, STEREO
 from .study_results import Budget, Study
 from .style import drawn
 from .tables import figures_dict
@@ -75,7 +75,7 @@ def figures_of_study(study: Study) -> dict[str, Callable[[], Figure]]:
     wanted: dict[str, Callable[[], Figure]] = {}
     if found:
         wanted["verdict"] = partial(figures.verdict_figure, found)
-    if named := [one for one in registered(study) if one.seeds]:
+    if named := [one for one in study.contrasts if one.pairs]:
         wanted["contrasts"] = partial(figures.contrast_figure, named)
     for scene, comparison in study.comparisons.items():
         wanted |= {f"{_prefix(scene)}{name}": figure for name, figure in _of_scene(comparison).items()}
@@ -124,7 +124,7 @@ def main_policies(comparison: Comparison) -> Comparison:
 def contents(study: Study, pictures: Mapping[str, bytes], folder: Path) -> dict[str, Any]:
     """Everything that the templates show. pictures: `draw`."""
     found, comparisons = verdicts(study), study.comparisons
-    order = dict.fromkeys([*(verdict.scene for verdict in found), *comparisons])
+    order = dict.fromkeys([*(one.config.scene for one in found), *comparisons])
     provenance = study.provenance if study.cells else comparisons[""].settings.get("provenance", {})
     configs = {"The study": study.spec} if study.cells else {}
     configs |= {
@@ -182,10 +182,10 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
 
 def _told_apart(comparison: Comparison) -> str:
     """In how many resets one student of the headline's first pair fails and the other does not."""
-    losses = comparison.extra_losses()
+    losses = unmatched(comparison)
     if not losses:
         return ""
-    state, depth = (comparison.policy(name) for name in losses[0].pairs[0])
+    state, depth = (student for _, student in losses[0].pairs[0])
     only_depth, only_state = (
         len(told_apart(*pair)) for pair in ((state.evaluation, depth.evaluation), (depth.evaluation, state.evaluation))
     )
@@ -202,7 +202,7 @@ def _embedded(picture: Picture, folder: Path) -> dict[str, str]:
 
 def contrast_table(study: Study) -> Table:
     """The contrasts that the study named before it ran, and what became of them."""
-    found = registered(study)
+    found = study.contrasts
     primary = next((one for one in found if one.primary), None)
     heads = ("contrast", "part", "loses", "than", "scene", "where", "seeds", "points, Student's t", "one seed left out",
              "p (Holm)", "outcome")  # fmt: skip
@@ -284,13 +284,13 @@ def study_dict(study: Study) -> dict[str, Any]:
         "contrasts": [
             {"name": one.name, "primary": one.primary, "seeds": one.seeds, "figure": one.figure, "p": one.p,
              "without_one_seed": one.left_out, "teachers_apart": one.apart, "outcome": one.word, "asked": one.config}
-            for one in registered(study)
+            for one in study.contrasts
         ],
         "budgets": study.budgets,
         "matched_on_reported_resets": [study.reported_difference(match) for match in study.matches],
         "verdicts": [
-            {"scene": v.scene, "depth_students": v.loss.against.label, "verdict": v.word, "sentence": v.sentence,
-             "extra_loss": v.loss.figure, "chains": v.loss.pairs}
+            {"scene": v.config.scene, "depth_students": NAMED[str(v.config.than)].label, "verdict": v.verdict,
+             "sentence": v.sentence, "extra_loss": v.figure, "chains": v.students}
             for v in verdicts(study)
         ],
         "scenes": {scene: {"matrix": found.pop("gap_matrix"), **found} for scene, found in scenes.items()},

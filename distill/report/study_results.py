@@ -16,6 +16,7 @@ from ...errors import HandsightError
 from ...files import check_links, explained, inside, read_json, write_json
 from ..evaluation.statistics import CONFIDENCE, Interval, plain, t_interval
 from .comparison import Comparison
+from .contrasts import Contrast, explored, registered
 from .results import PolicyResult
 from .store import load_comparison, save_comparison
 from .tables import loss_dict
@@ -159,6 +160,11 @@ class Study:
             "by_cell": {kind: _training_cost([c for c in self.cells if c.cell == kind]) for kind in kinds},
         }
 
+    @cached_property
+    def contrasts(self) -> tuple[Contrast, ...]:
+        """What became of the contrasts that its file names."""
+        return registered(self.comparisons, self.spec)
+
     @property
     def budgets(self) -> dict[str, Budget]:
         """By scene and kind of training, e.g. "wrist: state-teacher", and for all students of a scene together, who
@@ -193,7 +199,10 @@ class Study:
             "spec": self.spec,
             "cells": self.cells,
             "matches": self.matches,
-            "extra_loss_at_equal_success": {s: loss_dict(c.matched_loss()) for s, c in comparisons.items()},
+            "extra_loss_at_equal_success": {
+                scene: next((loss_dict(one) for one in explored(scene, c) if one.config.matched), None)
+                for scene, c in comparisons.items()
+            },
             "cost": stored.cost,
             "provenance": self.provenance,
             "notes": self.notes,

@@ -11,7 +11,7 @@ from cycler import cycler
 from matplotlib.figure import Figure
 
 from .comparison import Comparison
-from .policy_kind import CONTROL, LEFT, STEREO, TEACHERS, PolicyKind, taught
+from .policy_kind import CONTROL, DEPTH, LEFT, STATE, STEREO, WARM_DEPTH, PolicyKind, taught
 
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -40,21 +40,20 @@ STYLE: dict[Any, Any] = {
 }
 WIDTH = 9.6
 """Width of a wide figure, inches."""
-STATE, WARM, SCRATCH = TEACHERS
 COLOURS = {
     STATE: "#b5490f",
     taught(STATE, STEREO): "#e69f00",
     taught(STATE, LEFT): "#f0c869",
     taught(STATE, CONTROL): "#8a6d3b",
     taught(STATE, "depth"): "#d55e00",
-    WARM: "#0a5a94",
-    taught(WARM, STEREO): "#56b4e9",
-    taught(WARM, LEFT): "#a6d8f5",
-    taught(WARM, CONTROL): "#4b6b86",
-    SCRATCH: "#00694d",
-    taught(SCRATCH, STEREO): "#00a37a",
-    taught(SCRATCH, LEFT): "#8fd3bd",
-    taught(SCRATCH, CONTROL): "#4d7a6c",
+    WARM_DEPTH: "#0a5a94",
+    taught(WARM_DEPTH, STEREO): "#56b4e9",
+    taught(WARM_DEPTH, LEFT): "#a6d8f5",
+    taught(WARM_DEPTH, CONTROL): "#4b6b86",
+    DEPTH: "#00694d",
+    taught(DEPTH, STEREO): "#00a37a",
+    taught(DEPTH, LEFT): "#8fd3bd",
+    taught(DEPTH, CONTROL): "#4d7a6c",
 }
 """By policy kind, after Okabe and Ito: brown are state teachers and their students, blue depth teachers with a warm
 start and theirs, green those from scratch; never red against green; teachers are darker."""

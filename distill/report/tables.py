@@ -12,8 +12,10 @@ from ...files import write, write_json
 from ..evaluation.evaluation import IN_VIEW, OUT_OF_VIEW
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded, plain
-from .comparison import ALL, Comparison, ExtraLoss, in_stratum
+from .comparison import ALL, Comparison, in_stratum
+from .contrasts import Contrast, unmatched
 from .page_tables import markdown
+from .policy_kind import NAMED
 from .results import PolicyResult
 
 POOLED = (
@@ -59,7 +61,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "settings": comparison.settings,
         "policies": [as_row(policy) for policy in comparison.policies],
         **figures_dict(comparison),
-        "extra_loss_of_the_state_chain": [loss_dict(loss) for loss in comparison.extra_losses()],
+        "extra_loss_of_the_state_chain": [loss_dict(loss) for loss in unmatched(comparison)],
         "notes": comparison.notes,
     }
 
@@ -137,9 +139,9 @@ def _over_seeds(found: dict[str, Seeded]) -> dict[str, Any]:
     return result
 
 
-def loss_dict(loss: ExtraLoss | None) -> dict[str, Any] | None:
-    """An extra loss for JSON."""
-    return loss and {"depth_role": loss.against.label, "chains": loss.pairs, "figure": loss.figure}
+def loss_dict(loss: Contrast) -> dict[str, Any]:
+    """What an explored contrast found, for JSON."""
+    return {"depth_role": NAMED[str(loss.config.than)].label, "chains": loss.students, "figure": loss.figure}
 
 
 def as_csv(comparison: Comparison) -> str:

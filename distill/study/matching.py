@@ -13,7 +13,7 @@ from ..report.policy_kind import read_kind
 from ..report.study_results import Match
 from ..runs.policy_io import BEST
 from .spec import StudyMatchingConfig
-from .training import RIVALS, TEACHER_NAMES, StudyError, Training
+from .training import RIVALS, StudyError, Training
 
 COMPARISON = "comparison.json"
 
@@ -59,7 +59,7 @@ def _successes(policies: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """success_at_end by name of the teacher's training and name of the checkpoint."""
     found: dict[str, dict[str, float]] = {name: {} for name in RIVALS}
     for policy in policies:
-        of_state = read_kind(policy["role"]).teacher == TEACHER_NAMES[RIVALS[0]].teacher
+        of_state = read_kind(policy["role"]).teacher == "state"
         name = Path(policy["checkpoint"]).name
         found[RIVALS[not of_state]][name] = policy["summary"]["success_at_end"]["value"]
     return found

@@ -16,29 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ...errors import HandsightError, unknown
-from ..report.policy_kind import CONTROL, LEFT, STEREO, TEACHERS, PolicyKind, taught
+from ..report.policy_kind import NAMED, SOURCES, STRONGER, TEACHER_NAMES, PolicyKind
 
-STATE, WARM, SCRATCH = TEACHERS
-TEACHER_NAMES = {"state-teacher": STATE, "depth-teacher": WARM, "depth-teacher-scratch": SCRATCH}
-"""Kinds of teachers by the name of their training."""
-MATCHED = "matched"
-STRONGER = PolicyKind("stronger", matched=True)
-"""Teacher of a matched student as long as nobody knows which of the two is the stronger one."""
-SOURCES = {"state": STATE, "depth": WARM, "depth-scratch": SCRATCH, MATCHED: STRONGER} | {
-    f"{name}-{MATCHED}": replace(teacher, matched=True) for name, teacher in (("state", STATE), ("depth", WARM))
-}
-"""What a student's training calls its teacher."""
-PLACES = ("position", "noisy-position", "seen-position")
-"""Controls that are told where the object is: what is lost to precision, and what to being out of sight."""
-SIGHTS = {"stereo": STEREO, "left": LEFT, "depth": "depth", "control": CONTROL}
-SIGHTS |= {name: name.replace("-", " ") for name in PLACES}
-"""What students see, as a training and as the gap matrix calls it; "control": what their teacher sees."""
 RIVALS = ("state-teacher", "depth-teacher")
 """The two that are matched."""
-KINDS = (*TEACHER_NAMES, *(f"{s}-to-{t}" for s in SOURCES if not s.endswith(f"-{MATCHED}") for t in SIGHTS))
+KINDS = tuple(name for name in NAMED if "-matched-to-" not in name)
 """What a study may ask for."""
-STUDENTS = {f"{source}-to-{sight}": (source, sight) for source in SOURCES for sight in SIGHTS}
-"""Teacher and sight of a student by the name of its training."""
 
 
 class StudyError(HandsightError):
@@ -55,21 +38,18 @@ class Training:
     """What is trained; also the name of its folder."""
 
     def __post_init__(self) -> None:
-        if self.name not in TEACHER_NAMES and self.name not in STUDENTS:
+        if self.name not in NAMED:
             raise StudyError(f"scene {self.scene}: {unknown('cell', self.name, KINDS)}")
 
     @property
     def kind(self) -> PolicyKind:
         """The kind of the policy that comes of it."""
-        if self.name in TEACHER_NAMES:
-            return TEACHER_NAMES[self.name]
-        source, sight = STUDENTS[self.name]
-        return taught(SOURCES[source], SIGHTS[sight])
+        return NAMED[self.name]
 
     @property
     def sight(self) -> str | None:
         """What a student sees, one of `SIGHTS`; None for a teacher."""
-        return STUDENTS[self.name][1] if self.name in STUDENTS else None
+        return self.name.partition("-to-")[2] or None
 
     @property
     def key(self) -> str:
@@ -99,7 +79,7 @@ class Training:
     @property
     def driver(self) -> Training | None:
         """The student that is the behaviour policy while a control student learns."""
-        return self.beside(f"{STUDENTS[self.name][0]}-to-stereo") if self.sight == "control" else None
+        return self.beside(self.name.replace("-to-control", "-to-stereo")) if self.sight == "control" else None
 
     def beside(self, name: str) -> Training:
         """Another training of the same scene and seed."""
@@ -108,7 +88,7 @@ class Training:
     def settle(self, stronger: str) -> Training:
         """The training of a matched student, now that it is known whose student it is."""
         source = next(source for source, kind in SOURCES.items() if kind == TEACHER_NAMES[stronger])
-        return self.beside(f"{source}-{MATCHED}-to-{self.sight}")
+        return self.beside(f"{source}-matched-to-{self.sight}")
 
 
 def trainings_of(scene: str, asked: Mapping[str, int | Sequence[int]]) -> list[Training]:

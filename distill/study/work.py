@@ -28,7 +28,7 @@ from ..training.teacher_config import TeacherConfig
 from . import runner
 from .matching import match_folder, read_match
 from .spec import StudyConfig
-from .training import RIVALS, TEACHER_NAMES, StudyError, Training
+from .training import RIVALS, StudyError, Training
 
 Verb = Literal["train", "match", "evaluate"]
 COMMANDS = ("train-teacher", "train-student", "compare")
@@ -107,7 +107,7 @@ class Work(runner.Work[Task]):
         training, asked = self.settled(task.training) or task.training, self.spec.evaluation
         match task.verb:
             case "train":
-                command = "train-teacher" if training.name in TEACHER_NAMES else "train-student"
+                command = "train-student" if training.sight else "train-teacher"
                 return [command, "--resume", str(self.begun(training))]
             case "match":
                 best = [self.found(training.beside(name)).path / "checkpoints" for name in RIVALS]

@@ -20,6 +20,7 @@ from handsight.distill.report.candidates import (
     load_candidate,
     refuse_incomparable,
 )
+from handsight.distill.report.contrasts import explored
 from handsight.distill.report.policy_kind import read_kind
 from handsight.distill.report.results import unique_names
 from handsight.distill.runs import checkpoint
@@ -202,7 +203,7 @@ def test_flat_names_of_nested_differences():
 
 def test_extra_loss_is_the_difference_of_the_two_gaps():
     comparison = synthetic.comparison()
-    (loss,) = comparison.extra_losses()
+    (loss,) = explored("", comparison)
     extra = loss.figure.both
     state, depth = (comparison.figure(p.name, "success_gap").value for p in comparison.policies if p.teacher)
     assert extra.value == pytest.approx(state - depth)

@@ -27,6 +27,11 @@ def successes(*outcomes: bool):
     return table(success_at_end=column)
 
 
+def unexplained(teacher, student, valid):
+    """Unexplained action variance of decisions (T, E, A)."""
+    return Disagreement(teacher, student, np.ones_like(teacher), np.ones_like(student), valid).unexplained()
+
+
 def test_success_gap_is_the_mean_paired_difference():
     gap = success_gap(successes(True, True, True, False), successes(True, False, False, True))
     assert gap.value == pytest.approx((0 + 1 + 1 - 1) / 4)
@@ -63,22 +68,22 @@ def test_unexplained_variance_by_hand():
     teacher = np.array([[0.0, 2.0], [4.0, 100.0]])[..., None]
     student = np.array([[1.0, 2.0], [3.0, -100.0]])[..., None]
     valid = np.array([[True, True], [True, False]])
-    assert unexplained_variance(teacher, student, valid).value == pytest.approx(0.25)
+    assert unexplained(teacher, student, valid).value == pytest.approx(0.25)
 
 
 def test_unexplained_variance_is_one_for_the_mean_action_and_zero_for_the_teachers():
     teacher = np.random.default_rng(0).normal(size=(6, 20, 3))
     valid = np.ones((6, 20), dtype=bool)
     constant = np.broadcast_to(teacher.mean(axis=(0, 1)), teacher.shape)
-    assert unexplained_variance(teacher, constant, valid).value == pytest.approx(1.0)
-    assert unexplained_variance(teacher, teacher, valid) == Interval(0.0, 0.0, 0.0)
+    assert unexplained(teacher, constant, valid).value == pytest.approx(1.0)
+    assert unexplained(teacher, teacher, valid) == Interval(0.0, 0.0, 0.0)
 
 
 def test_unexplained_variance_interval_covers_the_truth():
     draws = np.random.default_rng(2)
     teacher = draws.normal(size=(10, 300, 2))
     student = teacher + 0.5 * draws.normal(size=teacher.shape)
-    share = unexplained_variance(teacher, student, np.ones((10, 300), dtype=bool))
+    share = unexplained(teacher, student, np.ones((10, 300), dtype=bool))
     assert share.low < 0.25 < share.high
     assert share.high - share.low < 0.05
 

@@ -7,7 +7,7 @@ from handsight import sims
 from handsight.distill.evaluation.disagreement import Disagreement, disagreement
 from handsight.distill.evaluation.evaluate import evaluate
 from handsight.distill.evaluation.evaluation import Evaluation
-from handsight.distill.evaluation.observability import action_sums, observability_gaps, success_gaps
+from handsight.distill.evaluation.observability import observability_gaps, success_gaps
 from handsight.distill.runs import checkpoint
 from handsight.distill.runs.policy_io import LoadedPolicy, load_policy
 from handsight.distill.training import train_student
@@ -35,7 +35,7 @@ def asked(student: Policy, shown: bool) -> tuple[Evaluation, Disagreement]:
 
 
 def sums(both: Disagreement):
-    return action_sums(both.teacher, both.student, both.valid)
+    return both.sums()
 
 
 def test_planted_gap_is_found_at_its_analytic_size(coin_sims):

@@ -60,8 +60,8 @@ def test_it_is_marked_as_first_edition_and_its_numbers_are_the_same():
 def test_its_matched_teachers_are_more_than_a_point_apart_on_the_reported_resets():
     found = [committed().reported_difference(match) for match in committed().matches]
     assert [round(100 * (one or 0), 1) for one in found] == [0.6, 1.4, 0.8, 1.8, -4.3]
-    (verdict,) = [one for one in verdicts(committed()) if one.matched]
-    assert verdict.kind == "not matched"
+    (verdict,) = [one for one in verdicts(committed()) if one.config.matched]
+    assert verdict.name == "not matched"
 
 
 def test_every_sentence_and_table_is_the_same():
@@ -84,6 +84,6 @@ def test_every_figure_of_a_comparison_is_the_same(scene):
 
 def test_the_matched_loss_is_worked_out_in_one_place():
     stored = json.loads((COMMITTED / "study.json").read_text())["extra_loss_at_equal_success"]["wrist"]
-    (verdict,) = [one for one in verdicts(committed()) if one.matched]
-    assert stored["figure"]["seeds"] == plain(verdict.loss.figure.seeds)
-    assert stored["chains"] == [list(pair) for pair in verdict.loss.pairs]
+    (verdict,) = [one for one in verdicts(committed()) if one.config.matched]
+    assert differences(stored["figure"]["seeds"], plain(verdict.figure.seeds)) == []
+    assert stored["chains"] == [list(pair) for pair in verdict.students]

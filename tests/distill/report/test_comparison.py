@@ -10,7 +10,8 @@ from handsight.distill.evaluation.disagreement import Disagreement
 from handsight.distill.evaluation.statistics import plain, t_interval
 from handsight.distill.report import tables
 from handsight.distill.report.candidates import Origin
-from handsight.distill.report.comparison import Comparison, by_seed, figures_of
+from handsight.distill.report.comparison import Comparison, figures_of
+from handsight.distill.report.contrasts import explored
 from handsight.distill.report.policy_kind import STUDENTS, TEACHERS, read_kind
 from handsight.distill.report.results import PolicyResult
 
@@ -173,12 +174,11 @@ def test_pairs_are_set_against_each_other_by_seed_and_the_rest_is_left_out():
     for seed in (1, 5):
         teacher = entry("depth teacher, warm start", "1111", seed)
         depth += [teacher, entry("depth → stereo, warm start", "1110", seed, teacher)]
-    comparison = Comparison((*whole, *depth), {})
-    state, warm = (comparison.pairs(read_kind(label)) for label in ("state → stereo", "depth → stereo, warm start"))
-    pairs = by_seed(state, warm)
-    assert [(one[1].name, other[1].name) for one, other in pairs] == [
-        ("state → stereo 1", "depth → stereo, warm start 1")
-    ]
+    (one,) = explored("", Comparison((*whole, *depth), {}))
+    assert one.seeds == (1,) and one.students == (("state → stereo 1", "depth → stereo, warm start 1"),)
+    twins = [replace(policy, origin=replace(policy.origin, seed=None)) for policy in (*whole, *depth)]
+    (one,) = explored("", Comparison(tuple(twins), {}))
+    assert one.students[1] == ("state → stereo 1", "depth → stereo, warm start 5")  # seeds unknown: in their order
 
 
 def two_kinds(*seeds: tuple[str, str, str, str], scratch: bool = False) -> Comparison:
@@ -193,24 +193,21 @@ def two_kinds(*seeds: tuple[str, str, str, str], scratch: bool = False) -> Compa
 
 def test_extra_loss_is_paired_by_seed_and_reset_over_all_seeds():
     comparison = two_kinds(("1111", "1000", "1111", "1110"), ("1111", "1100", "1110", "1110"))
-    (loss,) = comparison.extra_losses()
-    assert loss.against.label == "depth → stereo, warm start" and len(loss.pairs) == 2
+    (loss,) = explored("", comparison)
+    assert loss.name == "warm start" and len(loss.pairs) == 2
     # seed 0: 3/4 - 1/4; seed 1: 2/4 - 0
     assert [one.value for one in loss.figure.each] == [0.5, 0.5]
     assert loss.figure.seeds.low == loss.figure.seeds.high == 0.5  # two seeds that agree
-    # within resets 0 and 1: seed 0: 1/2 - 0; seed 1: 0 - 0
-    (within,) = comparison.extra_losses(np.array([True, True, False, False]))
-    assert [one.value for one in within.figure.each] == [0.5, 0.0]
 
 
 def test_headline_is_the_kind_of_depth_teacher_with_most_seeds_then_the_one_from_scratch():
     warm = two_kinds(("1111", "1000", "1111", "1110"), ("1111", "1100", "1110", "1110"))
     scratch = two_kinds(("1111", "1000", "1111", "1111"), scratch=True)
     fewer = Comparison((*warm.policies, *scratch.policies[2:]), {})
-    assert [loss.against.label for loss in fewer.extra_losses()] == ["depth → stereo, warm start", "depth → stereo"]
+    assert [loss.name for loss in explored("", fewer)] == ["warm start", "from scratch"]
     even = Comparison((*warm.policies[:4], *scratch.policies[2:]), {})
-    assert even.extra_losses()[0].against.label == "depth → stereo"
-    assert Comparison(warm.policies[:2], {}).extra_losses() == ()
+    assert explored("", even)[0].name == "from scratch"
+    assert explored("", Comparison(warm.policies[:2], {})) == []
 
 
 def test_comparison_of_everything_goes_to_json_and_markdown_without_a_gap():

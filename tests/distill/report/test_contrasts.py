@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from handsight.distill.report.comparison import Comparison
-from handsight.distill.report.contrasts import ContrastConfig, registered
+from handsight.distill.report.contrasts import ContrastConfig
 from handsight.distill.report.findings import claim_sentences, study_headline, study_limits
 from handsight.distill.report.policy_kind import read_kind
 from handsight.distill.report.results import PolicyResult
@@ -17,7 +17,7 @@ from .. import synthetic
 BASE = synthetic.invented("state teacher", np.random.default_rng(0))
 VIEW = np.arange(512) % 2 == 0
 """Every other reset has the object in view."""
-MAIN = {"primary": {"scene": "wrist", "loses": "state-to-stereo", "than": "depth-to-stereo"}}
+MAIN = {"primary": {"scene": "wrist", "loses": "state-to-stereo", "than": "depth-scratch-to-stereo"}}
 HIDDEN = {"hidden": {**MAIN["primary"], "where": "hidden_resets", "claim": 2}}
 OPEN = {"open": {**MAIN["primary"], "scene": "open", "claim": 2, "control": True}}
 
@@ -39,7 +39,7 @@ def scene(name, losses):
     """losses: by seed what the state-taught and the depth-taught student lose, each (hidden, seen) of 256 + 256."""
     policies, cells = [], []
     for seed, (state, depth) in enumerate(losses):
-        for teacher, cell, lost in (("state", "state-to-stereo", state), ("depth", "depth-to-stereo", depth)):
+        for teacher, cell, lost in (("state", "state-to-stereo", state), ("depth", "depth-scratch-to-stereo", depth)):
             taught = result(f"{teacher} teacher", seed, (0, 0))
             pupil = result(f"{teacher} → stereo", seed, lost, taught.name)
             policies += [taught, pupil]
@@ -59,7 +59,7 @@ LOST = [((50, 10), (10, 6)), ((44, 12), (12, 8)), ((56, 8), (8, 8)), ((48, 12), 
 
 
 def by_name(found):
-    return {one.name: one for one in registered(found)}
+    return {one.name: one for one in found.contrasts}
 
 
 def test_a_contrast_is_paired_by_seed_and_its_values_are_those_of_the_hand():
@@ -76,7 +76,7 @@ def test_a_contrast_is_paired_by_seed_and_its_values_are_those_of_the_hand():
 def test_a_scene_is_subtracted_seed_by_seed():
     minus = {"minus": {**MAIN["primary"], "minus": "open", "claim": 2}}
     opened = [((10, 10), (0, 0)), ((0, 0), (10, 2)), ((4, 0), (0, 0))]  # 20, -12, 4; no fourth seed
-    (_, one) = registered(study({**MAIN, **minus}, LOST, opened))
+    (_, one) = study({**MAIN, **minus}, LOST, opened).contrasts
     assert one.seeds == (0, 1, 2)
     assert one.values == pytest.approx([24 / 512, 48 / 512, 44 / 512])
 
@@ -130,14 +130,14 @@ def test_matched_teachers_must_be_equal_on_the_reported_resets():
     pupil = replace(result("state, matched → stereo", 0, (40, 3), early.name))
     whole = replace(wrist, policies=(*wrist.policies, early, pupil))
     cells = (*found.cells, TrainingResult("wrist", 0, "state-matched-to-stereo", "finished", entry=pupil.name))
-    (one,) = registered(replace(found, comparisons=found.comparisons | {"wrist": whole}, cells=cells))
+    (one,) = replace(found, comparisons=found.comparisons | {"wrist": whole}, cells=cells).contrasts
     assert one.seeds == (0,) and one.apart == pytest.approx((-6 / 512,)) and not one.equal_teachers
     assert one.values == pytest.approx([(43 - 6 - 16) / 512])
 
 
 def test_a_study_that_named_nothing_supports_nothing():
     found = replace(study({}, LOST), spec={})
-    assert registered(found) == () and claim_sentences(found) == []
+    assert found.contrasts == () and claim_sentences(found) == []
     assert "Supported" not in study_headline(found) and study_headline(found).startswith("Difference shown")
     assert any("nothing is called supported" in line for line in study_limits(found))
 

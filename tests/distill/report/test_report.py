@@ -8,8 +8,9 @@ import matplotlib
 import pytest
 
 from handsight.distill.evaluation.statistics import Interval
-from handsight.distill.report import report
-from handsight.distill.report.comparison import Comparison, ExtraLoss
+from handsight.distill.report import findings, report
+from handsight.distill.report.comparison import Comparison
+from handsight.distill.report.contrasts import Contrast, explored
 from handsight.distill.report.figures import learning_figure, success_figure
 from handsight.distill.report.findings import headline, limits
 from handsight.distill.report.policy_kind import read_kind
@@ -105,11 +106,11 @@ def test_limits_name_seeds_pixels_simulation_and_missing_control():
 
 def test_difference_within_its_interval_is_not_claimed(monkeypatch):
     comparison = synthetic.comparison()
-    one, several = (synthetic.comparison(seeds).extra_losses()[0] for seeds in (1, 2))
+    one, several = (explored("", synthetic.comparison(seeds))[0] for seeds in (1, 2))
 
-    def lose(loss: ExtraLoss, both: Interval) -> None:
+    def lose(loss: Contrast, both: Interval) -> None:
         changed = replace(loss, figure=replace(loss.figure, both=both))
-        monkeypatch.setattr(Comparison, "extra_losses", lambda self: (changed,))
+        monkeypatch.setattr(findings, "explored", lambda scene, comparison: [changed])
 
     lose(one, Interval(0.02, -0.01, 0.05))
     assert headline(comparison)[-1].startswith("Not decided by one seed: students of state teachers lost 2.0 points")

@@ -9,6 +9,7 @@ import pytest
 
 from handsight.distill.commands.study import ReportArgs, run_report
 from handsight.distill.report import report as study_report
+from handsight.distill.report.contrasts import explored
 from handsight.distill.report.findings import study_headline, study_limits, verdicts
 from handsight.distill.report.illustrate import Illustrations, Picture
 from handsight.distill.report.policy_kind import read_kind
@@ -99,17 +100,17 @@ def test_report_is_the_same_from_what_was_stored(whole, folder):
 
 def test_planted_loss_is_found_in_its_direction_and_size(whole):
     verdict = verdicts(whole)[0]
-    assert (verdict.scene, verdict.kind, len(verdict.loss.pairs)) == ("wrist", "warm start", 5)
-    assert verdict.word == "Difference shown"
-    assert verdict.interval.value == pytest.approx(0.13, abs=0.03)  # 0.25 - 0.12 of the resets; teachers are alike
+    assert (verdict.config.scene, verdict.name, len(verdict.pairs)) == ("wrist", "warm start", 5)
+    assert verdict.verdict == "Difference shown"
+    assert verdict.figure.interval.value == pytest.approx(0.13, abs=0.03)  # 0.25 - 0.12; teachers are alike
     assert verdict.sentence.startswith("Difference shown in the scene wrist: students of state teachers lost 1")
     assert "depth teachers that began with a warm start (over 5 training seeds)." in verdict.sentence
 
 
 def test_loss_in_the_other_direction_contradicts_the_claim():
     verdict = verdicts(synthetic_study.study(TURNED))[0]
-    assert verdict.word == "Difference the other way"
-    assert verdict.interval.high < 0
+    assert verdict.verdict == "Difference the other way"
+    assert verdict.figure.interval.high < 0
     assert "students of depth teachers that began with a warm start lost 1" in verdict.sentence
     assert "more of their teachers' success than students of state teachers" in verdict.sentence
     assert "\N{MINUS SIGN}" not in verdict.sentence
@@ -117,30 +118,28 @@ def test_loss_in_the_other_direction_contradicts_the_claim():
 
 def test_no_difference_is_claimed_where_the_interval_holds_zero():
     verdict = verdicts(synthetic_study.study(FAIR))[0]
-    assert verdict.interval.low < 0 < verdict.interval.high
+    assert verdict.figure.interval.low < 0 < verdict.figure.interval.high
     assert verdict.sentence.startswith("No difference shown in the scene wrist")
     assert verdict.sentence.endswith("; the interval holds zero.")
 
 
 def test_seeds_that_disagree_show_no_difference_however_sure_each_of_them_is(whole):
-    loss = verdicts(whole)[0].loss
-    figure = replace(loss.figure, seeds=replace(loss.figure.seeds, low=-0.01))
-    verdict = replace(verdicts(whole)[0], loss=replace(loss, figure=figure))
-    assert loss.figure.both.low > 0
-    assert verdict.word == "No difference shown"
+    verdict = verdicts(whole)[0]
+    assert verdict.figure.both.low > 0 and verdict.p < 0.05
+    assert replace(verdict, p=0.06).verdict == "No difference shown"
 
 
 def test_single_seed_decides_nothing_and_says_so():
-    verdict = next(v for v in verdicts(synthetic_study.study(seeds=1)) if v.scene == "wrist")
-    assert verdict.interval == verdict.loss.figure.both
-    assert verdict.interval.low > 0  # however sure the resets are
+    verdict = next(v for v in verdicts(synthetic_study.study(seeds=1)) if v.config.scene == "wrist")
+    assert verdict.figure.interval == verdict.figure.both
+    assert verdict.figure.interval.low > 0  # however sure the resets are
     assert verdict.sentence.startswith("Not decided by one seed in the scene wrist")
     assert "an interval over resets only" in verdict.sentence
 
 
 def test_equal_teachers_have_a_verdict_of_their_own(whole):
     comparison = whole.comparisons["wrist"]
-    assert comparison.matched_loss() is None
+    assert not any(one.config.matched for one in explored("wrist", comparison))
     student, teacher = (
         comparison.policy("depth → stereo, warm start (seed 0)"),
         comparison.policy("state teacher (seed 0)"),
@@ -151,9 +150,8 @@ def test_equal_teachers_have_a_verdict_of_their_own(whole):
     early = replace(early, evaluation=teacher.evaluation)  # as good as the state teacher of its seed
     kind = read_kind("depth, matched → stereo, warm start")
     pupil = replace(student, name="pupil", kind=kind, teacher="early")
-    found = replace(comparison, policies=(*comparison.policies, early, pupil)).matched_loss()
-    assert found is not None
-    assert found.pairs == (("state → stereo (seed 0)", "pupil"),)
+    found = explored("wrist", replace(comparison, policies=(*comparison.policies, early, pupil)))[-1]
+    assert found.name == "matched teachers" and found.students == (("state → stereo (seed 0)", "pupil"),)
     mine = comparison.policy("state → stereo (seed 0)").evaluation.success_at_end.astype(float)
     assert found.figure.value == pytest.approx(float(np.mean(student.evaluation.success_at_end - mine)))
 
