@@ -65,7 +65,7 @@ def gap_differences(first: Sequence[Pair], second: Sequence[Pair], chosen: Rows 
     if len(first) != len(second):
         raise ValueError(f"two kinds of pairs are compared one by one: found {len(first)} and {len(second)}")
     check_all_paired([*first, *second])
-    return mean_of(_rows(_lost(first) - _lost(second), chosen))
+    return mean_of(_rows(_lost(first) - _lost(second), chosen), span=(-2, 2))
 
 
 def unexplained_variance(teacher: NDArray, student: NDArray, valid: NDArray[np.bool_]) -> Interval:

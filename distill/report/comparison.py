@@ -347,5 +347,5 @@ def _mean_of_rows(members: Sequence[PolicyResult], column: Callable[[PolicyResul
 
 
 def over_seeds(figure: Seeded) -> Interval:
-    """The interval over training seeds; over resets where there is a single one."""
-    return figure.seeds if len(figure.each) > 1 else figure.both
+    """The interval over training seeds; over resets where there is a single one, or all seeds have the same."""
+    return figure.seeds if np.isfinite(figure.seeds.low) else figure.both
