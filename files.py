@@ -319,6 +319,18 @@ def owned(folder: Path, error: type[HandsightError] = FileError) -> Iterator[Non
         yield
 
 
+def is_owned(folder: Path) -> bool:
+    """Whether another process is at work in a folder, as `owned` has it."""
+    try:
+        with (folder / ".owner").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _previous(path: Path) -> Path:
     """Where an older folder of the same name waits while its successor takes its place."""
     return path.with_name(f".{path.name}.previous")

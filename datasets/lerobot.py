@@ -55,8 +55,9 @@ def check_installed() -> None:
 
 
 def write_lerobot(
-    shards: list[Path], out: Path, task: str, quality: int, tick: Callable[[], None] = lambda: None
-) -> tuple[int, int]:
+    shards: list[Path], out: Path, task: str, quality: int, tick: Callable[[], None] = lambda: None,
+    privileged: bool = False,
+) -> tuple[int, int]:  # fmt: skip
     """Write all episodes of some shards, to a folder that has its name only once it is whole.
 
     Args:
@@ -65,6 +66,7 @@ def write_lerobot(
         task: what the episodes are about, in words.
         quality: H.264's constant rate factor, 1 to 51; 0: every pixel as it was recorded.
         tick: called after each episode.
+        privileged: also write the group `state`, which the format's policies would learn from.
 
     Returns:
         The numbers of episodes and frames.
@@ -75,7 +77,8 @@ def write_lerobot(
     check_installed()
     if out.exists():
         raise DatasetError(f"{out} exists already; expected a new folder")
-    with written(out) as draft, closing(LeRobotWriter(draft, Shard(shards[0]), task, quality)) as writer:
+    columns = [path for path in FEATURES if privileged or path != "obs/state"]
+    with written(out) as draft, closing(LeRobotWriter(draft, Shard(shards[0]), task, quality, columns)) as writer:
         for shard in map(Shard, shards):
             for name in shard.names:
                 writer.add(shard, name)
@@ -88,11 +91,11 @@ def write_lerobot(
 class LeRobotWriter:
     """Episodes into the folder `draft`; arguments as for `write_lerobot`, `first` being a shard."""
 
-    def __init__(self, draft: Path, first: Shard, task: str, quality: int) -> None:
+    def __init__(self, draft: Path, first: Shard, task: str, quality: int, columns: list[str]) -> None:
         self.draft, self.facts, self.task, self.quality = draft, first.facts, task, quality
         self.fps = _rate(1 / first.facts.signature["control_dt"])
         there = first.datasets(first.names[0])
-        self.keys = {path: key for path, key in FEATURES.items() if path in there}
+        self.keys = {path: FEATURES[path] for path in columns if path in there}
         obs = first.facts.signature["obs"]
         self.names = {key: _part_names(obs.get(path.removeprefix("obs/"), {})) for path, key in self.keys.items()}
         self.features: dict[str, Any] = {}

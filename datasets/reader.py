@@ -16,8 +16,9 @@ from torch.utils.data import Dataset, Sampler
 
 from ..files import explained
 from ..sims.tasks.task import as_today
+from .foreign import Names, open_shard
 from .schema import MAX_DAMAGED, DatasetError, Facts
-from .shard import Shard, shards_in, verify
+from .shard import Shard, shards_in
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Survey:
     """What is wrong with each of the others."""
 
 
-def survey(path: Path) -> Survey:
-    """Check every byte of every shard at `path`, a folder or a file.
+def survey(path: Path, names: Names | None = None) -> Survey:
+    """Check every byte of every shard at `path`, a folder or a file; of a foreign file (`names`: what it calls our
+    columns), whether it can be read.
 
     Raises:
         DatasetError: there are none, or those that are whole come from different environments.
@@ -38,8 +40,7 @@ def survey(path: Path) -> Survey:
     whole, damaged, facts = [], {}, None
     for place in shards_in(path):
         try:
-            verify(place)
-            shard = Shard(place)
+            shard = open_shard(place, names, whole=True)
         except DatasetError as error:
             damaged[place] = str(error)
             continue
@@ -49,13 +50,13 @@ def survey(path: Path) -> Survey:
     return Survey(tuple(whole), damaged)
 
 
-def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED) -> Survey:
+def whole_shards(path: Path, max_damaged: float = MAX_DAMAGED, names: Names | None = None) -> Survey:
     """A survey of the shards at `path`; damaged ones are named in a warning and left out.
 
     Raises:
         DatasetError: more than the share `max_damaged` of the shards is damaged; names all of them.
     """
-    found = survey(path)
+    found = survey(path, names)
     damaged, count = len(found.damaged), len(found.damaged) + len(found.whole)
     if damaged / count > max_damaged or not found.whole:
         named = "\n  ".join(found.damaged.values())
@@ -91,6 +92,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         length: int,
         split: str | None = None,
         hop: int | None = None,
+        names: Names | None = None,
     ) -> None:
         """List the windows.
 
@@ -100,15 +102,16 @@ class Windows(Dataset[dict[str, Tensor]]):
             length: L, steps; an episode not longer than this is one window.
             split: "train" or "valid"; None takes every episode.
             hop: steps between the starts of two windows of an episode; None lays them end to end.
+            names: what foreign files call our columns.
 
         Raises:
             DatasetError: no episodes, a column that is not there, or shards of different environments.
         """
-        self.shards, self.columns, self.length = tuple(shards), tuple(columns), length
+        self.shards, self.columns, self.length, self.names = tuple(shards), tuple(columns), length, names
         self.windows: list[Window] = []
         facts: Facts | None = None
         for number, path in enumerate(self.shards):
-            shard = Shard(path)
+            shard = open_shard(path, names)
             facts = facts or shard.facts
             _check_same(facts, shard)
             for name in shard.names if split is None else shard.split(split):
@@ -147,7 +150,7 @@ class Windows(Dataset[dict[str, Tensor]]):
         if self._owner != os.getpid():  # HDF5's handles do not survive a fork
             self._open, self._owner = {}, os.getpid()
         if number not in self._open:
-            self._open[number] = Shard(self.shards[number])
+            self._open[number] = open_shard(self.shards[number], self.names)
         return self._open[number]
 
 

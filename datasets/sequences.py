@@ -114,8 +114,8 @@ class SequenceBuffer:
             each = size / sequences
             raise SequenceBufferError(
                 f"sequence buffer: {sequences} sequences of {each / 2**20:.1f} MiB do not fit into "
-                f"{self.capacity / 2**30:.2f} GiB; expected at most {int(self.capacity / each)} environments, "
-                "or a larger cap"
+                f"{self.capacity / 2**30:.2f} GiB; expected at most {int(self.capacity / each)} environments "
+                "(--num-envs), or a larger --dagger.buffer-gib"
             )
         before = self.evicted
         self._make_room(size)

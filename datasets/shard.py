@@ -111,7 +111,7 @@ class Shard:
         self.path, self.header = path, read_header(path)
         try:
             self.file: Any = h5py.File(path, "r")
-            lengths = _lengths(self.file, path)
+            lengths = lengths_of(self.file, path)
             data = self.file["data"]
             self.names: list[str] = sorted(data.keys(), key=lambda name: int(name.removeprefix("demo_")))
             self.steps = {name: int(data[name].attrs["num_samples"]) for name in self.names}
@@ -197,9 +197,15 @@ class Shard:
         return found
 
 
-def _lengths(file: Any, path: Path) -> dict[str, set[int]]:
+def lengths_of(file: Any, path: Path, packed: int = PACKED, foreign: bool = False) -> dict[str, set[int]]:
     """Rows of the datasets of each episode, after a look at every object in the file, by HDF5's own interface: h5py's
     takes ten times as long.
+
+    Args:
+        file: open HDF5 file.
+        path: of it.
+        packed: bytes that one stored byte may stand for.
+        foreign: whether it may hold text and other objects, which are not read.
 
     Raises:
         DatasetError: something leads out of the file, to Python, in a circle, or to more than the file can hold.
@@ -221,7 +227,7 @@ def _lengths(file: Any, path: Path) -> dict[str, set[int]]:
             if isinstance(item, h5d.DatasetID):
                 room -= item.get_storage_size()
                 lengths.setdefault(name.split("/")[1] if name.startswith("data/") else "", set()).update(item.shape[:1])
-                wrong = _wrong_storage(item) or ("more than the file holds" if room < 0 else None)
+                wrong = _wrong_storage(item, packed, foreign) or ("more than the file holds" if room < 0 else None)
             else:
                 wrong = None if isinstance(item, h5g.GroupID) else type(item).__name__
         except (LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -234,14 +240,14 @@ def _lengths(file: Any, path: Path) -> dict[str, set[int]]:
     return lengths
 
 
-def _wrong_storage(item: Any) -> str | None:
+def _wrong_storage(item: Any, packed: int, foreign: bool) -> str | None:
     """Why a dataset is not plain data in its own file; None if it is."""
     form, kind, stored = item.get_create_plist(), item.dtype, item.get_storage_size()
     if form.get_layout() == h5d.VIRTUAL or form.get_external_count():
         return "data outside of it"
     if kind.kind not in "biufS":
-        return "references or objects"
-    too_large = math.prod(item.shape) * kind.itemsize > PACKED * stored
+        return None if foreign else "references or objects"
+    too_large = math.prod(item.shape) * kind.itemsize > packed * stored
     return f"{item.shape} {kind} in {stored:,} bytes" if too_large else None
 
 
@@ -259,8 +265,12 @@ def shards_in(path: Path) -> list[Path]:
     Raises:
         DatasetError: none there.
     """
-    found = [path] if path.is_file() else sorted(path.glob(PATTERN))
+    found = (
+        [path] if path.is_file() else sorted(path.glob(PATTERN)) or sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
+    )
     if not found:
         what = "holds no shards" if path.is_dir() else "does not exist"
-        raise DatasetError(f"data set {path} {what}: expected files like shard_000000{SUFFIX}, from `handsight record`")
+        raise DatasetError(
+            f"data set {path} {what}: expected files like shard_000000{SUFFIX}, of `handsight record` or others"
+        )
     return found

@@ -67,7 +67,8 @@ def world_bytes(config: EnvConfig, observe: Collection[str]) -> WorldBytes:
 def _warp_bytes(scene: SceneConfig, room: WarpConfig) -> int:
     """Bytes of one world of mujoco_warp: its fields of the model, its state, and what a step borrows for it."""
     import mujoco_warp as mjw  # a second, for this engine only
-    import warp as wp
+
+    from .engines.quiet_warp import warp as wp
 
     model = Scene(scene).build()
 
@@ -85,7 +86,7 @@ def _warp_bytes(scene: SceneConfig, room: WarpConfig) -> int:
 
 def _held(owner: Any) -> int:
     """Bytes of the Warp arrays in a dataclass and those in it."""
-    import warp as wp
+    from .engines.quiet_warp import warp as wp
 
     values = [getattr(owner, f.name, None) for f in dataclasses.fields(owner)]
     arrays = sum(value.capacity for value in values if isinstance(value, wp.array))
@@ -119,5 +120,6 @@ def check_worlds(config: EnvConfig, observe: Collection[str], num_envs: int, dev
     if num_envs * each > memory:
         raise TooManyWorldsError(
             f"{num_envs:,} worlds of about {each / 2**20:.1f} MiB are more than the {memory / 2**30:.1f} GiB that may "
-            f"be used on {device} can hold; at most {memory // each:,} fit"
+            f"be used on {device} can hold; "
+            f"{f'at most {memory // each:,} fit' if memory >= each else 'not even one fits'} (--num-envs, --image)"
         )

@@ -236,7 +236,8 @@ def _create(config: BackboneConfig, channels: int, size: tuple[int, int], pretra
     except TypeError as error:
         raise BackboneError(
             f"backbone {config.name!r} does not take one of the options set: {error}. "
-            f"Set: patch_size={config.patch_size}, drop_path_rate={config.drop_path_rate}; None leaves an option out."
+            f"Set: --student.backbone.patch-size {config.patch_size}, --student.backbone.drop-path-rate "
+            f"{config.drop_path_rate}; None leaves an option out."
         ) from error
     except (IndexError, AssertionError) as error:
         raise BackboneError(_levels_message(config, size, error)) from error
@@ -248,7 +249,7 @@ def _levels_message(config: BackboneConfig, size: tuple[int, int], error: Except
     except Exception:  # only to word a message
         return f"backbone {config.name!r} cannot be built for {size[0]} x {size[1]} px images: {error}"
     return (
-        f"backbone {config.name!r}: out_indices {config.out_indices} are not all there; "
+        f"backbone {config.name!r}: --student.backbone.out-indices {config.out_indices} are not all there; "
         f"expected levels 0..{levels - 1} (or -{levels}..-1)"
     )
 
@@ -291,7 +292,7 @@ def _size_message(config: BackboneConfig, channels: int, size: tuple[int, int], 
     return (
         f"backbone {config.name!r} cannot take images of {size[0]} x {size[1]} px ({cause}); "
         f"of the square sizes tried it takes {', '.join(map(str, able)) or 'none'}. "
-        "Render at one of them, or set image_size to have the images resized."
+        "Render at one of them (--image), or have the images resized (--student.backbone.image-size)."
     )
 
 

@@ -85,7 +85,7 @@ class RolloutBuffer:
             raise RolloutTooLargeError(
                 f"RolloutBuffer: {num_envs} worlds x {steps} steps of {', '.join(keys)} need {need / 2**20:.1f} MiB; "
                 f"expected at most {memory_budget / 2**20:.1f} MiB, into which {fits} worlds fit. "
-                "Use fewer worlds or steps, smaller images, or a larger memory budget."
+                "Ask for fewer --num-envs or --rollout-steps, smaller images (--image) or a larger --memory-budget-gib."
             )
         self.steps, self.num_envs, self.row = steps, num_envs, 0
         self.obs = {

@@ -17,6 +17,8 @@ from ..evaluation import HELD_OUT_SEED, ROUNDS, HeldOutSeed, Rounds, Seed
 from ..evaluation.chosen import Chosen
 from ..evaluation.trial import TrialConfig
 from ..runs.import_args import ImportPolicyArgs as ImportPolicyArgs
+from ..runs.listing import RunsArgs as RunsArgs
+from ..runs.zoo import RunPath
 from ..training.student_config import StudentRunConfig as StudentRunConfig
 from ..training.teacher_config import TeacherConfig as TeacherConfig
 from .footprint import Measured
@@ -55,7 +57,7 @@ class DemoConfig(Chosen):
     """Held-out resets on which all four are evaluated."""
     videos: bool = True
     """Film the first resets with every policy."""
-    resume: Path | None = field(default=None, metadata=MACHINE)
+    resume: RunPath | None = field(default=None, metadata=MACHINE)
     """Folder of an interrupted demo to go on with, under its own configuration; `device` may be given anew."""
 
 
@@ -63,8 +65,8 @@ class DemoConfig(Chosen):
 class EvaluateArgs(Chosen):
     """Evaluate one policy on held-out resets."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    policy: Annotated[RunPath, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, zoo:NAME, or latest."""
     episodes: Episodes = 512
     """Resets to start from, one episode each."""
     seed: HeldOutSeed = HELD_OUT_SEED
@@ -113,7 +115,7 @@ class ObjectsArgs(Checked):
 class CompareArgs(Chosen, TrialConfig):
     """Evaluate policies on the same held-out resets, and write a report."""
 
-    policies: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    policies: Annotated[tuple[RunPath, ...], tyro.conf.Positional] = ()
     """Run folders or checkpoints: teachers and students, in the order of the report. A student's teacher is added."""
     study: Path | None = None
     """TOML file of a study, which is run instead: `handsight study` has its options."""
@@ -133,8 +135,10 @@ class StudyArgs(Checked):
     """TOML file; docs/study.md says what may stand in it."""
     out: Path | None = None
     """Folder of all runs and results, instead of the file's."""
-    jobs: Threads | None = None
-    """Trainings side by side, instead of the file's."""
+    jobs: Threads | Literal["slurm"] | None = None
+    """Trainings side by side, instead of the file's; slurm: each job to a cluster, by submitit."""
+    slurm: tuple[str, ...] = ()
+    """With --jobs slurm: what a job is given, e.g. partition=gpu timeout_min=240 cpus_per_task=4."""
     collect: bool = False
     """Train nothing: collect the results of what is finished, also while another process trains."""
     report: bool = True
@@ -157,9 +161,9 @@ class ReportArgs(Checked):
 class RecordArgs(Chosen):
     """Record whole episodes of a policy, with its teacher's answers, in shards."""
 
-    policy: Path
+    policy: RunPath
     """Run folder or checkpoint of the policy that acts."""
-    teacher: Path | None = None
+    teacher: RunPath | None = None
     """Run folder or checkpoint of the teacher whose answers are noted; None: the policy is asked itself."""
     episodes: Count = 512
     """Episodes to record in all."""
@@ -218,8 +222,8 @@ class InspectArgs(Checked):
 class VideoArgs(Chosen):
     """Film a policy in the first held-out resets."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
+    policy: Annotated[RunPath, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, zoo:NAME, or latest."""
     episodes: Annotated[int, Within(1, 1000)] = 4
     """Resets to film, the first ones of an evaluation with the same seed."""
     seed: HeldOutSeed = HELD_OUT_SEED
@@ -242,9 +246,9 @@ class VideoArgs(Chosen):
 class ExportArgs(Checked):
     """Write a policy in a format that needs no torch."""
 
-    policy: Annotated[Path, tyro.conf.Positional]
-    """Run folder, a checkpoint in one, or a name of the zoo: zoo:state."""
-    onnx: bool = False
+    policy: Annotated[RunPath, tyro.conf.Positional]
+    """Run folder, a checkpoint in one, zoo:NAME, or latest."""
+    onnx: bool = True
     """As ONNX, for onnxruntime; the only format there is."""
     out: Path | None = None
     """The file; policy.onnx beside the run's checkpoints if not given."""
@@ -262,6 +266,8 @@ class ExportLeRobotArgs(Checked):
     """Folder that is made."""
     task: str = "grasp the object and lift it"
     """What the episodes are about, in words."""
+    privileged: bool = False
+    """Also write `state`, which knows what no camera shows; LeRobot's policies take it up as environment_state."""
     quality: Annotated[int, Within(0, 51)] = 18
     """H.264's constant rate factor: 51 is the worst; 0 keeps every pixel as it was recorded, as RGB."""
     max_damaged: Share = MAX_DAMAGED

@@ -43,6 +43,7 @@ COMMANDS = {
     "compare": Command("commands.compare.run_compare", "CompareArgs", "policies side by side: report.html"),
     "study": Command("commands.study.study", "StudyArgs", "a whole matrix of teachers and students, unattended"),
     "report": Command("commands.study.run_report", "ReportArgs", "a study's results as one page to read"),
+    "runs": Command("runs.listing.list_runs", "RunsArgs", "which runs there are, how far and how good"),
     "record": Command("commands.record.record", "RecordArgs", "record rollouts of a policy: HDF5 shards"),
     "inspect": Command("commands.inspect.inspect", "InspectArgs", "verify recorded rollouts and summarise them"),
     "video": Command("commands.video.run_video", "VideoArgs", "film what a policy sees"),
@@ -69,6 +70,10 @@ GOES_ON = {**{name: "--resume RUN" for name in ("demo", *RESUMABLE)}, "record": 
 """How whoever was stopped by a full disk goes on."""
 ANEW = {f"--{name.replace('_', '-')}": name for name in ("iterations", "teacher", "driver", "warm_start", "data")}
 """Options, and their fields, that `--resume` may be given anew: how far to go, and where what it began with is now."""
+COMPLETION = "--tyro-print-completion"
+"""Before bash, zsh or tcsh: prints that shell's completion script."""
+LIGHT = ("runs",)
+"""Commands that need neither PyTorch nor MuJoCo."""
 SIGHTS = ("state", "depth")
 """What a teacher may see; each has defaults of its own."""
 
@@ -93,7 +98,10 @@ def _answer(words: list[str]) -> int:
         return 0
     try:
         with _run_folders_shown():
-            _run(words)
+            if words[0] == COMPLETION:
+                sys.stdout.write(_completion(words))
+            else:
+                _run(words)
     except (HandsightError, OSError) as error:
         message = str(error).removeprefix(f"{words[0]}: ")
         full = isinstance(error, OSError) and error.errno in FULL and words[0] in GOES_ON
@@ -101,7 +109,8 @@ def _answer(words: list[str]) -> int:
         sys.stderr.write(f"handsight {words[0]}: {message}{hint}\n")
         return 2
     except KeyboardInterrupt as stop:
-        sys.stderr.write(f"handsight {words[0]}: {str(stop) or 'stopped by SIGINT'}\n")
+        where = "".join(f": {note}" for note in getattr(stop, "__notes__", [])[:1])
+        sys.stderr.write(f"handsight {words[0]}: {str(stop) or 'stopped by SIGINT'}{where}\n")
         return 128 + getattr(stop, "signal_number", 2)
     return 0
 
@@ -111,7 +120,7 @@ def overview() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {command.about}" for name, command in COMMANDS.items()]
     tail = [
-        "handsight COMMAND --help lists the options of a command.",
+        "handsight COMMAND --help lists the options of a command; --config FILE takes them from a file.",
         "--plugin MODULE|FILE.py, with any command, brings in what is your own (docs/plugins.md).",
     ]
     return "\n".join(["usage: handsight COMMAND [OPTIONS]", "", *lines, "", *tail, ""])
@@ -131,7 +140,7 @@ def _run(words: list[str]) -> None:
         extra = {"run_root": start.runs} if start.resume is None else {"resume": start.resume, **changes}
     else:
         config = read(config_class, rest, f"handsight {name}")
-    if "torch" not in sys.modules:
+    if "torch" not in sys.modules and name not in LIGHT:
         sys.stderr.write(f"handsight {name}: loading PyTorch and MuJoCo, which takes some seconds\n")
     _check_device(config)
     if getattr(config, "out", None) is not None:
@@ -157,9 +166,10 @@ def read(config_class: type, words: Sequence[str], prog: str) -> Any:
     """The configuration of a command that trains nothing, from its words."""
     from . import options
 
+    words = options.with_file(config_class, words, prog)
     worlds = next((field for field in fields(config_class) if field.name == "env"), None)
     if worlds is None or not callable(worlds.default_factory):
-        return options.parse(config_class, words, prog)
+        return options.parse(config_class, words, prog, start=options.FromFile())
     start = options.beginning(options.Worlds, words, prog)[0].start
     return options.parse(config_class, words, prog, config_class(env=start.change(worlds.default_factory())), start)
 
@@ -177,11 +187,12 @@ def read_training(
     from ..runs.run import Run
     from . import options, presets
 
+    words = options.with_file(config_class, words, prog)
     found, others = options.beginning(options.Training, words, prog)
     start = found.start
     own_worlds = any(word.startswith(("--env.", "-h", "--help")) for word in others)
     if start.resume is None:
-        default = _default(sight, found, own_worlds)
+        default = _default(config_class, sight, found, own_worlds)
         return options.parse(config_class, words, prog, default, start), start, {}
     saved = presets.on_this_machine(Run.open(start.resume).config(config_class))
     if sight is not None and saved.sight != sight:
@@ -192,7 +203,8 @@ def read_training(
     here = machine_settings(saved)
     env = getattr(config, "env", None)
     config = config if env is None else replace(config, env=replace(env, isaac=start.change(env).isaac))
-    changed = [*options.differing(options.Training(resume=start.resume, runs=start.runs), start)]
+    alone = options.Training(resume=start.resume, runs=start.runs, config=start.config)
+    changed = [*options.differing(alone, start)]
     same = start.robot is not None and (env is None or assets.named("robot", start.robot) == env.scene.robot)
     placed = start.objects is None or env is None or assets.named("objects", start.objects) == env.scene.objects
     found_here = {"--isaac-python", *(["--robot"] if same else []), *(["--objects"] if placed else [])}
@@ -209,17 +221,46 @@ def read_training(
     return config, start, anew
 
 
-def _default(sight: str | None, found: Any, own_worlds: bool) -> Any:
-    """The configuration that the options of a training change: that of a preset. None where there is nothing to begin
-    with: a student needs to know whose."""
+def _default(config_class: type, sight: str | None, found: Any, own_worlds: bool) -> Any:
+    """The configuration that the options of a training change: that of a preset, or of the run that --like names. None
+    where there is nothing to begin with: a student needs to know whose."""
+    from ..runs import zoo
+    from ..runs.run import Run
     from . import presets
 
+    start = found.start
+    if start.like is not None:
+        saved = presets.on_this_machine(Run.open(zoo.resolve(start.like)).config(config_class))
+        if start.preset is not None or (sight is not None and saved.sight != sight):
+            kind = f"a {saved.sight} teacher, asked for a {sight} one" if sight else "a configuration of its own"
+            raise UsageError(f"--like {start.like}: found {kind}; expected no --preset, and a run of the same command")
+        if sight is not None:
+            return saved.with_worlds(start.change(saved.env)) if start.any else saved
+        saved = presets.with_own_worlds(saved) if saved.env is None and (start.any or own_worlds) else saved
+        return replace(saved, env=start.change(saved.env)) if start.any and saved.env else saved
     preset = presets.choose(found.start.preset)
     if sight is not None:
         return presets.teacher(sight, preset, found.start, found.warm_start)
     if found.teacher or found.data:
         return presets.student(preset, found.teacher, found.data, found.start, own_worlds)
     return None
+
+
+def _completion(words: list[str]) -> str:
+    """Raises UsageError: no shell, or one that tyro does not know."""
+    from . import options
+
+    shells = ("bash", "zsh", "tcsh")
+    if words[1:] not in [[shell] for shell in shells]:
+        raise UsageError(f"{COMPLETION}: expected one of {', '.join(shells)}, found {' '.join(words[1:]) or 'nothing'}")
+    commands = {}
+    for name, command in COMMANDS.items():
+        config = _found(f"commands.arguments.{command.config}")
+        worlds = any(one.name == "env" for one in fields(config))
+        start = options.Training if name in RESUMABLE else options.Worlds if worlds else options.FromFile
+        names = [f"{name} {sight}" for sight in SIGHTS] if name == "train-teacher" else [name]
+        commands |= dict.fromkeys(names, (start, config))
+    return options.completion(commands, words)
 
 
 def _found(place: str) -> Any:

@@ -64,6 +64,7 @@ class Stages(Work[str]):
 
     def __init__(self, folder: Path, config: DemoConfig) -> None:
         self.folder, self.config, self.tasks = folder, config, TASKS
+        self.again = f"handsight demo --resume {folder} goes on"
         self._file = folder / STAGES
         self.done: dict[str, dict[str, Any]] = read_json(self._file) if self._file.is_file() else {}
         for stage in self.done.values():

@@ -43,6 +43,7 @@ def export(args: ExportArgs) -> Path:
     with written(out) as draft:
         write_onnx(loaded, draft)
         if args.check_steps:
+            loaded.check_scene(loaded.env_config)
             apart = closed_loop_difference(loaded, draft, args.check_steps)
             if not apart <= TOLERANCE:
                 raise ExportError(f"{out}: actions differ from torch by {apart:.2e}; expected at most {TOLERANCE}")

@@ -17,6 +17,6 @@ def export_lerobot(args: ExportLeRobotArgs) -> Path:
     shards = list(whole_shards(args.path, args.max_damaged).whole)
     total = sum(read_header(path)["episodes"] for path in shards)
     with stage(f"Export {args.path}", total, "episodes") as progress:
-        episodes, frames = write_lerobot(shards, args.out, args.task, args.quality, progress.advance)
+        episodes, frames = write_lerobot(shards, args.out, args.task, args.quality, progress.advance, args.privileged)
     tell(f"{episodes} episodes, {frames:,} frames in {args.out}")
     return args.out

@@ -54,6 +54,8 @@ def record(args: RecordArgs) -> Path:
         title = f"Record {args.policy}"
         with Interrupt() as interrupted, stage(title, args.episodes, "episodes", recording.episodes) as progress:
             recording.run(progress, lambda: interrupted.requested)
+            kept = f"{recording.episodes:,} of {args.episodes:,} episodes are in {args.out}"
+            interrupted.what = f"{kept}; the same command goes on"
     finally:
         env.close()
     tell(

@@ -18,6 +18,7 @@ from ..runs.progress import tell
 from ..study.collect import collect
 from ..study.progress import shown
 from ..study.runner import PROGRAM, Progress, Runner
+from ..study.slurm import Cluster
 from ..study.spec import read_study
 from ..study.training import StudyError
 from ..study.work import Task, Work
@@ -37,10 +38,11 @@ def study(args: StudyArgs, program: Sequence[str] = PROGRAM, pause: float = 1.0)
         Interrupted: Ctrl-C; started again it goes on.
     """
     spec = read_study(args.file, args.out)
-    spec = replace(spec, jobs=args.jobs or spec.jobs)
+    spec = replace(spec, jobs=args.jobs if isinstance(args.jobs, int) else spec.jobs)
     work, progress = Work(spec), None
+    cluster = Cluster(spec.out / "slurm", args.slurm) if args.jobs == "slurm" and not args.collect else None
     if not args.collect:
-        runner = Runner(work, program=program, pause=pause)
+        runner = Runner(work, program=program, pause=pause, cluster=cluster)
         with owned(spec.out, StudyError), shown(work) as runner.show:
             progress = runner.run()
     elif not spec.out.is_dir():

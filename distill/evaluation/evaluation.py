@@ -146,8 +146,8 @@ class Evaluation:
         left, right = self.visible[:, 0] == 0, self.visible_right[:, 0] == 0
         blind = {"left": left, "right": right, "both": left & right} if self.both_known else {"left": left}
         return {
-            "steps_in_view": asdict(bootstrap_mean(row_means(in_view))),
-            "pixel_share": asdict(bootstrap_mean(row_means(self.pixels))),
+            "steps_in_view": asdict(bootstrap_mean(row_means(in_view), (0, 1))),
+            "pixel_share": asdict(bootstrap_mean(row_means(self.pixels), (0, 1))),
             "in_view_by_step": np.nanmean(in_view[:, known], axis=0).tolist(),
             "looking": looking(self.pixels),
             "eyes": self.eyes,

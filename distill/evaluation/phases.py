@@ -64,7 +64,7 @@ def phase_summary(
     stuck = {name: asdict(wilson(failed & (last == i))) for i, name in enumerate(PHASES)}
     lifted = (phase == PHASES.index("lift")).any(axis=1)
     return {
-        "steps": {name: asdict(bootstrap_mean(share)) for name, share in zip(PHASES, shares, strict=True)},
+        "steps": {name: asdict(bootstrap_mean(share, (0, 1))) for name, share in zip(PHASES, shares, strict=True)},
         "failures": stuck | {"lost": asdict(wilson(aborted))},
         "dropped": asdict(wilson(failed & lifted & (last != PHASES.index("lift")))),
     }

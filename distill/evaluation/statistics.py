@@ -43,11 +43,11 @@ def wilson(successes: ArrayLike) -> Interval:
     return Interval(float(outcomes.mean()), float(bounds.low), float(bounds.high))
 
 
-def bootstrap_mean(values: ArrayLike) -> Interval:
+def bootstrap_mean(values: ArrayLike, span: tuple[float, float] | None = None) -> Interval:
     """Mean over episodes with its percentile bootstrap interval (Efron 1979), which resamples whole episodes: their
     steps are not independent of each other. The draws are fixed: the same data give the same interval.
 
-    values (E,); NaN entries (nothing measured) are left out.
+    values (E,); NaN entries (nothing measured) are left out. span: least and greatest value, as in `seeded`.
     """
     column = np.asarray(values, dtype=np.float64)
     column = column[np.isfinite(column)]
@@ -57,7 +57,7 @@ def bootstrap_mean(values: ArrayLike) -> Interval:
         (column,), np.mean, n_resamples=RESAMPLES, batch=RESAMPLES // 20, method="percentile", rng=0
     )
     bounds = resampled.confidence_interval
-    return Interval(float(column.mean()), float(bounds.low), float(bounds.high))
+    return _spread(Interval(float(column.mean()), float(bounds.low), float(bounds.high)), span, len(column))
 
 
 def paired_difference(lost: ArrayLike) -> Interval:
@@ -92,18 +92,18 @@ def paired_ratio(above: ArrayLike, below: ArrayLike) -> Interval:
 def t_interval(values: ArrayLike, share: bool = False) -> Interval:
     """Mean over training seeds with Student's t-interval. values (K,), one per policy; bounds are NaN for one.
 
-    The bounds of a `share` are worked out for its logit and stay inside [0, 1]; they are NaN where all seeds have 0 or
-    all have 1, as nothing tells how far they may spread.
+    The bounds of a `share` are worked out for its logit and stay inside [0, 1]. They are NaN where all seeds have the
+    same, as nothing tells how far they may spread.
     """
     column = np.asarray(values, dtype=np.float64)
     mean = float(column.mean())
     if len(column) < 2:
         return Interval(mean)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(column) - 1) * stats.sem(column))
+    if not half or (share and not 0 < mean < 1):
+        return Interval(mean)
     if not share:
         return Interval(mean, mean - half, mean + half)
-    if not 0 < mean < 1:
-        return Interval(mean)
     middle, slope = float(special.logit(mean)), 1 / (mean * (1 - mean))  # the delta method
     return Interval(mean, *(float(special.expit(middle + sign * half * slope)) for sign in (-1, 1)))
 
@@ -158,11 +158,13 @@ class Seeded:
 
     @property
     def interval(self) -> Interval:
-        """The interval over training seeds; over resets where there is a single one."""
-        return self.seeds if len(self.each) > 1 else self.both
+        """The interval over training seeds; over resets where there is a single one, or all seeds have the same."""
+        return self.seeds if np.isfinite(self.seeds.low) else self.both
 
 
-def seeded(columns: NDArray[np.float64], figure: Figure, share: bool = False) -> Seeded:
+def seeded(
+    columns: NDArray[np.float64], figure: Figure, share: bool = False, span: tuple[float, float] | None = None
+) -> Seeded:
     """A figure that is a function of sums over episodes, with its intervals.
 
     Every resample draws E resets, the same ones for all policies (they met the same, so a hard reset is hard for all of
@@ -175,6 +177,9 @@ def seeded(columns: NDArray[np.float64], figure: Figure, share: bool = False) ->
         columns: (K, E, C) what is summed.
         figure: from sums (..., C) to the figure (...,); NaN where it is undefined, and such resamples are left out.
         share: whether the figure lies in 0..1, as does its interval then.
+        span: least and greatest value that one episode can have. Where all episodes are alike no resample differs, and
+            the interval reaches as far as episodes unlike these could be as frequent as 1 - .05^(1/E) and unseen
+            (Hanley and Lippman-Hand 1983, 'If nothing goes wrong, is everything all right?').
     """
     policies, episodes, width = columns.shape
     values = figure(columns.sum(axis=1))
@@ -184,14 +189,24 @@ def seeded(columns: NDArray[np.float64], figure: Figure, share: bool = False) ->
     drawn = figure((_resamples(episodes) @ by_episode).reshape(RESAMPLES, policies, width))
     picked = np.random.default_rng(1).integers(0, policies, (RESAMPLES, policies))
     means = np.take_along_axis(drawn, picked, axis=1).mean(axis=1)
-    each = tuple(_percentiles(float(value), drawn[:, k]) for k, value in enumerate(values))
-    return Seeded(each, _percentiles(float(values.mean()), means), t_interval(values, share))
+    each = tuple(_spread(_percentiles(float(value), drawn[:, k]), span, episodes) for k, value in enumerate(values))
+    return Seeded(each, _spread(_percentiles(float(values.mean()), means), span, episodes), t_interval(values, share))
 
 
-def mean_of(column: NDArray[np.float64], share: bool = False) -> Seeded:
-    """The mean over episodes of something that each of them has. column (K, E); share: whether it lies in 0..1."""
+def _spread(figure: Interval, span: tuple[float, float] | None, episodes: int) -> Interval:
+    """The interval; one of no width is widened by a share of episodes that were not met, with the values of `span`."""
+    if span is None or figure.low != figure.high:
+        return figure
+    unseen = 1 - (1 - CONFIDENCE) ** (1 / episodes)
+    low, high = (figure.value + unseen * (end - figure.value) for end in span)
+    return Interval(figure.value, low, high)
+
+
+def mean_of(column: NDArray[np.float64], share: bool = False, span: tuple[float, float] = (-1, 1)) -> Seeded:
+    """The mean over episodes of something that each of them has. column (K, E); share: whether it lies in 0..1, else in
+    `span`."""
     columns = np.stack([column, np.ones_like(column)], axis=-1)
-    return seeded(columns, lambda sums: ratio(sums[..., 0], sums[..., 1]), share)
+    return seeded(columns, lambda sums: ratio(sums[..., 0], sums[..., 1]), share, (0, 1) if share else span)
 
 
 def ratio(above: NDArray, below: NDArray) -> NDArray:

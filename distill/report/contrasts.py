@@ -230,7 +230,7 @@ def _figure_of(sides: Sides, where: Where) -> Seeded:
         parts = [_of_sums(part, where) for part in np.split(sums, count, axis=-1)]
         return parts[0] - parts[1] if count == 2 else parts[0]
 
-    return seeded(columns, figure)
+    return seeded(columns, figure, span=(-2, 2) if count == 2 or where != "resets" else (-1, 1))
 
 
 def _columns(pair: Pair, where: Where) -> NDArray[np.float64]:

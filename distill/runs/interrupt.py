@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+"""What a terminal takes for a change of colour or weight."""
 ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Ctrl-C, the end of a session, a closed terminal, and what a cluster sends before the time is over."""
 
@@ -17,8 +20,9 @@ ASKS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 class Interrupted(KeyboardInterrupt):
     """The user stopped the work; whatever the loop does on request (save once) is done."""
 
-    def __init__(self, signal_number: int):
-        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+    def __init__(self, signal_number: int, what: str = ""):
+        """what: what was stopped, where it stood and how it is gone on with, in words."""
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}{f': {what}' if what else ''}")
         self.signal_number = signal_number
 
 
@@ -39,6 +43,8 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.requested = False
+        self.what = ""
+        """What is under way, where it stands and how it is gone on with, in words for whoever stopped it."""
         self._signal_number = signal.SIGINT
         self._before: dict[int, Any] = {}
 
@@ -56,7 +62,7 @@ class Interrupt:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         left = kind is None or issubclass(kind, SystemExit)  # a Lightning Trainer answers SIGTERM by a SystemExit
         if self.requested and left:
-            raise Interrupted(self._signal_number) from error
+            raise Interrupted(self._signal_number, self.what) from error
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.requested:
@@ -67,7 +73,8 @@ class Interrupt:
 
 
 class Unread:
-    """A text stream that goes on into nothing once its reader is gone, its disk full or its descriptor closed."""
+    """A text stream that goes on into nothing once its reader is gone, its disk full or its descriptor closed; in one
+    colour where NO_COLOR is set, whoever writes to it."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream or open(os.devnull, "w")  # noqa: SIM115
@@ -77,7 +84,8 @@ class Unread:
 
     def write(self, text: str) -> int:
         """Write as far as somebody reads."""
-        self._try(lambda: self._stream.write(text))
+        shown = COLOUR.sub("", text) if os.environ.get("NO_COLOR") else text
+        self._try(lambda: self._stream.write(shown))
         return len(text)
 
     def flush(self) -> None:

@@ -115,6 +115,8 @@ def _on_the_board(folder: Path) -> list[dict[str, float]]:
                 if event.session_log.status == event.session_log.START:  # a resumed run: later points are void
                     rows = {step: row for step, row in rows.items() if step < event.step}
                 for value in event.summary.value:
+                    if not value.HasField("simple_value"):
+                        continue  # a picture, or hyperparameters
                     rows.setdefault(event.step, {"step": float(event.step)})[value.tag] = value.simple_value
     return [rows[step] for step in sorted(rows)]
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ... import plugins
+from ...datasets.foreign import FOREIGN
 from ...datasets.schema import Facts
 from ...errors import HandsightError
 from ...files import explained
@@ -102,9 +103,11 @@ class LoadedPolicy:
 
         Raises:
             HandsightError: there is no such robot or object set here.
-            SignatureError: one has the name and is another; says which.
+            SignatureError: one has the name and is another; says which. Or it learnt from others' demonstrations.
         """
         learnt = as_today(self.signature)
+        if str(learnt.get("task")).startswith(FOREIGN):
+            raise SignatureError(f"{self.path} learnt from {learnt['task']}: no environment here has its observations")
         here = Scene(env_config.scene) if isinstance(env_config, EnvConfig) else None
         found = {"robot": named(here.robot), "objects": named(here.objects)} if here else {}
         alike = [key for key in found if key in learnt and learnt[key]["name"] == found[key]["name"]]

@@ -9,6 +9,7 @@ checkpoints/   see checkpoint.py
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -46,7 +47,9 @@ class Run:
         """Fields of it that were given anew, and their values."""
         self.checkpoints = path / "checkpoints"
         self._rows = MetricsFile(path / METRICS)
-        self._board: Any = None
+        self.loggers: tuple[str, ...] = ("tensorboard",)
+        """Where the metrics go beside metrics.csv, see `loggers.chosen`."""
+        self._open: list[Any] = []
         self._purge_step: int | None = None
 
     @classmethod
@@ -145,13 +148,24 @@ class Run:
 
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         """Write one row of metrics. `step` grows with the run and is what its curves are drawn over."""
-        if self._board is None:
-            from torch.utils.tensorboard import SummaryWriter  # seconds to import, and readers need none
-
-            self._board = SummaryWriter(str(self.path), purge_step=self._purge_step)
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, step)
+        for logger in self._opened():
+            logger.log(metrics, step)
         self._rows.append(metrics, step)
+
+    def show(self, images: Mapping[str, Any], step: int) -> None:
+        """Give pictures (H, W, 3) uint8 by name to the loggers; metrics.csv has none."""
+        for logger in self._opened():
+            for name, image in images.items():
+                logger.show(name, image, step)
+
+    def _opened(self) -> list[Any]:
+        if self.loggers and not self._open:
+            from . import loggers  # seconds to import, and readers need none
+
+            config = self.stored or self._read(CONFIG)["config"]
+            about = self.path, self.meta, config, self._purge_step
+            self._open = [loggers.opened(name, *about) for name in self.loggers]
+        return self._open
 
     def metrics(self) -> list[dict[str, float]]:
         """What was logged: one dict per row, with "step" and the metrics logged then."""
@@ -173,10 +187,10 @@ class Run:
         _log.info("run folder: %s, continued after step %s", self.path, f"{step:,}")
 
     def close(self) -> None:
-        """Write what TensorBoard's writer still holds. May be called twice; a later `log` opens it again."""
-        if self._board is not None:
-            self._board.close()
-        self._board, self._rows = None, MetricsFile(self.path / METRICS)
+        """Write what the loggers still hold. May be called twice; a later `log` opens them again."""
+        for logger in self._open:
+            logger.close()
+        self._open, self._rows = [], MetricsFile(self.path / METRICS)
 
     def _read(self, name: str) -> dict[str, Any]:
         path = self.path / name
@@ -192,6 +206,32 @@ class Run:
 def runs_under(root: Path | str) -> list[Path]:
     """Run folders in `root`, at most two levels down, oldest first within a name."""
     return sorted(path.parent for pattern in ("*", "*/*") for path in Path(root).glob(f"{pattern}/{CONFIG}"))
+
+
+def runs_below(root: Path | str) -> list[Path]:
+    """Every run folder below `root`, those in a demo's or a study's folder too, the one that began first first."""
+    found = []
+    for folder, inside, files in os.walk(root):
+        inside[:] = [name for name in inside if name not in ("checkpoints", "sequences")]
+        found += [Path(folder)] if CONFIG in files and META in files else []
+    return sorted(found, key=begun)
+
+
+def begun(run: Path) -> tuple[str, str]:
+    """When a run began, by its meta.json, and its path: a key to sort by; runs that do not say come first."""
+    return str(_meta(run).get("started", "")), str(run)
+
+
+def named(run: Path) -> str:
+    """What kind of run a folder holds, e.g. "teacher-state", as far as its meta.json can be read."""
+    return str(_meta(run).get("name", ""))
+
+
+def _meta(run: Path) -> dict[str, Any]:
+    with suppress(HandsightError, OSError):
+        found = read_json(run / META)
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 def _new_folder(parent: Path) -> Path:

@@ -21,6 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from ...errors import HandsightError
 from ..runs.interrupt import Interrupt
+from .slurm import Cluster, Job
 from .training import StudyError
 
 Task = TypeVar("Task", bound=Hashable)
@@ -40,6 +41,8 @@ class Work(Generic[Task]):
 
     jobs = 1
     """Tasks side by side."""
+    again = "the same command goes on"
+    """How whoever stopped it goes on, in words."""
     tasks: Mapping[Task, tuple[Task, ...]]
     """All tasks with those that each needs, each after these: the order in which they are begun."""
 
@@ -65,7 +68,7 @@ class Running(Generic[Task]):
     """A task under way."""
 
     task: Task
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Job
     cores: tuple[int, ...]
     log_start: int
     """Bytes of the log before it began."""
@@ -105,6 +108,7 @@ class Runner(Generic[Task]):
         show: Callable[[Progress[Task]], None] = lambda progress: None,
         program: Sequence[str] = PROGRAM,
         pause: float = 1.0,
+        cluster: Cluster | None = None,
     ) -> None:
         """
         Args:
@@ -112,12 +116,14 @@ class Runner(Generic[Task]):
             show: called whenever something may have changed.
             program: command line of our commands.
             pause: seconds between two looks at the processes.
+            cluster: where the commands run, all that can be begun at once; None: on this machine.
 
         Raises:
             StudyError: more jobs than cores.
         """
         self.work, self.show, self.program, self.pause = work, show, tuple(program), pause
-        self.slots = slots(work.jobs)
+        self.slots = slots(work.jobs) if cluster is None else [(place,) for place in range(len(work.tasks))]
+        self.cluster = cluster
         self.progress = Progress[Task](work.tasks)
         self._killed = Counter[Task]()
 
@@ -134,6 +140,8 @@ class Runner(Generic[Task]):
                 while not interrupted.requested and self._step():
                     time.sleep(self.pause)
             finally:
+                under_way = ", ".join(str(getattr(task, "name", task)) for task in self.progress.running)
+                interrupted.what = f"{under_way or 'nothing'} was under way and has saved itself; {self.work.again}"
                 self._stop()
         return self.progress
 
@@ -180,6 +188,9 @@ class Runner(Generic[Task]):
         words, log = [*self.program, *self.work.command(task)], self.work.log(task)
         if log is not None:
             log.parent.mkdir(parents=True, exist_ok=True)
+        if self.cluster is not None:
+            start = log.stat().st_size if log is not None and log.exists() else 0
+            return Running(task, self.cluster.start(words, log), cores, start)
         with nullcontext() if log is None else log.open("ab") as file:
             start = file.tell() if file else 0
             process: Any = subprocess.Popen(
@@ -195,7 +206,7 @@ class Runner(Generic[Task]):
 
     def _finish(self, running: Running[Task]) -> None:
         """A process has ended: well, by a mistake, or because somebody killed it."""
-        task, code = running.task, running.process.returncode
+        task, code = running.task, running.process.returncode or 0
         del self.progress.running[task]
         if code == 0:
             self.progress.done[task] = time.monotonic() - running.began

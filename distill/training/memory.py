@@ -41,11 +41,20 @@ class Part(NamedTuple):
         return self.fixed + num_envs * self.per_world
 
 
-def announce(parts: list[Part], num_envs: int, available: Callable[[str], int] = usable) -> str:
+FOR_TEACHERS = (
+    "Ask for fewer (--num-envs), smaller images (--image), shorter --rollout-steps or more --ppo.minibatches."
+)
+FOR_STUDENTS = (
+    "Ask for fewer (--num-envs), smaller images (--image), a smaller network (--student.backbone.name), fewer "
+    "--dagger.batch-sequences or a smaller --dagger.buffer-gib."
+)
+
+
+def announce(parts: list[Part], num_envs: int, advice: str, available: Callable[[str], int] = usable) -> str:
     """Log what is going to be allocated; returns the line.
 
     Raises:
-        TooManyWorldsError: it would not fit; says how many worlds do.
+        TooManyWorldsError: it would not fit; says how many worlds do, and gives the `advice`, which names options.
     """
     pieces = []
     for device in dict.fromkeys(part.device for part in parts):
@@ -59,7 +68,7 @@ def announce(parts: list[Part], num_envs: int, available: Callable[[str], int] =
             fits = max(0, int((memory - fixed) // each)) if each else 0
             raise TooManyWorldsError(
                 f"{num_envs:,} worlds need {shown(need)} on {device} ({listed}), of which {shown(memory)} may be used; "
-                f"at most {fits:,} worlds fit. Use fewer, smaller images, shorter rollouts, or more minibatches."
+                f"{f'at most {fits:,} worlds fit' if fits else 'not even one world fits'}. {advice}"
             )
     line = f"memory: {num_envs:,} worlds: {'; '.join(pieces)}"
     _log.info(line)

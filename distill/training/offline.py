@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,9 +15,9 @@ from lightning.fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from ...datasets.foreign import Foreign, open_shard
 from ...datasets.reader import SeededBatches, Windows, collate, whole_shards
 from ...datasets.schema import DatasetError
-from ...datasets.shard import Shard, read_header
 from ...errors import HandsightError
 from ...sims.env_config import EnvConfig
 from ...students import build_student
@@ -26,6 +28,7 @@ from .distiller import Distiller
 from .session import Session, Training
 from .student_config import StudentRunConfig
 
+_log = logging.getLogger(__name__)
 VALIDATION_BATCHES = 8
 """At most so many batches of the split "valid" are looked at after each iteration."""
 
@@ -33,7 +36,8 @@ VALIDATION_BATCHES = 8
 class OfflineTraining(Training):
     """Fits a student to the shuffled windows of a recording, `gradient_steps` batches of them in each iteration."""
 
-    unit = "gradient steps"
+    command, unit = "train-student", "gradient steps"
+    following = "handsight evaluate {run}, or handsight export {run}"
 
     def __init__(self, config: StudentRunConfig, fabric: Fabric) -> None:
         """Checks every shard.
@@ -43,8 +47,17 @@ class OfflineTraining(Training):
             StudentError, BackboneError: the student does not fit what was recorded.
         """
         assert config.data is not None
-        shards = whole_shards(config.data, config.offline.max_damaged).whole
-        opened = [Shard(path) for path in shards]
+        names = config.offline.names
+        shards = whole_shards(config.data, config.offline.max_damaged, names).whole
+        opened = [open_shard(path, names) for path in shards]
+        self.digest = hashlib.sha256("".join(shard.header["sha256"] for shard in opened).encode()).hexdigest()
+        if config.dagger.object_weight and not all(
+            shard.has("object") for shard in opened if isinstance(shard, Foreign)
+        ):
+            _log.warning(
+                "%s: object positions were not recorded, and are not learnt (--offline.map object=NAME)", config.data
+            )
+            config = replace(config, dagger=replace(config.dagger, object_weight=0.0))
         splits = {split for shard in opened for split in ("train", "valid") if shard.split(split)}
         length = config.offline.steps or max(max(shard.steps.values()) for shard in opened)
         self.facts = opened[0].facts
@@ -55,8 +68,8 @@ class OfflineTraining(Training):
         asked = config.student.told(self.env_config.task.told)
         labels = ["object"] * bool(config.dagger.object_weight) + ["depth"] * config.student.depth_head
         columns = ["mean", "std", *asked.obs_keys, *labels]
-        self.train_windows = Windows(shards, columns, length, "train")
-        self.valid_windows = Windows(shards, columns, length, "valid") if "valid" in splits else None
+        self.train_windows = Windows(shards, columns, length, "train", names=names)
+        self.valid_windows = Windows(shards, columns, length, "valid", names=names) if "valid" in splits else None
         torch.manual_seed(config.seed)
         actions = self.train_windows[0]["mean"].shape[-1]
         student = build_student(asked, obs_spec(self.facts.signature), actions)
@@ -64,7 +77,6 @@ class OfflineTraining(Training):
         self.fabric, self.units = fabric, config.dagger.gradient_steps
         size = config.dagger.batch_sequences
         self.batches = SeededBatches(len(self.train_windows), size, config.dagger.gradient_steps, config.seed)
-        self.digest = hashlib.sha256("".join(read_header(path)["sha256"] for path in shards).encode()).hexdigest()
         self.iteration = 0
         seen = {group: self.train_windows.read_all(group) for group in student.normalize}
         student.update_normalizers(seen, torch.ones(len(seen["proprio"]), dtype=torch.bool))

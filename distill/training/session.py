@@ -10,18 +10,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ... import sims
+from ...datasets.schema import EYES
 from ...errors import HandsightError
 from ...files import explained, owned
 from ...policies.finite import NotFiniteError
 from ...sims.env_config import EnvConfig
 from ...sims.vec_env import VecEnv
 from ...teachers import RolloutStoppedError
-from ..runs import checkpoint, stored_config
+from ..runs import checkpoint, loggers, stored_config
 from ..runs.interrupt import Interrupt
-from ..runs.policy_io import differences, find_checkpoint, found_again
+from ..runs.policy_io import BEST, differences, find_checkpoint, found_again
 from ..runs.progress import Stage, stage
 from ..runs.run import CONFIG, Run, RunError
 from .data_parallel import gather
@@ -47,10 +52,14 @@ class Training(ABC):
     """Device, precision and rank that it computes with."""
     name: str
     """What kind of run it is, e.g. "teacher-state": the folder above the date."""
+    command: str
+    """The command that trains it."""
     unit: str
     """What its progress bar counts."""
     units: int
     """How many of them an iteration takes."""
+    following: str
+    """What its policy is for: commands to type next, with {run} for its folder."""
     iteration: int
     """Iterations that are over by now."""
     run: Run | None = None
@@ -110,6 +119,7 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
     """
     rank, training.run, held = training.fabric.global_rank, run, ExitStack()
     try:
+        logged = loggers.chosen(training.config.logger)
         if run is not None and not rank:
             held.enter_context(owned(run.path, RunError))
         if run is not None and (saved := newest(run)):
@@ -127,12 +137,19 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
             held.enter_context(nullcontext() if rank else owned(run.path, RunError))
         elif not rank:
             run.rewind(training.steps, training.iteration)
+        run.loggers = logged
         done, total = (count * training.units for count in (training.iteration, training.config.iterations))
         if done >= total:
             _log.info("run %s is finished: nothing to do; --iterations N trains on to N of them", run.path)
         else:
             with _session(run, training.title, total, training.unit, done, silent=rank > 0) as sitting:
-                training.learn(sitting)
+                try:
+                    training.learn(sitting)
+                finally:
+                    place = f"{training.name} after iteration {training.iteration:,} of {training.config.iterations:,}"
+                    sitting.interrupt.what = f"{place}; handsight {training.command} --resume {run.path} goes on"
+            if not rank:
+                _log.info("%s", conclusion(training, run))
         return run
     except NotFiniteError as lost:
         if run is None:
@@ -144,6 +161,22 @@ def carry_out(training: Training, run: Run | None, root: Path) -> Run:
         if run is not None:
             run.close()
         held.close()
+
+
+def conclusion(training: Training, run: Run) -> str:
+    """What a finished training reached, where its policy is, and what to do next, in words."""
+    rows, best = run.metrics(), checkpoint.standing(run.checkpoints / BEST)
+    validated = [(row["validation/success_at_end"], row["step"]) for row in rows if "validation/success_at_end" in row]
+    newest = next((row["success_at_end"] for row in reversed(rows) if "success_at_end" in row), None)
+    told = [f"{training.name}: {training.iteration:,} iterations, {training.steps:,} steps"]
+    if validated and best.exists():
+        success, step = max(validated, key=lambda one: one[0])
+        told.append(f"best validation: success {success:.3f} after {step:,.0f} steps, kept as {best}")
+    else:
+        reached = [] if newest is None else [f"success {newest:.3f} of the last iteration's episodes"]
+        kept = checkpoint.complete(run.checkpoints, checkpoint.PERIODIC)
+        told.append(", ".join([*reached, f"kept as {kept[-1]}" if kept else "no checkpoint was kept"]))
+    return "\n".join([*told, f"next: {training.following.format(run=run.path)}"])
 
 
 def make_env(
@@ -229,12 +262,19 @@ class Session:
         """Whether the user wants to leave."""
         return self.interrupt.requested
 
-    def tick(self) -> None:
-        """One unit of work is done. Raises RolloutStoppedError if the user wants to leave."""
+    def tick(self, n: float = 1) -> None:
+        """So many units of work are done. Raises RolloutStoppedError if the user wants to leave."""
         if self.progress:
-            self.progress.advance(1)
+            self.progress.advance(n)
         if self.stop():
             raise RolloutStoppedError
+
+    def show(self, training: Training, obs: Mapping[str, Tensor]) -> None:
+        """Log pictures of observations (N, ...) after the first iteration and after each quarter of all."""
+        quarter = max(1, training.config.iterations // 4)
+        seen = self.progress and (training.iteration == 1 or training.iteration % quarter == 0) and pictures(obs)
+        if seen:
+            self.run.show(seen, training.steps)
 
     def log(self, metrics: Mapping[str, float], step: int, units: int = 0, words: str = "") -> None:
         """Write a row of metrics at an environment step; show that `units` of work were done for it, its most telling
@@ -244,6 +284,18 @@ class Session:
             self.progress.advance(units, **{short: metrics[name] for name, short in SHOWN.items() if name in metrics})
             if words:
                 self.progress.say(words)
+
+
+def pictures(obs: Mapping[str, Tensor], count: int = 4) -> dict[str, NDArray[np.uint8]]:
+    """What the first `count` of N environments see, side by side: (H, W, 3) for each eye, and for depth."""
+    found, groups = {}, set(obs.keys())  # a TensorDict is not asked by `in`
+    if "stereo" in groups:
+        for eye, name in enumerate(EYES):
+            found[f"{name} eye"] = torch.cat(list(obs["stereo"][:count, eye]), dim=-1)
+    if "depth" in groups:
+        depth = torch.cat(list(obs["depth"][:count]), dim=-1).float()
+        found["depth"] = (255 * depth / depth.max().clamp(min=1)).expand(3, -1, -1)
+    return {name: image.permute(1, 2, 0).to("cpu", torch.uint8).numpy() for name, image in found.items()}
 
 
 def losses(metrics: Mapping[str, float], rows: int) -> str:

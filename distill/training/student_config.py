@@ -13,6 +13,7 @@ from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
 from ...students.config import AugmentConfig, StudentConfig
 from ..evaluation import Rounds, Seed
+from ..runs.zoo import RunPath
 
 
 @dataclass(frozen=True)
@@ -63,17 +64,28 @@ class OfflineConfig(Checked):
 
     steps: Steps | None = None
     """Length of a sequence; longer episodes are cut, shorter ones padded. None: the longest episode."""
+    map: tuple[str, ...] = ()
+    """Names in demonstrations that others recorded, in the layout of robomimic and Isaac Lab, each OURS=THEIRS:
+    left=agentview_image,right=robot0_eye_in_hand_image,proprio=robot0_eef_pos+robot0_gripper_qpos."""
     workers: Annotated[int, Within(0, 1024)] = machine(0)
     """Processes that read ahead; 0 reads in this one."""
     max_damaged: Share = MAX_DAMAGED
     """Share of damaged shards beyond which nothing is learnt."""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """`map` as a table. Raises HandsightError: one of them is no pair."""
+        pairs = [word for one in self.map for word in one.split(",") if word]
+        if wrong := [word for word in pairs if not all(word.partition("="))]:
+            raise HandsightError(f"offline.map: expected OURS=THEIRS, e.g. left=agentview_image, found {wrong[0]!r}")
+        return {ours: theirs for ours, _, theirs in (word.partition("=") for word in pairs)}
 
 
 @dataclass(frozen=True)
 class StudentRunConfig(Checked):
     """Distil a teacher into a student, by DAgger or from recorded rollouts."""
 
-    teacher: Path | None = None
+    teacher: RunPath | None = None
     """Run folder or checkpoint of the teacher, or zoo:NAME: the student acts and the teacher says what it would have
     done."""
     student: StudentConfig = field(default_factory=StudentConfig)
@@ -81,7 +93,7 @@ class StudentRunConfig(Checked):
     control: bool = False
     """Give the student the teacher's own observations instead of `student.sight`: what such a student cannot explain
     is optimisation error, not a limit of what can be seen."""
-    driver: Path | None = None
+    driver: RunPath | None = None
     """Behaviour policy: run folder or checkpoint of another student that acts in every episode, so that this one is
     fitted on the states which that one visits: with `control`, the control student of that one."""
     dagger: DaggerConfig = field(default_factory=DaggerConfig)
@@ -101,6 +113,9 @@ class StudentRunConfig(Checked):
     """Seed of weights, environments and batches, 0..999."""
     keep_checkpoints: Count = 2
     """Checkpoints that are kept; one is written after each iteration, its newest sequences to a file of their own."""
+    logger: str = machine("tensorboard")
+    """Where metrics, hyperparameters and a few pictures go beside metrics.csv: tensorboard, csv (metrics.csv alone),
+    wandb, mlflow, or several with commas; docs/shell.md says how each is set up."""
     data: Path | None = None
     """Folder of shards to learn from instead of a teacher: from `handsight record`, or the sequences/ of a DAgger run
     with `dagger.spill`."""

@@ -14,6 +14,7 @@ from ...sims.env_config import EnvConfig, RemoteConfig
 from ...sims.machine import machine
 from ...teachers.config import ActorCriticConfig, AdaptiveRate, PPOConfig
 from ..evaluation import TeacherSeed
+from ..runs.zoo import RunPath
 from .curriculum import CurriculumConfig
 from .difficulty import DifficultyConfig
 
@@ -63,7 +64,7 @@ class TeacherConfig(Checked):
     """Kinds of reset over time."""
     difficulty: DifficultyConfig = field(default_factory=DifficultyConfig)
     """How far the randomisation widens over time, from `env.task.randomization` towards `env.task.hardest`."""
-    warm_start: Path | None = None
+    warm_start: RunPath | None = None
     """Run folder or checkpoint of a state teacher, or zoo:NAME, that is imitated first; the run is then named as
     warm-started."""
     warm: WarmStartConfig = field(default_factory=WarmStartConfig)
@@ -91,6 +92,9 @@ class TeacherConfig(Checked):
     device: Annotated[str, tyro.conf.arg(aliases=("--learner",))] = machine("cpu")
     """Where the learner computes, e.g. "cpu" or "cuda:0"; the worlds are there, too, if
     their engine can be."""
+    logger: str = machine("tensorboard")
+    """Where metrics, hyperparameters and a few pictures go beside metrics.csv: tensorboard, csv (metrics.csv alone),
+    wandb, mlflow, or several with commas; docs/shell.md says how each is set up."""
     sims: str = machine("")
     """Where simulators run beside the learner: "cpu*3", "cuda:0,cuda:1", or what Ray is to reserve, "GPU=1+CPU=4*8";
     empty: the environments live in the learner's process."""

@@ -38,7 +38,8 @@ class TeacherTraining(Training):
     """What acts, what learns and where the environments stand. Between two iterations it keeps a copy of all that the
     next one depends on, so that an iteration may be broken off anywhere without a trace."""
 
-    unit = "steps"
+    command, unit = "train-teacher", "steps"
+    following = "handsight evaluate {run}, or handsight train-student --teacher {run}"
 
     def __init__(self, config: TeacherConfig, fabric: Fabric, env: VecEnv) -> None:
         """Policy with fresh weights, optimiser and curriculum; `start` and `restore` make the rest, and collect."""
@@ -71,7 +72,7 @@ class TeacherTraining(Training):
         num_envs = config.num_envs // fabric.world_size
         if not fabric.global_rank:
             share = num_envs if fabric.device.type == "cuda" else config.num_envs  # ranks share a host
-            memory.announce(memory.of_teacher(config), share)
+            memory.announce(memory.of_teacher(config), share, memory.FOR_TEACHERS)
         _check_range(config)
         training = cls(config, fabric, make_env(config, config.env, config.policy.train_keys, fabric))
         training.buffer = training._new_buffer()
@@ -152,6 +153,7 @@ class TeacherTraining(Training):
                 before = self._finished
                 metrics = self.iterate(stop)
                 session.log(metrics, self.steps, self.units, losses(metrics, self.units))
+                session.show(self, self.obs)
                 if self._due(config.validate_every):
                     after, self._finished = self._finished, before  # who leaves meanwhile validates when they go on
                     found = self.validate(stop)

@@ -8,6 +8,7 @@ import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,10 @@ def train_student(
 class StudentTraining(Training):
     """All that an iteration of DAgger changes: the student with its optimiser, and the sequences it has met."""
 
-    unit = "rollout and gradient steps"
+    command, unit, units = "train-student", "iterations", 1
+    following = "handsight compare {run} (with its teacher), or handsight export {run}"
+    collecting = 0.5
+    """Share of an iteration's time that its rollout takes, as the last one was."""
 
     def __init__(
         self, config: StudentRunConfig, teacher: LoadedPolicy, behaviour: LoadedPolicy | None, env: VecEnv,
@@ -75,7 +79,6 @@ class StudentTraining(Training):
         self.student, self.env_config = distiller.student, config.env or teacher.env_config
         self.fabric = distiller.fabric
         self.name = f"student-{'control' if config.control else config.student.sight}-from-{teacher_sight(teacher)}"
-        self.units = env.episode_steps + config.dagger.gradient_steps
         self.facts = facts_of(env, self.env_config, {"teacher": origin_of(teacher), **provenance()})
         self.buffer = SequenceBuffer(int(config.dagger.buffer_gib * 2**30), self.facts)
         self.kept: deque[dict[str, Any]] = deque(maxlen=config.keep_checkpoints)
@@ -105,7 +108,8 @@ class StudentTraining(Training):
             config = replace(config, env=with_machine_of(teacher.env_config, here))
         student, env_config = student_config(config, teacher), config.env or teacher.env_config
         groups = observed(config, student, teacher, behaviour)
-        memory.announce(memory.of_student(config, env_config, groups, student), config.num_envs)
+        need = memory.of_student(config, env_config, groups, student)
+        memory.announce(need, config.num_envs, memory.FOR_STUDENTS)
         env = make_env(config, env_config, groups, fabric, arrive="cpu")  # where the sequences lie
         try:
             for known in (teacher, *filter(None, [behaviour])):
@@ -137,7 +141,10 @@ class StudentTraining(Training):
             held = self.append(rollout, met)
             learnt = self.fit(session)
             rows = self.config.num_envs * self.env.episode_steps
+            seconds = met["seconds/collect"], learnt["seconds/fit"]
+            self.collecting = seconds[0] / sum(seconds)
             session.log(met | held | learnt, self.steps, words=losses(met | learnt, rows))
+            session.show(self, {name: rollout[name][-1] for name in ("stereo", "depth") if name in rollout})
             self.save()
 
     def collect(self, session: Session) -> tuple[dict[str, Tensor], dict[str, float]]:
@@ -145,8 +152,9 @@ class StudentTraining(Training):
         start = time.perf_counter()
         torch.manual_seed(self.seed)  # dropout and augmentation of this iteration, whenever it is run
         behaviour = self.behaviour and self.behaviour.policy
+        tick = partial(session.tick, self.collecting / self.env.episode_steps)
         rollout, met = collect(
-            self.env, self.teacher.policy, self.student, self.config.dagger, self.iteration, self.seed, session.tick,
+            self.env, self.teacher.policy, self.student, self.config.dagger, self.iteration, self.seed, tick,
             behaviour=behaviour,
         )  # fmt: skip
         seconds = time.perf_counter() - start
@@ -168,7 +176,7 @@ class StudentTraining(Training):
         start, config = time.perf_counter(), self.config.dagger
         draws = torch.Generator().manual_seed(self.seed - 1)  # of the rollout that was appended last
         batches = self.buffer.batches(config.batch_sequences, config.gradient_steps, draws)
-        learnt = self.distiller.fit(batches, session.tick)
+        learnt = self.distiller.fit(batches, partial(session.tick, (1 - self.collecting) / config.gradient_steps))
         return learnt | {"seconds/fit": time.perf_counter() - start}
 
     @property

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import mujoco_warp as mjw
 import torch
-import warp as wp
 from torch import Tensor
 
 from ...errors import HandsightError
+from .quiet_warp import warp as wp
 
 LOST = mjw.OverflowType.CCD | mjw.OverflowType.CONTACT_MATCH
 """Other buffers of mujoco_warp whose overflow drops contacts."""

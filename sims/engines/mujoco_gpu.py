@@ -12,7 +12,6 @@ from typing import Any
 import mujoco_warp as mjw
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
 from ..env_config import WarpConfig
@@ -20,6 +19,7 @@ from ..scene import Scene
 from ..world_params import WorldParams
 from .contact_buffers import ContactBuffers
 from .engine import READ, STATE, TOO_FAST, BodyState, Engine, body_state
+from .quiet_warp import warp as wp
 from .ray_cameras import POSES, RenderedImages, camera_context
 from .world_fields import EXPANDED, LOOKS, WorldFields, expanded
 
@@ -42,7 +42,6 @@ class WarpEngine(Engine):
         self.num_worlds, self.device = num_worlds, torch.device(device)
         self._ids = scene.ids(self.model)
         self._drawn = WorldFields(self.model, scene, self.device, torch.float32)
-        wp.init()
         with wp.ScopedDevice(wp.device_from_torch(self.device)):
             self._put(groups)
         self._record()

@@ -17,7 +17,6 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-import warp as wp
 from torch import Tensor
 
 from ...errors import HandsightError
@@ -25,10 +24,10 @@ from ..cameras import EYES, SKY
 from ..env_config import CameraConfig, CameraRig
 from ..robots.robot import HIDDEN_FROM_WRIST, RENDERED
 from ..scene import OVERVIEW_EYE, SceneIds, look_at
+from .quiet_warp import warp as wp
 from .ray_caster import POSES, RayCaster, View, cannot_cast, empty_images
 from .world_fields import LOOKS
 
-wp.config.log_level = wp.LOG_ERROR  # no banner, no word about a missing GPU: these cameras run on the CPU
 Fields = Mapping[str, np.ndarray]
 """By name, in MuJoCo's layout: arrays of `POSES` or of `LOOKS` whose first axis are the worlds."""
 

@@ -16,11 +16,11 @@ from typing import Any
 import mujoco
 import numpy as np
 import torch
-import warp as wp
 from mujoco import mjtGeom
 from torch import Tensor
 
 from ..objects.solids import MAX_PLANES, moments, planes
+from .quiet_warp import warp as wp
 
 POSES = ("geom_xpos", "geom_xmat", "cam_xpos", "cam_xmat", "light_xdir")
 """What moves from step to step, of `mujoco.MjData`."""

@@ -175,7 +175,7 @@ def test_a_recordings_worlds_name_no_program(tmp_path, caplog, monkeypatch):
     facts = shards.Facts("grasp", {"obs": obs, "control_dt": 0.08, "rig": {}}, worlds, {})
     monkeypatch.setattr(shards, "FACTS", facts)
     shards.write(tmp_path)
-    monkeypatch.setattr(offline, "Windows", lambda *_: (_ for _ in ()).throw(DatasetError("far enough")))
+    monkeypatch.setattr(offline, "Windows", lambda *_, **__: (_ for _ in ()).throw(DatasetError("far enough")))
     with pytest.raises(DatasetError, match="far enough"):
         offline.OfflineTraining(StudentRunConfig(data=tmp_path, offline=OfflineConfig()), make_fabric("cpu"))
     assert "shard_000000.hdf5: ignored isaac.python=/tmp/evil" in caplog.text

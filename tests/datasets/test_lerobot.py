@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,12 +10,12 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from handsight.datasets import DatasetError, lerobot
+from handsight.datasets import DatasetError, lerobot, write_shard
 from handsight.distill.commands.export_lerobot import ExportLeRobotArgs, export_lerobot
 from handsight.errors import HandsightError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from shards import episode, write
+from shards import FACTS, episode, write
 
 
 @pytest.fixture
@@ -104,3 +105,14 @@ def test_a_missing_package_is_named_with_the_command(tmp_path, monkeypatch):
     monkeypatch.setattr(lerobot.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HandsightError, match=r"needs pyarrow: uv sync --extra lerobot"):
         export_lerobot(ExportLeRobotArgs(tmp_path, tmp_path / "out"))
+
+
+def test_what_no_camera_shows_stays_out_unless_it_is_asked_for(tmp_path):
+    plain = episode(0)
+    told = replace(plain, columns={**plain.columns, "state": np.ones((5, 3), np.float32)})
+    write_shard(tmp_path / "shard_000000.hdf5", FACTS, iter([told]), {}, 0.0)
+    for privileged in (False, True):
+        out = tmp_path / str(privileged)
+        export_lerobot(ExportLeRobotArgs(tmp_path / "shard_000000.hdf5", out, privileged=privileged))
+        features = json.loads((out / "meta/info.json").read_text())["features"]
+        assert ("observation.environment_state" in features) == privileged

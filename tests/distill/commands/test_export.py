@@ -217,7 +217,7 @@ def test_a_file_that_answers_otherwise_is_refused_and_not_left_behind(wrong, wor
 
 def test_a_format_must_be_named(tmp_path):
     with pytest.raises(HandsightError, match="available: --onnx"):
-        export.export(ExportArgs(tmp_path))
+        export.export(ExportArgs(tmp_path, onnx=False))
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch):

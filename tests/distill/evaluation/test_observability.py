@@ -9,11 +9,9 @@ import torch
 from handsight.distill.evaluation.disagreement import Disagreement, Listener, disagreement
 from handsight.distill.evaluation.evaluate import evaluate_in
 from handsight.distill.evaluation.observability import (
-    mean_sigma,
     retention,
     success_gap,
     success_part,
-    unexplained_variance,
 )
 from handsight.distill.evaluation.statistics import Interval
 from handsight.errors import HandsightError
@@ -157,7 +155,9 @@ def test_disagreement_comes_back_from_disk(tmp_path, toy_sims):
 def test_sigma_is_averaged_over_valid_steps_only():
     std = np.array([[[0.1, 0.3], [5.0, 5.0]], [[0.2, 0.4], [0.6, 0.6]]])  # two steps of two episodes
     valid = np.array([[True, False], [True, True]])
-    assert mean_sigma(std, valid).value == pytest.approx((0.2 + 0.3 + 0.6) / 3)
+    found = Disagreement(np.zeros_like(std), np.zeros_like(std), 2 * std, std, valid)
+    assert found.student_sigma().value == pytest.approx((0.2 + 0.3 + 0.6) / 3)
+    assert found.teacher_sigma().value == pytest.approx(2 * (0.2 + 0.3 + 0.6) / 3)
 
 
 def test_parts_of_the_gap_add_up_to_it():

@@ -5,7 +5,6 @@ import pytest
 from scipy import stats
 
 from handsight.distill.evaluation.statistics import (
-    Interval,
     bootstrap_mean,
     holm,
     mean_of,
@@ -59,7 +58,7 @@ def test_several_seeds_have_their_own_figures_their_mean_and_students_t():
     assert [one.value for one in found.each] == [0.75, 0.25, 1.0]
     assert found.value == found.both.value == pytest.approx(2 / 3)
     assert found.seeds == t_interval([0.75, 0.25, 1.0])
-    assert found.each[2] == Interval(1.0, 1.0, 1.0)
+    assert (found.each[2].value, found.each[2].high) == (1.0, 1.0)  # see the test of episodes that are all alike
     assert found.both.low < 0.5 < 0.85 < found.both.high
 
 
@@ -160,3 +159,26 @@ def test_interval_over_seeds_and_resets_holds_the_truth_about_as_often_as_it_say
         both = mean_of(table).both
         hits += both.low <= 0 <= both.high
     assert 0.90 <= hits / 100 <= 0.99
+
+
+def test_where_all_episodes_are_alike_the_interval_still_has_a_width():
+    """All 512 lost: 1 - .05^(1/512) = .00583 of the episodes may be others and were not met, each worth up to 2."""
+    unseen = 1 - 0.05 ** (1 / 512)
+    for count, span, wanted in (
+        (1, (-1, 1), (1 - 2 * unseen, 1.0)),
+        (3, (-1, 1), (1 - 2 * unseen, 1.0)),
+        (1, (-2, 2), (1 - 3 * unseen, 1 + unseen)),
+    ):
+        found = mean_of(np.ones((count, 512)), span=span)
+        for one in (found.both, *found.each):
+            assert (one.low, one.high) == pytest.approx(wanted, abs=1e-12) and one.value == 1.0
+    never = mean_of(np.zeros((1, 512)), share=True).both
+    assert (never.low, never.high) == pytest.approx((0.0, unseen), abs=1e-12)
+    assert bootstrap_mean(np.zeros(512), (0, 1)) == never
+
+
+def test_seeds_that_all_have_the_same_say_nothing_of_how_far_others_may_lie():
+    found = mean_of(np.ones((3, 512)))
+    assert np.isnan(found.seeds.low) and found.seeds.value == 1.0
+    shown = found.interval
+    assert shown.low < 1.0 and np.isfinite(shown.low)

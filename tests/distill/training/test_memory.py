@@ -19,12 +19,13 @@ from handsight.students import StudentConfig
 from handsight.teachers import ActorCritic, RolloutBuffer
 
 GIB = 2**30
+ADVICE = "Ask for smaller --image"
 PARTS = [Part("simulator", "cuda:0", 3e6), Part("rollout", "cpu", 1e6, 5e6)]
 
 
 def test_the_line_names_every_part_and_device(caplog):
     with caplog.at_level(logging.INFO, "handsight"):
-        line = memory.announce(PARTS, 100, lambda device: GIB)
+        line = memory.announce(PARTS, 100, ADVICE, lambda device: GIB)
     assert line == (
         "memory: 100 worlds: simulator 286.1 MiB = 286.1 MiB of 1.0 GiB on cuda:0; "
         "rollout 100.1 MiB = 100.1 MiB of 1.0 GiB on cpu"
@@ -32,12 +33,17 @@ def test_the_line_names_every_part_and_device(caplog):
     assert line in caplog.messages
 
 
+def test_where_not_even_one_world_fits_it_says_so_and_what_to_ask_for_instead():
+    with pytest.raises(TooManyWorldsError, match=r"; not even one world fits\. Ask for smaller --image$"):
+        memory.announce(PARTS, 1, ADVICE, lambda device: 1)
+
+
 def test_what_does_not_fit_is_refused_with_the_number_that_does():
     with pytest.raises(TooManyWorldsError, match=r"400 worlds need .* on cuda:0 .* at most 357 worlds fit"):
-        memory.announce(PARTS, 400, lambda device: GIB)  # 2^30 / 3e6
+        memory.announce(PARTS, 400, ADVICE, lambda device: GIB)  # 2^30 / 3e6
     with pytest.raises(TooManyWorldsError, match=r"100 worlds need .* on cpu .* at most 5 worlds fit"):
-        memory.announce(PARTS, 100, lambda device: 10_000_000 if device == "cpu" else GIB)  # (1e7 - 5e6) / 1e6
-    memory.announce(PARTS, 357, lambda device: GIB)
+        memory.announce(PARTS, 100, ADVICE, lambda device: 10_000_000 if device == "cpu" else GIB)  # (1e7 - 5e6) / 1e6
+    memory.announce(PARTS, 357, ADVICE, lambda device: GIB)
 
 
 def test_autograd_keeps_what_it_keeps():
@@ -109,7 +115,7 @@ def test_simulators_take_memory_where_they_are(sims_, expected):
 
 
 def test_memory_elsewhere_is_printed_but_not_judged():
-    line = memory.announce([Part("simulator", "GPU=1", 1e12)], 1000)
+    line = memory.announce([Part("simulator", "GPU=1", 1e12)], 1000, ADVICE)
     assert line.endswith("on GPU=1") and " of " not in line
 
 

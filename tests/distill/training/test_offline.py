@@ -12,7 +12,7 @@ from handsight.datasets import DatasetError, SeededBatches, SequenceBuffer, Wind
 from handsight.distill.commands import record
 from handsight.distill.commands.record import RecordArgs
 from handsight.distill.runs import checkpoint
-from handsight.distill.runs.policy_io import LoadedPolicy, facts_of, load_policy
+from handsight.distill.runs.policy_io import LoadedPolicy, SignatureError, facts_of, load_policy
 from handsight.distill.training import offline, train_student
 from handsight.distill.training.dagger import DaggerConfig, collect
 from handsight.distill.training.distiller import Distiller
@@ -21,6 +21,7 @@ from handsight.errors import HandsightError
 from handsight.sims import EnvConfig
 from handsight.students import StereoStudent, StudentConfig
 
+from ...datasets.test_foreign import NAMES, robomimic
 from ..toy_env import Scripted, ToyEnv
 from .test_train_student import assert_same, saved
 
@@ -198,3 +199,24 @@ def test_iterations_go_through_passes_and_draw_augmentation_of_their_own(data, t
     expected = [item for batch in SeededBatches(windows, 4, 12, 5) for item in batch]
     drawn = iter(items)
     assert all(item in drawn for item in expected)  # in this order, between those that are validated
+
+
+def test_demonstrations_that_others_recorded_train_a_student_that_goes_on_and_loads(tmp_path, caplog):
+    robomimic(tmp_path / "image.hdf5", size=32)
+    names = tuple(f"{ours}={theirs}" for ours, theirs in NAMES.items())
+    config = quick(tmp_path / "image.hdf5", offline=OfflineConfig(map=(",".join(names),)), iterations=2)
+    run = train_student.train_student(config, run_root=tmp_path / "runs")
+    assert "object positions were not recorded" in caplog.text
+    assert {"loss/action", "loss/spread"} <= set(run.metrics()[-1]) and "loss/object" not in run.metrics()[-1]
+    loaded = load_policy(run.path)
+    assert loaded.signature["task"] == "demonstrations of Lift" and loaded.signature["obs"]["proprio"]["shape"] == [5]
+    assert loaded.policy.head.mean.out_features == 7
+    with pytest.raises(SignatureError, match="learnt from demonstrations of Lift: no environment here"):
+        loaded.check_scene(loaded.env_config)
+    train_student.train_student(resume=run.path, iterations=3)
+    assert run.metrics()[-1]["iteration"] == 3
+
+
+def test_a_name_for_foreign_data_that_is_no_pair_is_refused():
+    with pytest.raises(HandsightError, match=r"offline.map: expected OURS=THEIRS, .* found 'left='"):
+        _ = OfflineConfig(map=("left=",)).names

@@ -201,7 +201,7 @@ def test_a_student_learns_from_the_same_rollouts_with_remote_simulators(ray_clus
     for placement in ("", "cpu*2"):
         config = quick(teacher.path, sims=placement, remote=PATIENT)
         training = train_student.StudentTraining.start(config, make_fabric("cpu"))
-        rollouts.append(training.collect(SimpleNamespace(tick=lambda: None))[0])
+        rollouts.append(training.collect(SimpleNamespace(tick=lambda part: None))[0])
         training.close()
     near, far = rollouts
     assert near.keys() == far.keys() and near["stereo"].float().std() > 1

@@ -5,6 +5,7 @@ import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from handsight.distill.runs.policy_io import LoadedPolicy, SignatureError, load_
 from handsight.distill.runs.run import Run
 from handsight.distill.training import train_student
 from handsight.distill.training.dagger import DaggerConfig
+from handsight.distill.training.session import Session, conclusion
 from handsight.distill.training.student_config import StudentRunConfig
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig
@@ -208,11 +210,15 @@ def test_ctrl_c_leaves_soon_and_nothing_finished_is_done_again(toy_sims, scripte
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, *arguments)
 
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch, pytest.raises(Interrupted) as stopped:
         patch.setattr(ToyEnv, "step", ask)
         train_student.train_student(config, run_root=tmp_path / "broken")
     assert time.monotonic() - asked[0] < 5
     (folder,) = (tmp_path / "broken").glob("*/*")
+    assert str(stopped.value) == (
+        "stopped by SIGINT: student-stereo-from-depth after iteration 2 of 4; "
+        f"handsight train-student --resume {folder} goes on"
+    )
     assert saved(Run.open(folder))["sequences"]["appended"] == 2
     seeds = []
     monkeypatch.setattr(
@@ -232,6 +238,38 @@ def test_leaving_during_the_first_iteration_can_be_gone_on_from(toy_sims, script
         train_student.train_student(quick(scripted), run_root=tmp_path)
     (folder,) = tmp_path.glob("student*/*")
     assert len(train_student.train_student(resume=folder).metrics()) == 3
+
+
+def test_progress_counts_iterations_by_the_time_that_their_parts_take(toy_sims, scripted, tmp_path, monkeypatch):
+    ticks, tick = [], Session.tick
+    monkeypatch.setattr(Session, "tick", lambda self, n: (ticks.append(n), tick(self, n))[1])
+    run = train_student.train_student(quick(scripted, iterations=2), run_root=tmp_path)
+    steps, gradients = 8, QUICK.gradient_steps
+    assert len(ticks) == 2 * (steps + gradients) and sum(ticks) == pytest.approx(2)
+    assert ticks[: steps + gradients] == pytest.approx([0.5 / steps] * steps + [0.5 / gradients] * gradients)
+    first = run.metrics()[0]
+    share = first["seconds/collect"] / (first["seconds/collect"] + first["seconds/fit"])
+    assert ticks[steps + gradients :] == pytest.approx([share / steps] * steps + [(1 - share) / gradients] * gradients)
+
+
+def test_a_training_ends_with_what_it_reached_and_what_to_type_next(toy_sims, scripted, tmp_path, caplog):
+    with caplog.at_level("INFO", "handsight"):
+        run = train_student.train_student(quick(scripted), run_root=tmp_path)
+    last = caplog.messages[-1]
+    reached = [row["success_at_end"] for row in run.metrics() if "success_at_end" in row][-1]
+    assert last.startswith("student-stereo-from-depth: 3 iterations, 96 steps\n")
+    assert (
+        f"success {reached:.3f} of the last iteration's episodes, kept as {run.checkpoints}/iteration_000003.ckpt"
+        in last
+    )
+    assert f"next: handsight compare {run.path}" in last
+    run.log({"validation/success_at_end": 0.75}, 64)
+    checkpoint.save(run.checkpoints / "best.ckpt", {})
+    training = SimpleNamespace(name="teacher-state", iteration=3, steps=96, following="handsight evaluate {run}")
+    assert conclusion(training, run).splitlines()[1:] == [
+        f"best validation: success 0.750 after 64 steps, kept as {run.checkpoints}/best.ckpt",
+        f"next: handsight evaluate {run.path}",
+    ]
 
 
 def test_a_finished_run_has_nothing_left_to_do(toy_sims, scripted, tmp_path):
