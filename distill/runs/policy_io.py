@@ -276,6 +276,7 @@ def _shown(value: Any) -> str:
 @plain_tensors
 def _build(entry: Mapping[str, Any], signature: Mapping[str, Any], where: str) -> Policy:
     spec, action_dim = obs_spec(signature), entry["action_dim"]
+    found: Any
     match entry["type"]:
         case "ActorCritic":
             from ...teachers import ActorCritic as found

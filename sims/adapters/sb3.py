@@ -31,7 +31,7 @@ class SB3VecEnv(Base):
         self.transitions, self.env = Transitions(env, stagger), env
         self._flat = all(len(spec.shape) == 1 for spec in env.obs_spec.values())
         box = lambda shape: spaces.Box(-np.inf, np.inf, shape, np.float32)  # noqa: E731
-        groups = {name: box(spec.shape) for name, spec in env.obs_spec.items()}
+        groups: dict[str, Any] = {name: box(spec.shape) for name, spec in env.obs_spec.items()}
         if "stereo" in groups:
             groups["stereo"] = spaces.Box(0, 255, (6, *env.obs_spec["stereo"].shape[2:]), np.uint8)
         space = box((sum(one.shape[0] for one in groups.values()),)) if self._flat else spaces.Dict(groups)

@@ -26,10 +26,10 @@ class Transitions:
 
     def reset(self, seed: int) -> TensorDict:
         """Begin episode 0 everywhere."""
-        self.obs = self.env.reset(seed)
+        self.obs = obs = self.env.reset(seed)
         if self.stagger:
             self.env.stagger()
-        return self.obs
+        return obs
 
     def step(self, action: Tensor) -> tuple[Step, TensorDict]:
         """action (N, A): a step whose `obs` is what is acted on next, and what it led to, ends included. A world that
