@@ -26,6 +26,7 @@ from handsight.files import write_json
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCS = ROOT / "benchmarks" / "results" / "view.json", ROOT / "docs"
 POLICIES = ("zoo:state", "zoo:depth")
+DRAWN = ("zoo:stereo", "zoo:stereo-from-state")
 SECONDS = 20.0
 """How long frames are counted, after the first episode."""
 FLAGS = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox")
@@ -111,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gif", action="store_true", help="draw the page instead of measuring it")
     parser.add_argument("--reset", type=int, default=12, help="number of the reset that is drawn, some after the first")
-    parser.add_argument("--policies", nargs="+", default=POLICIES, help="what is drawn, side by side")
+    parser.add_argument("--policies", nargs="+", default=DRAWN, help="what is drawn, side by side")
     args = parser.parse_args()
     if args.gif:
         film(tuple(args.policies), args.reset)

@@ -51,7 +51,7 @@ class Page:
         with left.add_tab("policies"):
             self._eyes = [(gui.add_markdown(""), gui.add_image(np.zeros((8, 8, 3), np.uint8))) for _ in view.columns]
             self._together = gui.add_folder("all policies")
-        self._tabs = [left.add_tab(f"{n + 1}: {one.name[-16:]}") for n, one in enumerate(view.columns)]
+        self._tabs = [left.add_tab(f"{n + 1}: {one.name.split(':')[-1][-18:]}") for n, one in enumerate(view.columns)]
         self._training = left.add_tab("training") if any(one.watched for one in view.columns) else None
         left.dock_left()
         left.set_width(400)
