@@ -112,7 +112,7 @@ def _missed(hint: Any, value: Any, span: Within | None = None) -> str:
 def _missed_by_several(parts: tuple[Any, ...], value: Any, span: Within | None) -> str:
     """As `_missed`; parts: types inside `tuple[...]`, all alike. Of numbers there is at least one."""
     each, fixed = parts[0], parts[-1] is not ...
-    numbers = span is not None or get_origin(each) is Annotated
+    numbers = span is not None or any(isinstance(one, Within) for one in getattr(each, "__metadata__", ()))
     good = isinstance(value, (tuple, list)) and not any(_missed(each, one, span) for one in value)
     good = good and (len(value) == len(parts) if fixed else bool(value) or not numbers)
     if good and not (span and span.rising and list(value) != sorted(value)):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from ..files import explained
-from ..sims.tasks.task import as_today
+from ..sims.tasks.signature import as_today
 from .foreign import Names, open_shard
 from .schema import MAX_DAMAGED, DatasetError, Facts
 from .shard import Shard, shards_in

@@ -67,8 +67,6 @@ class BackboneConfig(Checked):
 class StudentConfig(Checked):
     """What the student sees and how large it is. The defaults are for two CPU cores; see `gpu_student`."""
 
-    network: str = "StereoStudent"
-    """Class of the network: ours, or one of a plugin (docs/plugins.md)."""
     sight: Sight = "stereo"
     """Both eyes, the left one only, or as a control depth, state, or of the state the object's position alone: exact,
     with noise, or only while an eye of the pair sees it. What comes after the encoder is the same."""
@@ -108,6 +106,8 @@ class StudentConfig(Checked):
     """Least standard deviation of the actions."""
     max_std: Spread = 1.0
     """Greatest standard deviation of the actions."""
+    network: str = "StereoStudent"
+    """Class of the network: ours, or one of a plugin (docs/plugins.md)."""
 
     @property
     def obs_keys(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from handsight.distill.runs import stored_config
 from handsight.distill.study.spec import StudyConfig, StudySceneConfig
 from handsight.errors import HandsightError
 from handsight.ranges import Checked, Within, ends
+from handsight.sims.env_config import CameraConfig
 
 ROOTS = [*(getattr(arguments, command.config) for command in cli.COMMANDS.values()), StudyConfig, FootprintConfig]
 CELLS = {"state-teacher": 1}
@@ -28,6 +29,7 @@ NEEDED: dict[Any, dict[str, Any]] = {
     StudySceneConfig: {"cells": CELLS},
     arguments.StudentRunConfig: {"teacher": Path("teacher")},
     arguments.ObjectsArgs: {"action": "draw"},
+    CameraConfig: {"name": "front"},
     ContrastConfig: {"scene": "wrist", "loses": "state-to-stereo"},
 }
 """What a configuration cannot be made without, beside paths."""
@@ -115,7 +117,7 @@ def test_numbers_are_taken_at_their_bounds_and_refused_beyond_with_what_is_expec
 
 def test_ends_of_a_range_do_not_cross():
     rising = [(c, name) for c, name, _, span, _ in NUMBERS if span.rising]
-    assert len(rising) == 14
+    assert len(rising) == 15
     for config_class, name in dict.fromkeys(rising):
         low, high = getattr(made(config_class), name)
         crossed = (high if high > low else high + 1, low)

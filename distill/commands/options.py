@@ -110,11 +110,14 @@ def with_file(config_class: type, words: Sequence[str], prog: str) -> list[str]:
 
 
 def _options(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The words that set what a nested table says."""
+    """The words that set what a nested table says. Raises HandsightError: it holds cameras."""
     for name, value in tree.items():
         option = f"--{prefix}{name}".replace("_", "-")
         if isinstance(value, Mapping):
             yield from _options(value, f"{prefix}{name}.")
+        elif name == "cameras" and isinstance(value, list):  # tables, which no option holds
+            if value:
+                raise HandsightError(f"--config: {prefix}{name} have a file of their own: --cameras FILE.toml")
         elif isinstance(value, bool):
             yield option if value else f"--{prefix}no-{name}".replace("_", "-")
         elif value is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...datasets.reader import leaves
 from ...errors import HandsightError
 from ...files import explained, read_json
-from ...sims.tasks.task import as_today
+from ...sims.tasks.signature import as_today
 from ..evaluation.statistics import plain
 from ..runs import checkpoint, zoo
 from ..runs.policy_io import LoadedPolicy, found_again, load_policy

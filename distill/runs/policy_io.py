@@ -22,7 +22,7 @@ from ...sims import describe
 from ...sims.env_config import EnvConfig
 from ...sims.machine import without_machine
 from ...sims.scene import Scene
-from ...sims.tasks.task import VERSION, as_today, named
+from ...sims.tasks.signature import VERSION, as_today, named
 from ...sims.vec_env import ArraySpec, VecEnv, plain_tensors
 from ...students.config import StudentConfig
 from . import checkpoint, stored_config, zoo

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -26,17 +24,10 @@ from ..world_params import WorldParams
 from .control import Controller
 from .observations import GROUPS, POSITION_GROUPS, Observer, group_spec, rendered
 from .randomization import ParamDrawer
+from .signature import VERSION, named
 
-VERSION = 2
-"""Version of physics, draws and cameras: what a policy does in another one, it has not learnt there."""
 VISIBLE = ("visible", "visible_right")
 """What a log calls the share of the left and of the right eye's pixels that show the object."""
-FIRST_EDITION = {
-    "version": 1,
-    "robot": {"name": "kuka_allegro", "digest": "76aacf82decd"},
-    "objects": {"name": "primitives", "digest": "30922ccaa0fb"},
-}
-"""What signatures of the first edition do not say."""
 
 
 class Task(VecEnv):
@@ -390,21 +381,6 @@ class Task(VecEnv):
 
     def close(self) -> None:
         self.engine.close()
-
-
-def as_today(signature: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A signature of our tasks with its robot and objects, which those of the first edition did not name."""
-    return {**FIRST_EDITION, **signature} if signature.get("task") == "grasp" else signature
-
-
-def named(thing: Any) -> dict[str, str]:
-    """What a signature says of a robot or an object set: its name, and a digest of its `facts()`."""
-    return {"name": thing.name, "digest": _digest(thing.facts())}
-
-
-def _digest(facts: Mapping[str, Any]) -> str:
-    """Twelve hexadecimal digits that change with the facts."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _write(old: Tensor, new: Tensor, rows: Tensor, mask: Tensor) -> Tensor:

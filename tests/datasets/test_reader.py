@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from handsight.datasets import DatasetError, SeededBatches, Windows, collate, survey, whole_shards, write_shard, writer
 from handsight.distill.commands.export_lerobot import ExportLeRobotArgs, export_lerobot
 from handsight.distill.commands.inspect import InspectArgs, inspect
-from handsight.sims.tasks.task import as_today
+from handsight.sims.tasks.signature import as_today
 
 sys.path.insert(0, str(Path(__file__).parent))
 from shards import FACTS, episode, write

@@ -11,7 +11,7 @@ import torch
 
 from handsight.sims import EnvConfig, GraspConfig, make
 from handsight.sims.scenes import scene, with_scene
-from handsight.sims.tasks.task import VERSION
+from handsight.sims.tasks.signature import VERSION
 
 NUMBERS = Path(__file__).with_name(f"version_{VERSION}.json")
 GROUPS = ("state", "proprio", "depth", "stereo", "calibration")
@@ -67,7 +67,9 @@ def test_environments_of_this_version_are_those_that_policies_learnt_in(name):
     exact = 1 if "synergy" not in name else 20  # contacts make much of the last bits, which machines may not share
     for what, values in expected.items():
         close = pytest.approx(values, rel=2e-3 * exact, abs=0.4 if what.endswith(("depth", "stereo")) else 2e-4 * exact)
-        assert found[what] == close, f"{what}: meant? Then it is another version: raise VERSION in sims/tasks/task.py"
+        assert found[what] == close, (
+            f"{what}: meant? Then it is another version: raise VERSION in sims/tasks/signature.py"
+        )
 
 
 if __name__ == "__main__":

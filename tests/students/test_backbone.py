@@ -52,12 +52,14 @@ def test_unknown_backbone_names_the_nearest():
 
 
 def test_bad_size_names_the_sizes_it_takes():
-    with pytest.raises(BackboneError, match=r"test_vit.*24 x 24 px.*takes 16, 32, 48, 64.*image_size"):
+    with pytest.raises(
+        BackboneError, match=r"test_vit.*24 x 24 px.*takes 16, 32, 48, 64.*--student.backbone.image-size"
+    ):
         Backbone(BackboneConfig("test_vit"), 3, (24, 24))
 
 
 def test_bad_levels_name_those_there_are():
-    with pytest.raises(BackboneError, match=r"out_indices \(2, 9\).*levels 0\.\.4"):
+    with pytest.raises(BackboneError, match=r"out-indices \(2, 9\).*levels 0\.\.4"):
         Backbone(BackboneConfig("resnet18", out_indices=(2, 9)), 3, (32, 32))
 
 

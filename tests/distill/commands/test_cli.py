@@ -60,7 +60,9 @@ def calls(monkeypatch):
     commands = {name: cli.Command("m.learn", "LearnConfig", "learn") for name in (*cli.RESUMABLE, "evaluate")}
     monkeypatch.setattr(cli, "COMMANDS", commands)
     monkeypatch.setattr(cli, "_found", lambda place: getattr(module, place.rpartition(".")[2]))
-    monkeypatch.setattr(cli, "_default", lambda sight, found, own: getattr(LearnConfig, sight)() if sight else None)
+    monkeypatch.setattr(
+        cli, "_default", lambda kind, sight, found, own: getattr(LearnConfig, sight)() if sight else None
+    )
     noted.append(module)
     yield noted
     noted.clear()

@@ -15,10 +15,19 @@ from handsight.distill.runs import provenance
 ROOT = Path(provenance.__file__).parents[2]
 OPTION = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*(?:\.[a-z0-9-]+)*)")
 FIELD = re.compile(r"(?<![\w./-])([a-z][a-z_]*(?:\.[a-z_]+)+)(?![\w./(*-])")
-OTHERS = {"help", "version", "extra", "show-toplevel", "porcelain", "tyro-print-completion", "tyro-write-completion"}
+OTHERS = {
+    "help",
+    "plugin",
+    "version",
+    "extra",
+    "show-toplevel",
+    "porcelain",
+    "tyro-print-completion",
+    "tyro-write-completion",
+}
 """Options of the program itself, of uv and of git."""
 FILES = re.compile(
-    r"\.(json|csv|toml|html|md|npz|ckpt|safetensors|hdf5|mp4|png|parquet|ninja|library|list_models|asdict)$|^handsight\."
+    r"\.(json|csv|toml|html|md|npz|ckpt|safetensors|hdf5|mp4|png|parquet|pth|ninja|library|list_models|asdict)$|^handsight\."
 )
 
 

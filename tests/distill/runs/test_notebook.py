@@ -21,6 +21,6 @@ def test_a_notebook_shows_one_bar_that_moves_and_tables_as_html():
     NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     shown = [one["data"]["text/html"] for one in notebook.cells[0].outputs if "text/html" in one.get("data", {})]
     bars = [one for one in shown if "<progress" in one]
-    assert len(bars) == 1 and "max='3'" in bars[0] and "train &lt;b&gt;: 3/3 episodes" in bars[0]
+    assert len(bars) == 1 and 'max="3"' in bars[0] and "train &lt;b&gt;: 3/3 episodes" in bars[0]
     assert [one for one in shown if "zoo:state" in one and "<pre" in one]
     assert not [one for one in notebook.cells[0].outputs if one.output_type == "stream"]

@@ -24,7 +24,7 @@ from handsight.distill.runs.policy_io import (
 )
 from handsight.distill.runs.run import Run
 from handsight.sims import EnvConfig
-from handsight.sims.tasks.task import as_today
+from handsight.sims.tasks.signature import as_today
 from handsight.teachers.actor_critic import ActorCritic, ActorCriticConfig
 
 SIGNATURE = {

@@ -103,7 +103,7 @@ def test_terminal_gets_a_bar_with_figures_and_stages_may_nest():
 
 
 def test_a_notebook_gets_one_bar_that_moves(monkeypatch):
-    clock = iter([0.0, 0.0, 0.5, 2.0, 2.0, 4.0])
+    clock = iter([0.0, 0.0, 0.0, 0.5, 2.0, 2.0, 2.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
     shown, moved = [], []
 

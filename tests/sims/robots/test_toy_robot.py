@@ -18,7 +18,7 @@ from handsight.sims.robots.robot import FIRM, RENDERED, ActionSpace, Actuator, D
 from handsight.sims.scene import Scene
 from handsight.sims.tasks.grasp import GraspTask
 from handsight.sims.tasks.resets import TILT, palm_rotation
-from handsight.sims.tasks.task import FIRST_EDITION, as_today
+from handsight.sims.tasks.signature import FIRST_EDITION, as_today
 
 ARM, HAND = ("x", "y", "z", "swing"), ("left_1", "left_2", "right_1")
 
