@@ -34,7 +34,9 @@ def fresh(monkeypatch, tmp_path):
     forget(monkeypatch)
     yield
     for name in set(sys.modules) - before:
-        if not name.startswith(("handsight", "torch")) and str(EXAMPLES) in str(sys.modules[name].__file__):
+        if not name.startswith(("handsight", "torch")) and str(EXAMPLES) in str(
+            getattr(sys.modules[name], "__file__", "")
+        ):
             del sys.modules[name]
 
 

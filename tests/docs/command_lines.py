@@ -50,7 +50,7 @@ def all_command_lines() -> list[tuple[str, list[str]]]:
 
 
 def _is_ours(line: str) -> bool:
-    return re.match(r"\s*(\$ )?([A-Z_]+=\S+ )*(uv run )?handsight [a-z]", line) is not None
+    return re.match(r"\s*(\$ )?([A-Z_]+=\S+ )*(uv run )?handsight [a-z][a-z-]*(?![a-z:-])", line) is not None
 
 
 def _choices(line: str) -> Iterator[str]:

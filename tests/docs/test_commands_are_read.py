@@ -10,6 +10,7 @@ from handsight.distill import StudentRunConfig, TeacherConfig
 from handsight.distill.commands import cli
 from handsight.distill.runs.run import Run
 
+from ..distill.test_plugins import fresh as fresh
 from ..sims.robots.tiny_robot import write_robot
 from .command_lines import ROOT, all_command_lines, command_lines
 
@@ -45,6 +46,10 @@ def things(tmp_path_factory):
         "iiwa_allegro": "kuka_allegro",  # whose files are not here
         "panda_leap": "kuka_allegro",
         "mine": "procedural",
+        ("train-teacher", "--resume", "latest"): teacher,
+        **dict.fromkeys(("latest", "latest:state"), "zoo:state"),
+        "latest:student": student,
+        **{f"docs/plugins/{path.name}": path for path in (ROOT / "docs" / "plugins").glob("*.py")},
     }
 
 

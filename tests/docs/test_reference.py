@@ -38,7 +38,7 @@ def test_a_page_has_every_option_with_its_default_and_what_it_means(pages):
     assert "`--episodes INT` default `512`\n:   Resets to start from, one episode each.\n" in page
     for option in (one.name.replace("_", "-") for one in fields(EvaluateArgs) if one.name != "policy"):
         assert f"`--{option}" in page
-    assert "`PATH` **required**" in page and "--help" not in page
+    assert "`RUN` **required**" in page and "--help" not in page
 
 
 def test_the_depth_teacher_has_the_options_that_differ(pages):
