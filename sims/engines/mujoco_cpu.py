@@ -78,6 +78,7 @@ class MujocoEngine(Engine):
         self._write_params(ids, params)
         self._set_const(ids)
         self._batch.reset(ids, stage=mujoco.mjtStage.mjSTAGE_NONE)
+        self._data["time"][ids] = self.scene.config.control_dt  # MuJoCo puts worlds that fail back to 0: it is seen
         self._data["qpos"][ids] = torch.cat([joint_pos, object_pos, object_quat], 1).numpy()[ids]
         self._data["ctrl"][ids] = self.scene.robot.ctrl(joint_pos).numpy()[ids]
         self._batch.forward(ids)

@@ -335,11 +335,13 @@ def test_closing_is_that_of_the_synergies_that_close():
     env.close()
 
 
-def test_a_world_that_the_simulator_put_back_by_itself_diverged():
+@pytest.mark.parametrize("before", [0, 1], ids=["in its first step", "later"])
+def test_a_world_that_the_simulator_put_back_by_itself_diverged(before):
     """MuJoCo resets a state beyond all measure and goes on; what follows is finite, slow, and another episode."""
     env = make(config(), ("state",), 3)
     env.reset(0)
-    env.step(torch.zeros(3, 6))
+    for _ in range(before):
+        env.step(torch.zeros(3, 6))
     env.engine._data["qpos"][1, 0] = 1e12
     step = env.step(torch.zeros(3, 6))
     assert step.log["diverged"].tolist() == step.first.tolist() == [False, True, False]
