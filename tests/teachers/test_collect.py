@@ -5,6 +5,7 @@ import torch
 from tensordict import TensorDict
 
 from handsight.teachers import Decision, EpisodeTracker, RolloutBuffer, RolloutStoppedError, collect
+from handsight.teachers.collect import checked
 
 from ..distill.toy_env import ToyEnv
 
@@ -120,3 +121,22 @@ def test_worlds_in_parts_store_what_they_do_in_one_piece():
     assert not env.sent  # nothing is under way
     for name, value in found[0].items():
         assert torch.equal(found[1][name], value), name
+
+
+def test_a_row_is_not_valid_if_any_number_of_it_is_not_finite_and_counts_only_if_it_was():
+    """Worlds: all finite; an infinite reward; NaN seen; NaN seen afterwards; NaN done; NaN seen as an episode opens."""
+    env, nan = ToyEnv(("proprio",), 6), float("nan")
+    obs = env.reset(0)
+    step = env.step(torch.zeros(6, env.action_dim))
+    step.valid[:] = torch.tensor([True, True, True, True, True, False])
+    step.reward[1] = float("inf")
+    before, after = ({"proprio": obs["proprio"].clone()} for _ in range(2))
+    before["proprio"][2, 0] = before["proprio"][5, 0] = nan
+    after["proprio"][3, 0] = nan
+    column = torch.zeros(6, env.action_dim)
+    decision = Decision(column.clone(), torch.zeros(6), column, column + 1, torch.zeros(6), torch.zeros(6, 1))
+    decision.action[4, 0] = nan
+    found = checked(step, before, decision, after)
+    assert found.valid.tolist() == [True, False, False, False, False, False]
+    assert found.log["nonfinite"].tolist() == [False, True, True, True, True, False]
+    assert found.reward.isfinite().all()
