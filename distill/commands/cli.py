@@ -238,11 +238,11 @@ def _default(config_class: type, sight: str | None, found: Any, own_worlds: bool
             return saved.with_worlds(start.change(saved.env)) if start.any else saved
         saved = presets.with_own_worlds(saved) if saved.env is None and (start.any or own_worlds) else saved
         return replace(saved, env=start.change(saved.env)) if start.any and saved.env else saved
-    preset = presets.choose(found.start.preset)
+    preset = presets.choose(start.preset)
     if sight is not None:
-        return presets.teacher(sight, preset, found.start, found.warm_start)
+        return presets.teacher(sight, preset, start, found.warm_start)
     if found.teacher or found.data:
-        return presets.student(preset, found.teacher, found.data, found.start, own_worlds)
+        return presets.student(preset, found.teacher, found.data, start, own_worlds)
     return None
 
 

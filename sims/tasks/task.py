@@ -288,8 +288,8 @@ class Task(VecEnv):
         for camera in self._others:
             seen = self.engine.look(camera.name)
             seen["depth"] = depth_to_millimetres(seen["depth"], camera)
-            named = {f"{camera.name}_{kind}": seen[kind] for kind in camera.gives}
-            obs |= {group: image for group, image in named.items() if group in self._groups}
+            given = {f"{camera.name}_{kind}": seen[kind] for kind in camera.gives}
+            obs |= {group: image for group, image in given.items() if group in self._groups}
         obs |= {group: self._position(group, body) for group in POSITION_GROUPS if group in self._groups}
         return TensorDict(obs, batch_size=[self.num_envs], device=self.device)
 
