@@ -44,8 +44,8 @@ def make(
     if further and config.engine != "mujoco":
         raise HandsightError(f"group {further[0]!r}: expected engine 'mujoco', which has it, found {config.engine!r}")
     groups = (*rendered(observe), *further)
-    if "touch" in observe and config.engine != "mujoco":
-        raise HandsightError(f"group 'touch': expected engine 'mujoco', which measures forces, found {config.engine!r}")
+    if "touch" in observe and config.engine == "isaacgym":
+        raise HandsightError("group 'touch': expected an engine of MuJoCo, which measures forces, found 'isaacgym'")
     scene = replace(Scene(config.scene), forces="touch" in observe, distractors=config.task.most_distractors)
     if config.engine == "isaacgym":
         _check_isaac(config, scene)

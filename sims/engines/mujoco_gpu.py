@@ -63,7 +63,7 @@ class WarpEngine(Engine):
             self._images = RenderedImages(self._context, self._config.rig, self._ids, groups)
         self._fields = {name: wp.to_torch(getattr(self._m, name)) for name in names}
         self._data = {name: wp.to_torch(getattr(self._d, name)) for name in (*STATE, *READ)}
-        several = (self._ids.touch, self._ids.tip_sites)
+        several = (self._ids.touch, self._ids.force, self._ids.tip_sites)
         self._index = {columns: torch.tensor(columns, device=self.device) for columns in several}
 
     def _record(self) -> None:
@@ -83,6 +83,8 @@ class WarpEngine(Engine):
 
     def _launch_derive(self) -> None:
         """Poses and touch of the present state: what of `mjw.forward` an observation needs."""
+        if self.scene.forces:  # they are known only once accelerations are
+            return mjw.forward(self._m, self._d)
         mjw.fwd_kinematics(self._m, self._d)
         mjw.collision(self._m, self._d)
         self._d.sensordata.zero_()

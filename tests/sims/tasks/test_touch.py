@@ -3,10 +3,12 @@
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from handsight.distill.runs.policy_io import load_policy
 from handsight.errors import HandsightError
 from handsight.sims import EnvConfig, make
+from handsight.sims.engines import mujoco_cpu
 from handsight.students import StudentConfig
 
 
@@ -51,12 +53,37 @@ def test_touch_is_the_force_between_each_digit_and_the_object():
     env.close()
 
 
+def held(engine):
+    """Force (1, 4) N of each digit after 16 steps of `zoo:state` in one world on an engine, and the environment."""
+    policy = load_policy("zoo:state").policy
+    env = make(EnvConfig(engine=engine, threads=1), (*policy.obs_keys, "touch"), 1)
+    env.set_reset_mix({"near": 1.0})
+    obs, hidden = env.reset(0), policy.initial_hidden(1)
+    for _ in range(16):
+        mean, _, hidden = policy(obs, hidden)
+        obs = env.step(mean.detach()).obs
+    return obs["touch"], env
+
+
+def test_touch_is_the_same_on_both_engines_of_mujoco(monkeypatch):
+    monkeypatch.setattr(mujoco_cpu, "SOLVER", (mujoco.mjtSolver.mjSOL_NEWTON, 8))
+    expected, cpu = held("mujoco")
+    felt, warp = held("mujoco_warp")
+    assert (expected > 0.5).sum() >= 2 and felt == pytest.approx(expected, rel=0.05, abs=0.1)
+    warp.engine.step(warp.engine._data["ctrl"].clone(), torch.ones(1, dtype=torch.bool))
+    kept = warp.engine.state_dict()["state"]
+    warp.engine.read()
+    measured = warp.engine.state_dict()["state"]
+    assert all(measured[name].equal(kept[name]) for name in kept)  # to measure is not to touch
+    cpu.close(), warp.close()
+
+
 def test_touch_is_measured_only_where_it_is_asked_for_and_can_be():
     env = make(EnvConfig(), ("proprio",), 1)
     env.reset(0)
     assert env.engine.read().force is None
     env.close()
-    with pytest.raises(HandsightError, match=r"group 'touch': expected engine 'mujoco', .* found 'mujoco_warp'"):
-        make(EnvConfig(engine="mujoco_warp"), ("touch",), 1)
+    with pytest.raises(HandsightError, match=r"group 'touch': expected an engine of MuJoCo, .* found 'isaacgym'"):
+        make(EnvConfig(engine="isaacgym"), ("touch",), 1)
     assert StudentConfig(touch=True).obs_keys == ("stereo", "proprio", "touch")
     assert StudentConfig().obs_keys == ("stereo", "proprio")
