@@ -3,7 +3,7 @@
     python benchmarks/postures.py sims/robots/panda_shadow.toml better.toml --minutes 12 --seed 0
 
 For a draft whose fingers close past each other. Every try changes a third of the open and the closed hand's joints and
-the grasp point by a little, within the joints' limits, and is kept if more is lifted. The joints of the open hand's last
+the grasp point a little, within the joints' limits, and is kept if more is lifted. The joints of the open hand's last
 two links stay. `panda_shadow.toml` came out of its draft this way (by this script's first form): 50 % of the boxes and
 4 % of the cylinders before, all 48 of each after 34 tries in 12 minutes, on 2 cores of an AMD EPYC that others shared.
 """
