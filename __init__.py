@@ -14,7 +14,7 @@ import os
 import sys
 import warnings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # waiting OpenMP threads must not take the simulator's cores
