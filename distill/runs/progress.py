@@ -28,8 +28,7 @@ class Table(RichTable):
     def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, str]:
         log = Console(file=io.StringIO(), width=LOG_WIDTH, force_jupyter=False, markup=False, color_system=None)
         log.print(self)
-        plain = log.file.getvalue()  # type: ignore[attr-defined]
-        return {"text/html": self._repr_html_(), "text/plain": plain}
+        return {"text/html": self._repr_html_(), "text/plain": log.file.getvalue()}  # type: ignore[attr-defined]
 
     def _repr_html_(self) -> str:
         def row(kind: str, words: Iterable[Any]) -> str:
