@@ -15,6 +15,7 @@ import sys
 import warnings
 
 __version__ = "0.2.0.dev0"
+warnings.filterwarnings("ignore", message="IProgress not found")  # by a library, in notebooks: our bars need no widgets
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # waiting OpenMP threads must not take the simulator's cores

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         verdict_figure,
         visibility_figure,
     )
-    from .report.film import contact_sheet, make_film
+    from .report.film import beside, contact_sheet, make_film
     from .report.findings import CLAIM, study_limits, verdicts
     from .report.report import main_policies
     from .report.study_results import Study

@@ -12,7 +12,6 @@ from multiprocessing import get_context
 
 import mujoco
 import numpy as np
-from rich.table import Table
 from torch import Tensor
 
 from ... import sims
@@ -24,7 +23,7 @@ from ...sims.engines.mujoco_cpu import MujocoEngine
 from ...sims.env_config import SceneConfig
 from ...sims.scene import Scene
 from ...sims.tasks.grasp import GraspTask
-from ..runs.progress import stage, tell
+from ..runs.progress import Table, stage, tell
 from ..runs.provenance import provenance
 from ..training.teacher_config import TeacherConfig
 from ..training.teacher_training import TeacherTraining

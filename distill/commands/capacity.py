@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import explained, read_json, write_json
 from ..report.style import WIDTH
-from ..runs.progress import stage, tell
+from ..runs.progress import Table, stage, tell
 from ..runs.provenance import provenance
 from ..training.memory import row_bytes
 from .arguments import CapacityArgs

@@ -11,7 +11,8 @@ from typing import Any
 from ...errors import HandsightError
 from ...files import inside, read_json, write_json
 from ...sims.env_config import EnvConfig
-from ..runs.policy_io import BEST
+from ..report.film import make_film, write_video
+from ..runs.policy_io import BEST, load_policy
 from ..runs.run import CONFIG, Run
 from ..study.runner import PROGRAM, Progress, Runner, Work
 from . import presets
@@ -19,6 +20,8 @@ from .arguments import DemoConfig
 
 STAGES = "stages.json"
 """In the demo's folder: what each finished stage left, by name."""
+FIRST_FILM = "first_look.mp4"
+"""In the demo's folder: what the state teacher does at its first checkpoint."""
 STATE, DEPTH, STATE_STEREO, DEPTH_STEREO = "state teacher", "depth teacher", "state → stereo", "depth → stereo"
 COMPARISON = "comparison"
 TASKS = {
@@ -42,7 +45,9 @@ def demo(config: DemoConfig, pause: float = 1.0) -> Path:
     run, config = _open(config)
     run.close()
     stages = Stages(run.path, config)
-    progress = Runner(stages, stages.note, PROGRAM, pause).run()
+    if not stages.filmed:
+        _log.info("In a minute or two: a first film, %s; now: handsight view zoo:stereo", stages.folder / FIRST_FILM)
+    progress = Runner(stages, stages.look, PROGRAM, pause).run()
     if progress.failed:
         raise HandsightError("; ".join(f"{name}: {text}" for name, text in progress.failed.items()))
     report = run.path / COMPARISON / "report.html"
@@ -69,6 +74,7 @@ class Stages(Work[str]):
         self.done: dict[str, dict[str, Any]] = read_json(self._file) if self._file.is_file() else {}
         for stage in self.done.values():
             inside(folder, stage["path"])
+        self.filmed = not config.videos or STATE in self.done or (folder / FIRST_FILM).exists()
 
     def is_done(self, task: str) -> bool:
         """Whether it was written down as done."""
@@ -135,6 +141,22 @@ class Stages(Work[str]):
         options = ["--episodes", str(self.config.episodes), "--device", self._device]
         videos = "--videos" if self.config.videos else "--no-videos"
         return ["compare", *policies, *options, "--out", str(self.folder / COMPARISON), videos]
+
+    def look(self, progress: Progress[str]) -> None:
+        """Write down what has ended, and film what the state teacher does as soon as there is a checkpoint of it, in
+        environments of the film's own; a film that cannot be made stops nothing."""
+        self.note(progress)
+        run, place = self._begun(STATE), self.folder / FIRST_FILM
+        if self.filmed or STATE not in progress.running or run is None or not (run / "checkpoints" / BEST).is_dir():
+            return
+        self.filmed = True
+        try:
+            loaded, steps = load_policy(run).tried_on("cpu"), Run.open(run).metrics()[-1]["step"]
+            film = make_film(loaded.policy, loaded.env_config.with_postures("held_out"), 2, reset_kind="wide")
+            write_video(place, film, f"{STATE} after {steps:,.0f} steps", tile=112)
+        except HandsightError as error:
+            return _log.warning("no first film: %s", error)
+        _log.info("\nWhat the %s does after %s steps: open %s", STATE, f"{steps:,.0f}", place)
 
     def note(self, progress: Progress[str]) -> None:
         """Write down what each stage that has ended left, and what it took."""

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.table import Table
 from tensordict import TensorDict
 
 from ... import sims
@@ -27,7 +26,7 @@ from ...students.export import check_installed
 from ..evaluation.evaluate import set_reset_kind
 from ..runs import stored_config
 from ..runs.policy_io import check_signature
-from ..runs.progress import stage, tell
+from ..runs.progress import Table, stage, tell
 from ..runs.provenance import provenance
 from .arguments import DeployArgs
 

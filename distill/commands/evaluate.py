@@ -9,8 +9,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-
 from ...errors import HandsightError
 from ...files import check_writable, read_json
 from ..evaluation.chosen import Chosen
@@ -18,13 +16,13 @@ from ..evaluation.evaluate import evaluate
 from ..evaluation.evaluation import Evaluation, worst
 from ..runs import stored_config
 from ..runs.policy_io import LoadedPolicy, load_policy, origin_of
+from ..runs.progress import Table, stage, tell
 from .arguments import EvaluateArgs
 
 
 def run_evaluate(args: EvaluateArgs) -> Evaluation:
     """What `handsight evaluate` does: evaluate, save, and print the table of figures. Raises HandsightError, before the
     first episode, where nothing can be saved, or another evaluation is."""
-    from ..runs.progress import stage, tell
     from ..runs.provenance import provenance, sources_digest
 
     loaded = tried(load_policy(args.policy, device=args.device), args, args.device)

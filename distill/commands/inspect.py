@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.table import Table
 
 from ...datasets.reader import Survey, survey
 from ...datasets.schema import IMAGES, DatasetError, form_of
 from ...datasets.shard import Shard
 from ...files import written
-from ..runs.progress import tell
+from ..runs.progress import Table, tell
 from .arguments import InspectArgs
 
 SHEET = "contact_sheet.png"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import av
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ... import sims
+from ...errors import HandsightError
 from ...files import written
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
@@ -26,6 +28,7 @@ from ...sims.vec_env import VecEnv
 from ..evaluation import HELD_OUT_SEED
 from ..evaluation.evaluate import set_reset_kind
 from ..evaluation.rollout import play
+from .page import data_uri
 
 DEPTH_RANGE = (50.0, 600.0)
 """mm shown from bright to dark; nearer and farther are clipped, so that colours mean the same in every picture."""
@@ -40,7 +43,7 @@ OUTLINE = "#ff2d95"
 """Colour of the object's outline; nothing in the scene has it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Film:
     """E episodes side by side, T frames: the reset and each step; an episode that is over stands still."""
 
@@ -58,6 +61,8 @@ class Film:
     """Seconds between two frames."""
     object_mask: NDArray[np.bool_] | None = None
     """(T, E, H, W) pixels of the left eye that show the object; None where the environment does not tell."""
+    names: tuple[str, ...] = ()
+    """What each of the E episodes is called; empty: by its reset."""
 
     def caption(self, t: int, episode: int) -> str:
         """What stands above one episode's images."""
@@ -67,12 +72,20 @@ class Film:
             state = "success" if self.success[t, episode] else "failure"
         else:
             state = "held" if self.success[t, episode] else ""
-        parts = [f"reset {episode}", self.kinds[episode], f"step {self.step(t, episode)}", state]
+        name = self.names[episode] if self.names else f"reset {episode}"
+        parts = [name, self.kinds[episode], f"step {self.step(t, episode)}", state]
         return "   ".join(part for part in parts if part)
 
     def step(self, t: int, episode: int) -> int:
         """Steps since the reset, counted until the episode is over."""
         return min(t, int(np.argmax(self.over[:, episode])) if self.over[:, episode].any() else t)
+
+    def _repr_html_(self) -> str:
+        """The film in a notebook's cell, again and again, in itself."""
+        with TemporaryDirectory() as folder:
+            write_video(Path(folder) / "film.mp4", self, tile=112)
+            address = data_uri((Path(folder) / "film.mp4").read_bytes(), ".mp4")
+        return f'<video controls loop autoplay muted style="max-width: 100%" src="{address}"></video>'
 
 
 def make_film(
@@ -94,6 +107,30 @@ def make_film(
         return film_in(env, policy, seed, overview)
     finally:
         env.close()
+
+
+def beside(films: Mapping[str, Film]) -> Film:
+    """Films of the same E resets as one: a row for each reset, in it every policy by its name; shorter ones stand still
+    at their end. Raises HandsightError: no films, or of other cameras or numbers of resets."""
+    all_of = [*films.values()]
+    shapes = {name: {panel: images.shape[1:4] for panel, images in one.images.items()} for name, one in films.items()}
+    if len({str(one) for one in shapes.values()}) != 1:
+        raise HandsightError(f"films beside each other: expected the same resets and cameras, found {shapes}")
+    frames, resets = max(len(one.over) for one in all_of), range(len(all_of[0].kinds))
+
+    def joined(each: Sequence[NDArray]) -> NDArray:
+        longest = [np.pad(x, [(0, frames - len(x)), *[(0, 0)] * (x.ndim - 1)], mode="edge") for x in each]
+        return np.stack(longest, axis=2).reshape(frames, -1, *each[0].shape[2:])
+
+    return Film(
+        {panel: joined([one.images[panel] for one in all_of]) for panel in all_of[0].images},
+        joined([one.success for one in all_of]),
+        joined([one.over for one in all_of]),
+        lost=np.stack([one.lost for one in all_of], axis=1).ravel(),
+        kinds=tuple(one.kinds[reset] for reset in resets for one in all_of),
+        control_dt=all_of[0].control_dt,
+        names=tuple(f"{name}, reset {reset}" for reset in resets for name in films),
+    )
 
 
 def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Film:
@@ -154,7 +191,7 @@ def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.rint(coloured * 255).astype(np.uint8)
 
 
-def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 176) -> None:
+def write_video(path: Path, film: Film, title: str = "", speed: float = 0.5, tile: int = 176) -> None:
     """Write an mp4 (h264, yuv420p, playable in browsers).
 
     Args:
@@ -164,7 +201,7 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
         speed: 1 is real time.
         tile: width of one image, pixels; images are enlarged without smoothing.
     """
-    pages = _pages(film, f"{title}   (played at {speed:g}x)", tile)
+    pages = _pages(film, f"{title}   (played at {speed:g}x)".strip(), tile)
     rate = max(round(speed / film.control_dt), 1)
     options = {"movflags": "+faststart"}
     with written(path) as draft, av.open(str(draft), "w", format="mp4", options=options) as container:

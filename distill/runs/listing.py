@@ -11,13 +11,12 @@ from typing import Annotated, Any
 
 import tyro
 from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from ...errors import HandsightError
 from ...files import is_owned, read_json
 from ...ranges import Checked
 from . import metrics
-from .progress import tell
+from .progress import Table, tell
 from .run import CONFIG, META, METRICS, RunError, begun, named, runs_below
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from html import escape
 from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.table import Column
+from rich.table import Table as RichTable
 from rich.text import Text
 
 LOG_WIDTH = 1000
@@ -20,17 +22,42 @@ LINE_EVERY = 15.0
 """Seconds between two plain lines."""
 
 
+class Table(RichTable):
+    """A table of words, as rich draws it on a terminal, and HTML in a notebook."""
+
+    def _repr_mimebundle_(self, *_: Any, **__: Any) -> dict[str, str]:
+        log = Console(file=io.StringIO(), width=LOG_WIDTH, force_jupyter=False, markup=False, color_system=None)
+        log.print(self)
+        return {"text/html": self._repr_html_(), "text/plain": log.file.getvalue()}  # type: ignore[attr-defined]
+
+    def _repr_html_(self) -> str:
+        def row(kind: str, words: Iterable[Any]) -> str:
+            name, *cells = (escape(str(one)).replace("\n", "<br>") for one in words)
+            rest = "".join(f"<{kind}>{one}</{kind}>" for one in cells)
+            return f'<tr><{kind} style="text-align: left">{name}</{kind}>{rest}</tr>'
+
+        heads = row("th", (column.header for column in self.columns))
+        rows = "".join(row("td", words) for words in zip(*(column.cells for column in self.columns), strict=True))
+        above, below = (escape(str(one or "")) for one in (self.title, self.caption))
+        return f"<p>{above}</p><table><thead>{heads}</thead><tbody>{rows}</tbody></table><p>{below}</p>"
+
+
 def tell(*found: RenderableType) -> None:
     """Show on stdout what a command found. Names are no markup, a line of words is not broken inside a path, a table on
-    a terminal folds what is too long, and in a log it is as wide as it needs."""
+    a terminal folds what is too long, in a log it is as wide as it needs, and in a notebook it is HTML."""
     console = Console(markup=False, highlight=False)
     if not (console.is_terminal or console.is_jupyter or "COLUMNS" in os.environ):
         console.width = LOG_WIDTH
     for one in found:
-        if isinstance(one, Table):
+        if isinstance(one, RichTable):
             for column in one.columns:
                 column.overflow = "fold"
-        console.print(one, soft_wrap=isinstance(one, str))
+        if console.is_jupyter and isinstance(one, Table):
+            from IPython.display import display
+
+            display(one)
+        else:
+            console.print(one, soft_wrap=isinstance(one, str))
 
 
 class Stage:
@@ -137,20 +164,20 @@ def stage(
 
     Args:
         title: e.g. "depth teacher".
-        total: units of work in all.
+        total: units of work in all; where there is nothing to do nothing is shown.
         unit: what is counted; the rate is shown in units per second.
         done: units done before, by an earlier session of a resumed run.
         console: where to write.
     """
     global _screen
     outer = _screen
-    console = console or (outer.console if outer else Console(stderr=True, markup=False, highlight=False))
+    console = console or (outer.console if outer else Console(stderr=True, quiet=not total))
     plain, shown = not console.is_terminal or console.is_jupyter, None
     _screen = outer if plain else outer or _new_screen(console)
     try:
         with nullcontext() if plain or outer or _screen is None else _screen:
             if plain or _screen is None:
-                shown = (_Cell if console.is_jupyter else Stage)(console, title, total, unit, done)
+                shown = (_Cell if console.is_jupyter and total else Stage)(console, title, total, unit, done)
             else:
                 shown = _Bar(_screen, title, total, unit, done)
             yield shown

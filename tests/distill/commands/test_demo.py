@@ -1,15 +1,22 @@
-"""The demo's stages as commands."""
+"""The demo's stages as commands, and its first film."""
 
+import json
 import os
 import signal
+import sys
+from dataclasses import replace
+from typing import Any, cast
 
+import av
 import pytest
 
 from handsight.distill.commands import cli
-from handsight.distill.commands.demo import STATE, STATE_STEREO, DemoConfig, Stages
+from handsight.distill.commands.demo import FIRST_FILM, STATE, STATE_STEREO, DemoConfig, Stages
 from handsight.distill.runs.run import Run, runs_under
+from handsight.distill.study.runner import Progress
 from handsight.distill.training.teacher_training import TeacherTraining
 from handsight.distill.training.train_student import StudentTraining
+from handsight.errors import HandsightError
 
 from ..toy_env import ToyEnv
 
@@ -55,3 +62,52 @@ def test_a_demo_that_was_killed_before_a_stages_first_checkpoint_goes_on(
     assert [row["step"] for row in Run.open(run).metrics() if "iteration" in row] == sorted(
         {row["step"] for row in Run.open(run).metrics()}
     )
+
+
+@pytest.fixture
+def toy_demo(toy_sims, tmp_path, monkeypatch):
+    """A demo's stages whose state teacher has its first checkpoint, and is taken for one that still trains."""
+    monkeypatch.setattr(ToyEnv, "reset_kinds", ("near", "wide", "easy"))
+    stages = Stages(tmp_path, SMALL)
+    assert cli.main(stages.command(STATE)) == 0
+    return stages, Progress(stages.tasks, running={STATE: cast(Any, None)})
+
+
+def test_a_demo_films_its_first_checkpoint_once_and_says_what_to_open(toy_demo, caplog):
+    stages, training = toy_demo
+    place = stages.folder / FIRST_FILM
+    before = {path: path.read_bytes() for path in stages.folder.rglob("*") if path.is_file()}
+    caplog.set_level("INFO")
+    stages.look(Progress(stages.tasks))
+    assert not place.exists()  # nothing trains
+    stages.look(training)
+    with av.open(str(place)) as film:
+        assert len([*film.decode(video=0)]) == ToyEnv.episode_steps + 1 + 5
+    assert f"What the state teacher does after 256 steps: open {place}" in caplog.text
+    assert {path: path.read_bytes() for path in before} == before
+    place.unlink()
+    stages.look(training)
+    assert not place.exists()
+
+
+def test_a_first_film_needs_no_training_any_more_and_no_demo_without_films_has_one(toy_demo):
+    stages, training = toy_demo
+    for config in (replace(SMALL, videos=False), SMALL):
+        later = Stages(stages.folder, config)
+        if config is SMALL:
+            later.done[STATE] = {"path": "state-teacher", "seconds": 1.0}
+            later._file.write_text(json.dumps(later.done))
+            later = Stages(stages.folder, config)
+        assert later.filmed
+        later.look(training)
+    assert not (stages.folder / FIRST_FILM).exists()
+
+
+def test_a_demo_whose_first_film_cannot_be_made_goes_on(toy_demo, monkeypatch, caplog):
+    def refuse(*_, **__):
+        raise HandsightError("no room")
+
+    monkeypatch.setattr(sys.modules[Stages.__module__], "make_film", refuse)
+    stages, training = toy_demo
+    stages.look(training)
+    assert "no first film: no room" in caplog.text

@@ -1,5 +1,7 @@
 """Films: what the eyes saw, frozen after an episode's end, written as a video that plays."""
 
+import base64
+
 import av
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from handsight.distill.commands.video import VideoArgs, run_video
 from handsight.distill.report.film import (
     DEPTH_RANGE,
     _places,
+    beside,
     colour_depth,
     contact_sheet,
     film_in,
@@ -120,6 +123,38 @@ def test_film_of_one_world_is_the_one_among_many(toy_sims):
     many = make_film(Scripted("state"), ToyConfig(), episodes=4, seed=7)
     one = make_film(Scripted("state"), ToyConfig(), episodes=1, seed=7, world_offset=3)
     np.testing.assert_array_equal(one.images["depth"][:, 0], many.images["depth"][:, 3])
+
+
+def test_films_beside_each_other_are_a_row_for_each_reset_and_the_shorter_stands_still():
+    long, short = (
+        film_in(ToyEnv(EVERYTHING, 2, end_on_success=quick), Scripted("state"), seed=1) for quick in (False, True)
+    )
+    both, frames = beside({"teacher": long, "student": short}), len(short.over)
+    assert frames < 9
+    assert both.names == ("teacher, reset 0", "student, reset 0", "teacher, reset 1", "student, reset 1")
+    assert both.kinds == tuple(long.kinds[reset] for reset in (0, 0, 1, 1)) and both.success.shape == (9, 4)
+    for panel in ("left eye", "depth"):
+        np.testing.assert_array_equal(both.images[panel][:, 2], long.images[panel][:, 1])
+        np.testing.assert_array_equal(both.images[panel][:frames, 1], short.images[panel][:, 0])
+        assert (both.images[panel][frames:, 3] == short.images[panel][-1, 1]).all()
+    assert both.caption(0, 1).startswith("student, reset 0   ")
+
+
+def test_films_of_other_resets_do_not_stand_beside_each_other():
+    one, two = (film_in(ToyEnv(EVERYTHING, count), Scripted("state"), seed=1) for count in (1, 2))
+    for films in ({"one": one, "two": two}, {}):
+        with pytest.raises(HandsightError, match="expected the same resets and cameras, found"):
+            beside(films)
+
+
+def test_a_notebook_plays_a_film_that_lies_in_itself(tmp_path):
+    film = film_in(ToyEnv(EVERYTHING, 2), Scripted("stereo"), seed=1)
+    page = film._repr_html_()
+    head, content = page.split('src="data:video/mp4;base64,')
+    assert head.startswith("<video controls loop autoplay muted ")
+    (tmp_path / "film.mp4").write_bytes(base64.b64decode(content.split('"')[0]))
+    with av.open(str(tmp_path / "film.mp4")) as container:
+        assert len([*container.decode(video=0)]) == 9 + 5
 
 
 def test_outline_runs_around_the_object_and_along_the_border():
