@@ -5,15 +5,17 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 
 from ..errors import HandsightError
 from ..policies.policy import Policy
 from ..sims.vec_env import ArraySpec
+
+if TYPE_CHECKING:
+    from onnx import ModelProto  # an extra
 
 OPSET = 20
 FORMAT, VERSION = "handsight-policy", 1
