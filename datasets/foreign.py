@@ -1,6 +1,5 @@
-"""Demonstrations that others recorded, as they are found: in the layout of robomimic and Isaac Lab (images of other
-names, gzip, episodes of any name and order, no splits, no states), or as a LeRobotDataset v3 (Parquet and videos); with
-no teacher's spread and no word of their origin.
+"""Demonstrations that others recorded, as they are found, with no teacher's spread and no word of their origin: in the
+layout of robomimic and Isaac Lab (other names, gzip, any order, no splits, no states), or as a LeRobotDataset v3.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +33,10 @@ SPREAD = 0.1
 """Standard deviation that demonstrated actions are taken to have, as they come with none; unit of the action."""
 GZIP = 1100
 """To one: gzip packs 1,032 bytes into one at most."""
-INFO, BOOKKEEPING = "meta/info.json", {"timestamp", "frame_index", "episode_index", "index", "task_index"}
-PLACES = ("episode_index", "length", "dataset_", "data/", "videos/")
-"""Where a LeRobotDataset says what it holds, its features that are no observations, what says where episodes lie."""
+INFO, PLACES = "meta/info.json", ("episode_index", "length", "dataset_", "data/", "videos/")
 MOST_EPISODES, MOST_BYTES, MOST_PIXELS = 10**6, 2**32, 2**24
-"""Of a LeRobotDataset: most episodes, bytes that a feature of one file may take in memory, and pixels of an image."""
+"""Of a LeRobotDataset: where it says what it holds, columns of its episodes that say where each lies, most episodes,
+bytes that a feature of one file may take in memory, and numbers of an image."""
 Names = Mapping[str, str]
 """What stands for left, right, proprio, ...: names of their datasets, several of a vector joined by "+"."""
 
@@ -64,9 +61,6 @@ def open_shard(path: Path, names: Names | None = None, whole: bool = False) -> S
 class Foreign(Shard):
     """A foreign file, open for reading: its actions are the teacher's answers."""
 
-    action = "actions"
-    """Its name for them."""
-
     def __init__(self, path: Path, names: Names) -> None:
         """
         Raises:
@@ -88,9 +82,7 @@ class Foreign(Shard):
         first = self.file["data"][self.names[0]]
         self.there = {path: first[path].shape[1:] for path in self.datasets(self.names[0])}
         self.splits = self.file.get("mask", {})
-        self._describe(str(env.get("env_name", "")) if isinstance(env, dict) else "")
-
-    def _describe(self, task: str) -> None:
+        task = str(env.get("env_name", "")) if isinstance(env, dict) else ""
         self.facts = Facts(task, {"task": f"{FOREIGN} {task}".strip(), "obs": self._forms()}, {})
 
     @cached_property
@@ -111,19 +103,17 @@ class Foreign(Shard):
         return self.file[f"data/{name}/{path}"][rows]
 
     def column(self, name: str, column: str, rows: slice = slice(None)) -> NDArray[Any]:
-        """As a shard's; `std` is `SPREAD`. Raises DatasetError: no such dataset, with those that there are."""
-        for part, paths in self._parts(column).items():
-            if paths is None and column not in ("mean", "std"):
+        """As a shard's; `mean`: the actions, `std`: `SPREAD`. Raises DatasetError: no such dataset; says what is."""
+        for part, paths in (parts := self._parts("actions" if column in ("mean", "std") else column)).items():
+            if paths is None:
                 there = ", ".join(f"{path} {shape}" for path, shape in self.there.items())
                 raise DatasetError(f"{self.path}: {name} has no {part} (--offline.map {part}=NAME); available: {there}")
         try:
-            if column in ("mean", "std"):
-                actions = np.asarray(self.values(name, self.action, rows), np.float32)
-                return actions if column == "mean" else np.full_like(actions, SPREAD)
-            values = [[self.values(name, one, rows) for one in part or ()] for part in self._parts(column).values()]
+            values = [[self.values(name, one, rows) for one in paths or ()] for paths in parts.values()]
             if column in ("stereo", "depth"):
                 return memory_form([self._image(part[0], column) for part in values])
-            return np.concatenate([part.reshape(len(part), -1) for part in values[0]], axis=1).astype(np.float32)
+            found = np.concatenate([part.reshape(len(part), -1) for part in values[0]], axis=1).astype(np.float32)
+            return np.full_like(found, SPREAD) if column == "std" else found
         except (FFmpegError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise DatasetError(f"{self.path}: {name}: {column} cannot be read: {error}") from error
 
@@ -136,7 +126,7 @@ class Foreign(Shard):
         found = {}
         for role in EYES if column == "stereo" else [column]:
             wanted = self.map.get(role, role).split("+")
-            known = [(one, f"obs/{one}", FEATURES.get(f"obs/{one}")) for one in wanted]
+            known = [(one, f"obs/{one}", FEATURES.get(one), FEATURES.get(f"obs/{one}")) for one in wanted]
             paths = [next((path for path in paths if path in self.there), "") for paths in known]
             found[role] = paths if all(paths) else None
         return found
@@ -167,33 +157,25 @@ class Foreign(Shard):
 class LeRobot(Foreign):
     """The folder of a LeRobotDataset v3 as one shard. Vectors stay in memory from their first use on, images do not."""
 
-    action = "action"
-
     def __init__(self, path: Path, names: Names) -> None:
-        """
-        Raises:
-            DatasetError: another version, no `action`, no episodes, links that lead out, or pyarrow is missing.
-        """
+        """Raises HandsightError: another version, no episodes, links that lead out, or pyarrow is missing."""
         check_installed()
         check_links(path, DatasetError)
         self.path, self.map, self.extra, self.splits, self.read_before = path, names, {}, {}, {}
+        self.file = BytesIO()  # to be closed: nothing stays open
         self.info = read_json(path / INFO, DatasetError)
         try:
-            if not str(self.info["codebase_version"]).startswith("v3."):
-                raise ValueError(f"version {self.info['codebase_version']}, of which lerobot itself makes v3.0")
-            forms = {name: form for name, form in self.info["features"].items() if name not in BOOKKEEPING}
-            self.there = {name: tuple(form["shape"]) for name, form in forms.items()}
-            self.kinds, self.fps = {name: form["dtype"] for name, form in forms.items()}, float(self.info["fps"])
-            if self.action not in self.there or not 0 < self.fps < math.inf:
-                raise ValueError(f"no feature `action` but {', '.join(self.there)}, {self.fps} frames a second")
+            version, self.fps = str(self.info["codebase_version"]), float(self.info["fps"])
+            if not version.startswith("v3.") or not 0 < self.fps < math.inf:
+                raise ValueError(f"{version}, {self.fps} frames a second (lerobot itself makes v3.0 of older versions)")
+            self.there = {name: tuple(form["shape"]) for name, form in self.info["features"].items()}
+            self.kinds = {name: form["dtype"] for name, form in self.info["features"].items()}
             self.episodes = {f"episode_{row['episode_index']}": row for row in self._rows()}
         except (ArithmeticError, AttributeError, LookupError, OSError, TypeError, ValueError) as error:
             raise DatasetError(f"{path}: expected a LeRobotDataset v3.0, found: {error}") from error
         self.names, self.steps = [*self.episodes], {name: row["length"] for name, row in self.episodes.items()}
-        self._describe(str(self.info.get("robot_type") or path.name))
-
-    def close(self) -> None:
-        """Nothing stays open."""
+        task = str(self.info.get("robot_type") or path.name)
+        self.facts = Facts(task, {"task": f"{FOREIGN} {task}", "obs": self._forms()}, {})
 
     def values(self, name: str, path: str, rows: slice) -> NDArray[Any]:
         """Rows of one feature of one episode, (L, ...); images (L, H, W, 3) uint8."""
@@ -236,13 +218,12 @@ def column_of(file: Path, name: str, pictures: bool, shape: tuple[int, ...], ind
     ValueError: it has other rows, no such feature, nothing in one of them, or more than `MOST_BYTES`."""
     from pyarrow import parquet
 
-    table = parquet.ParquetFile(file)
-    places = product(range(table.num_row_groups), range(table.metadata.num_columns))
-    chunks = [table.metadata.row_group(group).column(column) for group, column in places]
+    meta = (table := parquet.ParquetFile(file)).metadata
+    chunks = [meta.row_group(g).column(c) for g in range(meta.num_row_groups) for c in range(meta.num_columns)]
     size = sum(max(c.total_uncompressed_size, 8 * c.num_values) for c in chunks if c.path_in_schema.startswith(name))
-    if table.metadata.num_rows != len(index) or size > MOST_BYTES:
-        what = f"{len(index):,} rows, at most {MOST_BYTES:,} bytes"
-        raise ValueError(f"{file}: {name}: expected {what}, found {table.metadata.num_rows:,} rows, {size:,} bytes")
+    if meta.num_rows != len(index) or size > MOST_BYTES:
+        what = f"{meta.num_rows:,} rows, {size:,} bytes"
+        raise ValueError(f"{file}: {name}: expected {len(index):,} rows, at most {MOST_BYTES:,} bytes, found {what}")
     read = table.read([name, "index"])
     found: Any = read[name].combine_chunks()
     if found.null_count or not np.array_equal(read["index"], index):

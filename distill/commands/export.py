@@ -16,7 +16,7 @@ from ... import sims
 from ...errors import HandsightError
 from ...files import check_writable, write, written
 from ...policies.policy import zero_where_first
-from ...students.export import OPSET, ExportError, check_installed, preprocessing, to_onnx
+from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
@@ -36,7 +36,6 @@ def export(args: ExportArgs) -> Path:
     """
     if not args.onnx:
         raise HandsightError("expected a format; available: --onnx")
-    check_installed()
     loaded = load_policy(args.policy)
     out = args.out or loaded.results / "policy.onnx"
     check_writable(out)

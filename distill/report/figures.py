@@ -28,8 +28,6 @@ from .style import colour
 
 CROWDED = 0.03
 """Share of the figure's width below which a bar has no room for its number."""
-REPEATS = 500
-"""Bootstrap resamples by rliable: each costs a call of Python."""
 INK, SOFT = "#1d1d1f", "#5d6066"
 GREY = "#b9bcc2"
 """Colour of what is owed to learning, not to sight."""
@@ -304,37 +302,32 @@ def _share_in_view(policy: PolicyResult, view: bool | None) -> NDArray[np.float6
 
 
 def seeds_figure(comparison: Comparison) -> Figure:
-    """What rliable says of policy kinds of several training seeds (Agarwal et al. 2021, 'Deep RL at the edge of the
-    statistical precipice'): interquartile mean of success at end, performance profile over seeds and kinds of object,
-    and how probably a seed of one kind does better than one of another; 95 % stratified bootstrap."""
+    """What rliable says of kinds of several training seeds (Agarwal et al. 2021, arXiv 2108.13264), by success at end:
+    interquartile mean, performance profile, probability that a seed of one beats one of another; 95 % over seeds."""
     from rliable import library, metrics  # an extra
 
-    kinds = [kind for kind in comparison.kinds if len(comparison.of_kind(kind)) > 1]
-    runs = {kind.label: np.array([[one.success] for one in comparison.of_kind(kind)]) for kind in kinds}
-    names = [f"success_at_end, {name}" for name in comparison.policies[0].summary["by_object_kind"]]
-    figures = {k: [[comparison.figure(p.name, name) for name in names] for p in comparison.of_kind(k)] for k in kinds}
-    by_object = {k.label: np.array([[f.value if f else np.nan for f in row] for row in figures[k]]) for k in kinds}
-    pairs = [(a, b) for a, b in itertools.combinations(kinds, 2) if a.is_student == b.is_student]
-    versus = {f"{a.label}\nbetter than {b.label}": (runs[a.label], runs[b.label]) for a, b in pairs}
-    least = np.floor(10 * np.nanmin(np.concatenate([*by_object.values()]))) / 10
-    taus, sure = np.linspace(least, 1, 51), partial(library.get_interval_estimates, reps=REPEATS)
-    figure, (left, middle, right) = panels(0.9 + 0.34 * max(len(kinds), len(versus), 5), 3)
-    for axes, found, how in ((left, runs, metrics.aggregate_iqm), (right, versus, metrics.probability_of_improvement)):
-        values, bounds = sure(found, lambda *x, how=how: np.array([how(*x)]), random_state=RandomState(0))
-        _rows(axes, list(found))
+    each = {kind: [[one.success] for one in comparison.of_kind(kind)] for kind in comparison.kinds}
+    runs = {kind: np.array(found) for kind, found in each.items() if len(found) > 1}
+    pairs = {(a, b): (runs[a], runs[b]) for a, b in itertools.combinations(runs, 2) if a.is_student == b.is_student}
+    taus = np.linspace(min(one.min() for one in runs.values()) - 0.02, 1, 101)
+    known: Any = partial(library.get_interval_estimates, reps=500, random_state=RandomState(0))
+    values, bounds = known(runs, lambda x: np.array([metrics.aggregate_iqm(x), *(x > taus).mean(axis=0)]))
+    better, span = known(pairs, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]))
+    figure, (left, middle, right) = panels(1.2 + 0.36 * max(len(runs), len(pairs)), 3)
+    _rows(left, [kind.label for kind in runs])
+    _rows(right, [f"{a.label}\nbetter than {b.label}" for a, b in pairs])
+    for axes, found, ranges in ((left, values, bounds), (right, better, span)):
         for row, name in enumerate(found):
-            axes.plot(bounds[name][:, 0], [row, row], color=SOFT, linewidth=2.2, solid_capstyle="butt")
-            axes.plot(values[name], row, "D", color=INK, markersize=5)
-    shares, spans = sure(by_object, lambda x: (x[..., None] > taus).mean((0, 1)), random_state=RandomState(0))
-    for kind in kinds:
-        look = {"color": colour(comparison, kind), "ls": "--" if kind.is_student else "-"}
-        middle.plot(taus, shares[kind.label], label=kind.label, **look)
-        middle.fill_between(taus, *spans[kind.label], color=look["color"], alpha=0.15, linewidth=0)
-    left.set(title="IQM over seeds", xlabel="success at end", xlim=(least, 1))
-    middle.set(title="Performance profile", xlabel="success τ", ylabel="share above τ", xlim=(least, 1))
-    right.set(title="Probability of improvement", xlim=(-0.04, 1.04), xticks=(0, 0.5, 1))
-    handles, names = middle.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=legend_columns(names))
+            axes.plot(ranges[name][:, 0], [row, row], color=SOFT, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(found[name][0], row, "D", color=INK, markersize=5)
+    for kind in runs:
+        look: Any = {"color": colour(comparison, kind), "ls": "--" if kind.is_student else "-"}
+        middle.plot(taus, values[kind][1:], label=kind.label, **look)
+        middle.fill_between(taus, *bounds[kind][:, 1:], color=look["color"], alpha=0.12, linewidth=0)
+    left.set(title="Interquartile mean", xlabel="success at end")
+    middle.set(title="Performance profile", xlabel="success τ", ylabel="share of seeds above τ")
+    right.set(title="Improvement", xlabel="its probability", xlim=(-0.04, 1.04), xticks=(0, 0.5, 1))
+    figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 

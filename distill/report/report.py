@@ -7,11 +7,11 @@ writes the report finds them there.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,6 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
     """Figures of one scene: the matrix, what was lost and the ablations of all policies, the rest of the main ones."""
     main = main_policies(comparison)
     students = [policy for policy in main.policies if policy.kind.is_student]
-    several = any(len(main.of_kind(kind)) > 1 for kind in main.kinds)
     wanted = {
         "success": (figures.success_figure, main, True),
         "kinds": (figures.kinds_figure, main, True),
@@ -102,7 +101,7 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         "sigma": (figures.sigma_figure, main, any(_varies(main, policy.name) for policy in students)),
         "ablations": (figures.ablation_figure, comparison, any(policy.ablations for policy in comparison.policies)),
         "learning": (figures.learning_figure, main, any(policy.origin.metrics for policy in main.policies)),
-        "seeds": (figures.seeds_figure, main, several and importlib.util.find_spec("rliable") is not None),
+        "seeds": (figures.seeds_figure, main, len(main.kinds) < len(main.policies) and find_spec("rliable")),
         "visibility": (figures.visibility_figure, main, all(policy.evaluation.seen for policy in main.policies)),
     }
     return {name: partial(figure, whom) for name, (figure, whom, known) in wanted.items() if known}
