@@ -23,6 +23,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import HandsightError
 from ..files import write_json, written
 from .schema import DatasetError
 from .shard import Shard
@@ -48,10 +49,10 @@ VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 
 def check_installed() -> None:
-    """Raise DatasetError where pyarrow is missing."""
+    """Raise HandsightError where pyarrow is missing."""
     if importlib.util.find_spec("pyarrow") is None:
         command = "uv sync --extra lerobot, or pip install 'handsight[lerobot]'"
-        raise DatasetError(f"LeRobot's format needs pyarrow: {command}")
+        raise HandsightError(f"LeRobot's format needs pyarrow: {command}")
 
 
 def write_lerobot(
@@ -72,7 +73,7 @@ def write_lerobot(
         The numbers of episodes and frames.
 
     Raises:
-        DatasetError: the folder exists, pyarrow is missing, there are no episodes, or a shard is damaged.
+        HandsightError: the folder exists, pyarrow is missing, there are no episodes, or a shard is damaged.
     """
     check_installed()
     if out.exists():

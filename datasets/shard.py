@@ -260,14 +260,13 @@ def _datasets(group: Any, prefix: str = "") -> Iterator[str]:
 
 
 def shards_in(path: Path) -> list[Path]:
-    """The shards of a folder, by name, or the one at `path`.
+    """The shards of a folder, by name, or the one at `path`; a folder with a LeRobotDataset is one.
 
     Raises:
         DatasetError: none there.
     """
-    found = (
-        [path] if path.is_file() else sorted(path.glob(PATTERN)) or sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
-    )
+    alone = path.is_file() or (path / "meta/info.json").is_file()
+    found = [path] if alone else sorted(path.glob(PATTERN)) or sorted([*path.glob("*.hdf5"), *path.glob("*.h5")])
     if not found:
         what = "holds no shards" if path.is_dir() else "does not exist"
         raise DatasetError(

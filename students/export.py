@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from onnx import ModelProto
 from torch import Tensor, nn
 
 from ..errors import HandsightError
@@ -41,8 +40,8 @@ class OneStep(nn.Module):
         return (mean, std, hidden) if self.remembers else (mean, std)
 
 
-def to_onnx(policy: Policy, obs_spec: Mapping[str, ArraySpec], facts: Mapping[str, Any]) -> ModelProto:
-    """Export one step of a policy, for any number of worlds.
+def to_onnx(policy: Policy, obs_spec: Mapping[str, ArraySpec], facts: Mapping[str, Any]) -> Any:
+    """Export one step of a policy, for any number of worlds, as an `onnx.ModelProto`.
 
     Inputs are the observation groups as the environment gives them (images as uint8, depth as int16 millimetres; what
     is subtracted and divided stands inside) and `hidden` (N, H) float32, zeros where an episode opens; outputs `mean`,

@@ -19,7 +19,6 @@ from ...policies.policy import zero_where_first
 from ...students.export import OPSET, ExportError, preprocessing, to_onnx
 from ..evaluation import HELD_OUT_SEED
 from ..runs import stored_config
-from ..runs.onnx_policy import OnnxPolicy
 from ..runs.policy_io import LoadedPolicy, load_policy, obs_spec, origin_of
 from ..runs.progress import tell
 from ..runs.provenance import provenance
@@ -83,6 +82,8 @@ def quiet_exporter() -> Iterator[None]:
 def closed_loop_difference(loaded: LoadedPolicy, path: Path, steps: int, worlds: int = 2) -> float:
     """Greatest difference of mean and standard deviation while the exported policy drives, each with its own memory;
     NaN where one of them is."""
+    from ..runs.onnx_policy import OnnxPolicy  # an extra
+
     exported = OnnxPolicy(path)
     task = replace(loaded.env_config.task, episode_steps=steps)
     env = sims.make(replace(loaded.env_config, task=task), observe=set(loaded.policy.obs_keys), num_envs=worlds)

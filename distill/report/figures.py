@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
+from numpy.random import RandomState
 from numpy.typing import NDArray
 
 from ..evaluation.evaluation import FEW, IN_VIEW, OUT_OF_VIEW, worst
@@ -298,6 +299,36 @@ def _share_in_view(policy: PolicyResult, view: bool | None) -> NDArray[np.float6
     running = np.isfinite(seen).sum(axis=0)
     known = running > 0
     return np.stack([np.flatnonzero(known).astype(np.float64), np.nansum(seen[:, known], axis=0) / running[known]])
+
+
+def seeds_figure(comparison: Comparison) -> Figure:
+    """What rliable says of kinds of several training seeds (Agarwal et al. 2021, arXiv 2108.13264), by success at end:
+    interquartile mean, performance profile, probability that a seed of one beats one of another; 95 % over seeds."""
+    from rliable import library, metrics  # an extra
+
+    each = {kind: [[one.success] for one in comparison.of_kind(kind)] for kind in comparison.kinds}
+    runs = {kind: np.array(found) for kind, found in each.items() if len(found) > 1}
+    pairs = {(a, b): (runs[a], runs[b]) for a, b in itertools.combinations(runs, 2) if a.is_student == b.is_student}
+    taus = np.linspace(min(one.min() for one in runs.values()) - 0.02, 1, 101)
+    known: Any = partial(library.get_interval_estimates, reps=500, random_state=RandomState(0))
+    values, bounds = known(runs, lambda x: np.array([metrics.aggregate_iqm(x), *(x > taus).mean(axis=0)]))
+    better, span = known(pairs, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]))
+    figure, (left, middle, right) = panels(1.2 + 0.36 * max(len(runs), len(pairs)), 3)
+    _rows(left, [kind.label for kind in runs])
+    _rows(right, [f"{a.label}\nbetter than {b.label}" for a, b in pairs])
+    for axes, found, ranges in ((left, values, bounds), (right, better, span)):
+        for row, name in enumerate(found):
+            axes.plot(ranges[name][:, 0], [row, row], color=SOFT, linewidth=2.2, solid_capstyle="butt")
+            axes.plot(found[name][0], row, "D", color=INK, markersize=5)
+    for kind in runs:
+        look: Any = {"color": colour(comparison, kind), "ls": "--" if kind.is_student else "-"}
+        middle.plot(taus, values[kind][1:], label=kind.label, **look)
+        middle.fill_between(taus, *bounds[kind][:, 1:], color=look["color"], alpha=0.12, linewidth=0)
+    left.set(title="Interquartile mean", xlabel="success at end")
+    middle.set(title="Performance profile", xlabel="success τ", ylabel="share of seeds above τ")
+    right.set(title="Improvement", xlabel="its probability", xlim=(-0.04, 1.04), xticks=(0, 0.5, 1))
+    figure.legend(loc="outside upper center", ncols=3)
+    return figure
 
 
 def verdict_figure(verdicts: Sequence[Contrast]) -> Figure:

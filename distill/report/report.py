@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def _of_scene(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         "sigma": (figures.sigma_figure, main, any(_varies(main, policy.name) for policy in students)),
         "ablations": (figures.ablation_figure, comparison, any(policy.ablations for policy in comparison.policies)),
         "learning": (figures.learning_figure, main, any(policy.origin.metrics for policy in main.policies)),
+        "seeds": (figures.seeds_figure, main, len(main.kinds) < len(main.policies) and find_spec("rliable")),
         "visibility": (figures.visibility_figure, main, all(policy.evaluation.seen for policy in main.policies)),
     }
     return {name: partial(figure, whom) for name, (figure, whom, known) in wanted.items() if known}

@@ -22,6 +22,7 @@ from handsight.sims import EnvConfig
 from handsight.students import StereoStudent, StudentConfig
 
 from ...datasets.test_foreign import NAMES, robomimic
+from ...datasets.test_lerobot_in import REAL as LEROBOT
 from ..toy_env import Scripted, ToyEnv
 from .test_train_student import assert_same, saved
 
@@ -215,6 +216,17 @@ def test_demonstrations_that_others_recorded_train_a_student_that_goes_on_and_lo
         loaded.check_scene(loaded.env_config)
     train_student.train_student(resume=run.path, iterations=3)
     assert run.metrics()[-1]["iteration"] == 3
+
+
+def test_a_student_learns_from_a_dataset_that_lerobot_wrote(tmp_path):
+    names = "left=observation.images.top,right=observation.images.wrist"
+    config = quick(LEROBOT, offline=OfflineConfig(map=(names,)), iterations=1)
+    run = train_student.train_student(config, run_root=tmp_path / "runs")
+    loaded = load_policy(run.path)
+    assert loaded.signature["task"] == "demonstrations of so101_follower"
+    assert loaded.policy.head.mean.out_features == 2
+    train_student.train_student(resume=run.path, iterations=2)
+    assert run.metrics()[-1]["iteration"] == 2
 
 
 def test_a_name_for_foreign_data_that_is_no_pair_is_refused():
