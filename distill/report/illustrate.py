@@ -15,13 +15,16 @@ from pydantic import TypeAdapter
 from ...files import explained, inside, read_json, write, write_json
 from ...policies.policy import Policy
 from ...sims.env_config import EnvConfig
-from ..evaluation.evaluation import Evaluation
+from ...sims.objects.choose import object_set
+from ..evaluation.evaluation import FEW, Evaluation
 from ..evaluation.observability import check_paired
 from ..runs.policy_io import LoadedPolicy, load_policy
 from ..runs.progress import stage
 from .comparison import Comparison
 from .contrasts import unmatched
+from .figures import objects_figure
 from .film import Film, contact_sheet, file_name, make_film, write_video
+from .portraits import portraits
 from .results import PolicyResult
 from .study_results import Study
 from .style import colour, drawn
@@ -58,6 +61,8 @@ class Illustrations:
     """One mp4 for each kind of policy."""
     sheets: tuple[Picture, ...] = ()
     """The students and their teachers in the first reset of their films, png."""
+    objects: tuple[Picture, ...] = ()
+    """Of a set of many objects the hardest, png."""
 
     def save(self, folder: Path) -> None:
         """Write the list; the files themselves are there."""
@@ -71,7 +76,7 @@ class Illustrations:
             return Illustrations()
         with explained(path):
             found = TypeAdapter(Illustrations).validate_python(read_json(path))
-        for picture in (*found.moments, *found.films, *found.sheets):
+        for picture in (*found.moments, *found.films, *found.sheets, *found.objects):
             inside(folder, picture.file)
         return found
 
@@ -141,7 +146,8 @@ def illustrate(
             sheets.append(_written(folder, file, sheet, told + " what each one sees, if it has eyes."))
         apart, chosen = _moments(comparison, load, env_config, folder, moments, device)
         progress.advance(bool(moments))
-    found = Illustrations(apart, chosen, tuple(films), tuple(sheets))
+    objects = _objects(comparison, env_config, folder) if len(comparison.hardest) > FEW else ()
+    found = Illustrations(apart, chosen, tuple(films), tuple(sheets), objects)
     found.save(folder)
     return found
 
@@ -160,6 +166,18 @@ def film_caption(name: str, film: Film) -> str:
 def _written(folder: Path, file: str, content: bytes, caption: str) -> Picture:
     write(folder / file, content)
     return Picture(file, caption)
+
+
+def _objects(comparison: Comparison, env_config: EnvConfig, folder: Path) -> tuple[Picture, ...]:
+    """A picture of the hardest objects of a set of meshes."""
+    objects = object_set(env_config.scene.objects)
+    names = [name for name in comparison.hardest if name in objects.names][:FEW]
+    if objects.meshes is None:
+        return ()
+    pictures = dict(zip(names, portraits(objects, names), strict=True))
+    content = drawn(partial(objects_figure, comparison, pictures), "png")
+    told = f"The {len(names)} objects with which all policies together succeed least, with each one's success."
+    return (_written(folder, "figures/objects.png", content, told),)
 
 
 def set_apart(comparison: Comparison) -> tuple[PolicyResult, ...]:

@@ -17,6 +17,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...files import write, write_json
+from ..evaluation.evaluation import FEW
 from ..evaluation.statistics import plain
 from . import figures, page
 from .comparison import Comparison
@@ -25,7 +26,7 @@ from .film import DEPTH_RANGE
 from .findings import CLAIMS, claim_sentences, facts, headline, study_limits, verdicts
 from .illustrate import Illustrations, Picture, set_apart, told_apart
 from .page import DASH, MINUS, Cell, Row, Table, data_uri, number
-from .page_tables import gap_table, kind_table, matrix_table, policy_table, run_table, view_told
+from .page_tables import gap_table, kind_table, matrix_table, object_table, policy_table, run_table, view_told
 from .policy_kind import NAMED, STEREO
 from .study_results import Budget, Study
 from .style import drawn
@@ -178,6 +179,8 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
         "moments": [_embedded(picture, folder) for picture in made.moments],
         "sheets": [_embedded(picture, folder) for picture in made.sheets],
         "films": [_embedded(picture, folder) for picture in made.films],
+        "portraits": [_embedded(picture, folder) for picture in made.objects],
+        "objects": object_table(comparison) if len(comparison.hardest) > FEW else None,
     }
 
 
