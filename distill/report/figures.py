@@ -71,7 +71,7 @@ def kinds_figure(comparison: Comparison) -> Figure:
     """success_at_end by kind of object; of many the hardest."""
     found = {name: one["episodes"] for name, one in comparison.policies[0].summary["by_object_kind"].items()}
     found = dict([*comparison.hardest.items()][:FEW]) if len(found) > FEW else found
-    metrics = {f"{name}\n(n = {resets})": f"success_at_end, {name}" for name, resets in found.items()}
+    metrics = {name.replace("_", "\n", 1) + f"\n(n = {n})": f"success_at_end, {name}" for name, n in found.items()}
     return _success_by(comparison, comparison.kinds, metrics)
 
 
