@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,41 +65,18 @@ class Film:
     """(T, E, H, W) pixels of the left eye that show the object; None where the environment does not tell."""
     sigma: NDArray[np.floating] | None = None
     """(T, E) mean standard deviation of the action (in -1..1) that led to this frame; to the reset none, 0."""
-    names: tuple[str, ...] = ()
-    """What each of the E episodes is called; if not given, by its number."""
     reads: tuple[str, ...] = ()
     """Observation groups that the policy sees."""
 
-    @staticmethod
-    def joined(films: Mapping[str, Film]) -> Film:
-        """Films of one episode each, by name, as one, which is as long as the longest."""
-        first, longest = next(iter(films.values())), max(len(film.success) for film in films.values())
-
-        def join(column: Callable[[Film], NDArray]) -> NDArray:
-            each = [column(film) for film in films.values()]
-            return np.concatenate([np.concatenate([one, one[-1:].repeat(longest - len(one), 0)]) for one in each], 1)
-
-        return Film(
-            images={name: join(lambda film, name=name: film.images[name]) for name in first.images},
-            success=join(lambda film: film.success),
-            over=join(lambda film: film.over),
-            lost=np.concatenate([film.lost for film in films.values()]),
-            kinds=tuple(film.kinds[0] for film in films.values()),
-            control_dt=first.control_dt,
-            sigma=None if first.sigma is None else join(lambda film: np.asarray(film.sigma)),
-            names=tuple(films),
-        )
-
-    def caption(self, t: int, episode: int) -> str:
-        """What stands above one episode's images."""
+    def caption(self, t: int, episode: int, name: str = "") -> str:
+        """What stands above one episode's images. name: what it is called, if not by its number."""
         if self.lost[episode] and self.over[t, episode]:
             state = "lost"
         elif self.over[t, episode]:
             state = "success" if self.success[t, episode] else "failure"
         else:
             state = "held" if self.success[t, episode] else ""
-        name = self.names[episode] if self.names else f"reset {episode}"
-        parts = [name, self.kinds[episode], f"step {self.step(t, episode)}", state]
+        parts = [name or f"reset {episode}", self.kinds[episode], f"step {self.step(t, episode)}", state]
         return "   ".join(part for part in parts if part)
 
     def step(self, t: int, episode: int) -> int:
@@ -189,18 +166,19 @@ def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.rint(coloured * 255).astype(np.uint8)
 
 
-def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: int = 229) -> None:
+def write_video(path: Path, film: Film | Mapping[str, Film], title: str, speed: float = 0.5, tile: int = 229) -> None:
     """Write an mp4 (h264, yuv420p, playable in browsers).
 
     Args:
         path: of the file; folders above are made.
-        film: what to show, episodes in two columns.
+        film: what to show, episodes in two columns; or by name films of one episode each, of the same panels.
         title: who acts, in the line at the top.
         speed: 1 is real time.
         tile: width of one image, pixels, which are enlarged without smoothing; that from outside is twice as wide.
     """
-    pages = _pages(film, f"{title}   (played at {speed:g}x)", tile)
-    rate = max(round(speed / film.control_dt), 1)
+    films = {"": film} if isinstance(film, Film) else film
+    pages = _pages(films, f"{title}   (played at {speed:g}x)", tile)
+    rate = max(round(speed / next(iter(films.values())).control_dt), 1)
     options = {"movflags": "+faststart"}
     with written(path) as draft, av.open(str(draft), "w", format="mp4", options=options) as container:
         stream = None
@@ -214,30 +192,33 @@ def write_video(path: Path, film: Film, title: str, speed: float = 0.5, tile: in
             container.mux(stream.encode())
 
 
-def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
-    """One picture per frame, even height and width; the last one is held for a second."""
-    frames, episodes = film.success.shape
-    places, block, row = _places(film, tile)
-    columns, rows = min(2, episodes), -(-episodes // 2)
+def _pages(films: Mapping[str, Film], title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
+    """One picture per frame of the longest, even height and width; the last one is held for a second."""
+    each = [(film, name, e) for name, film in films.items() for e in range(film.success.shape[1])]
+    frames, first = max(len(film.success) for film in films.values()), each[0][0]
+    places, block, row = _places(first, tile)
+    columns, rows = min(2, len(each)), -(-len(each) // 2)
     size = (columns * (block + 2 * GAP) // 2 * 2, (CAPTION + rows * row + GAP) // 2 * 2)
     font = ImageFont.load_default(14 if tile < LARGE // 3 else 16)
-    for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
+    for t in [*range(frames), *[frames - 1] * max(round(0.5 / first.control_dt), 1)]:
         page = Image.new("RGB", size, "white")
         pen = ImageDraw.Draw(page)
         pen.text((GAP, 1), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
-        for episode in range(episodes):
-            x, y = episode % 2 * (block + 2 * GAP) + GAP, CAPTION + episode // 2 * row
-            pen.text((x, y + 1), film.caption(t, episode).replace("→", "to"), fill="#333333", font=font)
-            for name, (left, top, width, height) in places.items():
-                corner, told = (x + left, y + CAPTION + top), ROW_NAMES.get(name, name)
-                if name == SIGMA:
-                    sigma, height = float(np.asarray(film.sigma)[t, episode]), CAPTION
-                    for share, how in ((1.0, {"outline": "#999999"}), (min(sigma, 1.0), {"fill": "#e69f00"})):
-                        pen.rectangle((*corner, corner[0] + share * (width - 1), corner[1] + height), **how)
+        for number, (film, name, episode) in enumerate(each):
+            x, y = number % 2 * (block + 2 * GAP) + GAP, CAPTION + number // 2 * row
+            now = min(t, len(film.success) - 1)
+            pen.text((x, y + 1), film.caption(now, episode, name).replace("→", "to"), fill="#333333", font=font)
+            for panel, (left, top, width, height) in places.items():
+                corner, told = (x + left, y + CAPTION + top), ROW_NAMES.get(panel, panel)
+                if panel == SIGMA:
+                    sigma, height = float(np.asarray(film.sigma)[now, episode]), CAPTION
+                    right, bottom = corner[0] + width - 1, corner[1] + height
+                    pen.rectangle((*corner, right, bottom), outline="#999999")
+                    pen.rectangle((*corner, corner[0] + min(sigma, 1.0) * (width - 1), bottom), fill="#e69f00")
                     told = f"sigma {sigma:.2f}"
                 else:
-                    smooth = Image.Resampling.BILINEAR if name == "overview" else Image.Resampling.NEAREST
-                    picture = Image.fromarray(film.images[name][t, episode])
+                    smooth = Image.Resampling.BILINEAR if panel == "overview" else Image.Resampling.NEAREST
+                    picture = Image.fromarray(film.images[panel][now, episode])
                     page.paste(picture.resize((width, height), smooth), corner)
                 pen.text((corner[0], corner[1] + height + 1), told, fill="#777777", font=font)
         yield np.asarray(page)

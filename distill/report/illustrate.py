@@ -62,7 +62,7 @@ class Illustrations:
     sheets: tuple[Picture, ...] = ()
     """The students and their teachers in the first reset of their films, png."""
     objects: tuple[Picture, ...] = ()
-    """Of a set of many objects the hardest, png."""
+    """The hardest objects of a set of many, png."""
 
     def save(self, folder: Path) -> None:
         """Write the list; the files themselves are there."""
@@ -200,7 +200,7 @@ def _moments(
     pictures = []
     for reset, films in film_moments(one, other, env_config, count, device):
         file = f"gallery/reset-{reset}.mp4"
-        write_video(folder / file, Film.joined(films), title=f"reset {reset}", speed=SPEED)
+        write_video(folder / file, films, title=f"reset {reset}", speed=SPEED)
         pictures.append(Picture(file, moment_caption(reset, films, policies[0].evaluation)))
     return tuple(pictures), (
         f"Below are the {len(pictures)} in which they differ most: in success first, then in return. So they are no "

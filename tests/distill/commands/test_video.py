@@ -11,7 +11,6 @@ from handsight.distill.report.film import (
     CAPTION,
     DEPTH_RANGE,
     GAP,
-    Film,
     _pages,
     _places,
     colour_depth,
@@ -118,7 +117,7 @@ def test_the_bar_is_as_long_as_the_policy_is_unsure_of_the_action_that_led_here(
     film = film_in(ToyEnv(EVERYTHING, 2), Unsure("state"), seed=1)
     assert film.sigma is not None
     np.testing.assert_allclose(film.sigma[[0, 1, -1], 1], [0, 0.25, 0.25])
-    first, second, *_ = _pages(film, "toy", tile=101)
+    first, second, *_ = _pages({"": film}, "toy", tile=101)
     for page, filled in ((first, 1), (second, 26)):  # the first pixel is drawn at 0, too
         left, top, _, _ = _places(film, 101)[0]["sigma"]
         row = page[2 * CAPTION + top + 5, GAP + left : GAP + left + 101]
@@ -140,16 +139,21 @@ def test_a_teacher_and_a_student_stand_below_each_other_with_what_each_sees(monk
     np.testing.assert_array_equal(films["teacher"].images["depth"][0], films["student"].images["depth"][0])
 
 
-def test_films_of_one_reset_are_joined_and_the_shorter_one_stands_still():
+def test_films_of_one_reset_stand_side_by_side_and_the_shorter_one_stands_still():
     short = film_in(ToyEnv(EVERYTHING, 1, end_on_success=True), Scripted("state"), seed=3)
     long = film_in(ToyEnv(EVERYTHING, 1), Scripted("state"), seed=3)
     assert len(short.success) < len(long.success)
-    film = Film.joined({"one": short, "other": long})
-    assert film.success.shape == (9, 2) and film.images["depth"].shape[:2] == (9, 2)
-    assert (film.images["depth"][len(short.success) :, 0] == short.images["depth"][-1, 0]).all()
-    np.testing.assert_array_equal(film.images["left eye"][:, 1], long.images["left eye"][:, 0])
-    assert film.caption(8, 0).startswith("one ") and film.caption(8, 0).endswith("success")
-    assert film.caption(8, 1).startswith("other ")
+    left, top, side, _ = _places(short, 64)[0]["left eye"]
+    block = _places(short, 64)[1] + 2 * GAP
+    pages = [*_pages({"one": short, "other": long}, "toy", tile=64)]
+    assert len(pages) == 9 + 5
+    for column, film in enumerate((short, long)):
+        for t in (0, 4, 8):
+            y, x = 2 * CAPTION + top, GAP + left + column * block
+            shown = pages[t][y : y + side, x : x + side]
+            wanted = film.images["left eye"][min(t, len(film.success) - 1), 0].repeat(4, 0).repeat(4, 1)
+            np.testing.assert_array_equal(shown, wanted)
+    assert long.caption(8, 0, "other").startswith("other ") and long.caption(8, 0).startswith("reset 0 ")
 
 
 def test_contact_sheet_goes_from_reset_to_the_end():
