@@ -78,8 +78,7 @@ def kinds_figure(comparison: Comparison) -> Figure:
 def objects_figure(comparison: Comparison, pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
     """Objects, by name (H, W, 3), each with the success of every policy."""
     rows, side, words = -(-len(pictures) // 5), 1.7, 0.3 + 0.15 * len(comparison.policies)  # inches
-    tall = rows * (side + words)
-    figure = Figure(figsize=(9.6, tall))
+    figure = Figure(figsize=(9.6, tall := rows * (side + words)))
     grid = figure.subplots(rows, 5, squeeze=False)
     figure.subplots_adjust(0.005, (words - 0.25) / tall, 0.995, 1 - 0.25 / tall, 0.1, words / side)
     for axes, (name, picture) in zip(grid.flat, pictures.items(), strict=False):
@@ -87,10 +86,9 @@ def objects_figure(comparison: Comparison, pictures: Mapping[str, NDArray[np.uin
         axes.set_title(f"{name} (n = {comparison.hardest[name]})", fontsize=8)
         for line, one in enumerate(comparison.policies):
             found = comparison.figure(one.name, f"success_at_end, {name}")
-            told = {"transform": axes.transAxes, "color": colour(comparison, one.kind), "ha": "center", "va": "top"}
-            axes.text(
-                0.5, -0.15 * line / side, f"{one.name} {found.value:.2f}" if found else one.name, fontsize=7, **told
-            )
+            told, how = f"{one.name} {found.value:.2f}" if found else one.name, {"ha": "center", "va": "top"}
+            at = {"color": colour(comparison, one.kind), "transform": axes.transAxes, "fontsize": 7}
+            axes.text(0.5, -0.15 * line / side, told, **at, **how)
     for axes in figure.axes:
         axes.set_axis_off()
     return figure

@@ -38,7 +38,6 @@ LARGE = 480
 PANELS = ("overview", "left eye", "right eye", "depth")
 READ = {"stereo": ("left eye", "right eye"), "depth": ("depth",)}
 """Panels that show an observation group."""
-SIGMA = "sigma"
 ROW_NAMES = {"overview": "from outside"}
 MASK = "object mask"
 OUTLINE = "#ff2d95"
@@ -210,7 +209,7 @@ def _pages(films: Mapping[str, Film], title: str, tile: int) -> Iterator[NDArray
             pen.text((x, y + 1), film.caption(now, episode, name).replace("→", "to"), fill="#333333", font=font)
             for panel, (left, top, width, height) in places.items():
                 corner, told = (x + left, y + CAPTION + top), ROW_NAMES.get(panel, panel)
-                if panel == SIGMA:
+                if panel == "sigma":
                     sigma, height = float(np.asarray(film.sigma)[now, episode]), CAPTION
                     right, bottom = corner[0] + width - 1, corner[1] + height
                     pen.rectangle((*corner, right, bottom), outline="#999999")
@@ -230,7 +229,7 @@ def _places(film: Film, tile: int) -> tuple[dict[str, tuple[int, int, int, int]]
     height = film.images["depth"].shape[2] * tile // film.images["depth"].shape[3]
     large = 2 * height + CAPTION if "overview" in film.images else 0
     places = {"overview": (0, 0, large, large)} if large else {}
-    for number, name in enumerate((*PANELS[1:], *[SIGMA] * (film.sigma is not None))):
+    for number, name in enumerate((*PANELS[1:], *["sigma"] * (film.sigma is not None))):
         column, line = (number % 2, number // 2) if large else (number, 0)
         places[name] = (large + GAP + column * (tile + GAP), line * (height + CAPTION), tile, height)
     right = max(left + width for left, _, width, _ in places.values())
@@ -243,8 +242,7 @@ def contact_sheet(
     """One reset as a grid: a row per panel (from outside, left eye, right eye, depth), a column per moment.
 
     Args:
-        films: one; or several of the same reset, by name of the policy, one below the other: each with how it ended,
-            from outside and as far as the policy sees.
+        films: one; or several of the same reset, by name of the policy, each from outside and as far as that sees.
         colours: of the names; if not given, black.
         episode: of each film.
         moments: from the reset to the end of the longest episode, the same in all.

@@ -30,10 +30,8 @@ from .study_results import Study
 from .style import colour, drawn
 
 FILE = "illustrations.json"
-FILMED, SMALL = 4, 246
-"""Resets in each film, and height of their view from outside, pixels."""
-MOMENTS = 4
-"""Resets in the grid of those on which two policies differ most."""
+FILMED, SMALL, MOMENTS = 4, 246, 4
+"""Resets in each film; height of their view from outside, pixels; resets on which two policies differ most."""
 SPEED = 0.5
 """Playing speed of the films."""
 Load = Callable[[PolicyResult], LoadedPolicy | None]
@@ -170,8 +168,7 @@ def _written(folder: Path, file: str, content: bytes, caption: str) -> Picture:
 
 def _objects(comparison: Comparison, env_config: EnvConfig, folder: Path) -> tuple[Picture, ...]:
     """A picture of the hardest objects of a set of meshes."""
-    objects = object_set(env_config.scene.objects)
-    names = [name for name in comparison.hardest if name in objects.names][:FEW]
+    objects, names = object_set(env_config.scene.objects), [*comparison.hardest][:FEW]
     if objects.meshes is None:
         return ()
     pictures = dict(zip(names, portraits(objects, names), strict=True))
@@ -210,9 +207,8 @@ def _moments(
 
 def moment_caption(reset: int, films: dict[str, Film], evaluation: Evaluation) -> str:
     """Which reset was lived through by both, and how it ended. evaluation: of the first."""
-    kind, view = next(iter(films.values())).kinds[0] or "object", ""
-    if evaluation.seen:
-        view = " in view" if evaluation.in_view_at_reset[reset] else " out of view"
+    kind = next(iter(films.values())).kinds[0] or "object"
+    view = (" in view" if evaluation.in_view_at_reset[reset] else " out of view") if evaluation.seen else ""
     ends = "; ".join(f"{name}: {film.caption(len(film.success) - 1, 0).split()[-1]}" for name, film in films.items())
     return f"Reset {reset}, {kind}{view} at the beginning. {ends}."
 
@@ -256,8 +252,7 @@ def film_moments(
         turn, world = divmod(reset, settings["num_envs"])
         how = (1, settings["seed"] + turn, settings.get("reset_kind"), device)
         films = {name: make_film(policy, env_config, *how, world_offset=world) for name, policy, _ in (one, other)}
-        ends = [bool(film.success[-1, 0]) for film in films.values()]
-        if ends == [bool(found.success_at_end[reset]) for _, _, found in (one, other)]:
+        if all(films[name].success[-1, 0] == found.success_at_end[reset] for name, _, found in (one, other)):
             yield reset, films
             count -= 1
         if not count:

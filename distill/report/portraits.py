@@ -23,10 +23,7 @@ FROM = np.array([0.65, -0.6, 0.47])
 
 def portraits(objects: ObjectSet, names: Sequence[str]) -> np.ndarray:
     """(K, TILE, TILE, 3) uint8: these objects of a set of meshes, each on its own as it lies in its steadiest pose.
-
-    Raises:
-        HandsightError: the set has no meshes.
-    """
+    Raises HandsightError: the set has no meshes."""
     if objects.meshes is None:
         raise HandsightError(f"object set {objects.name!r} is made of primitives: there are no meshes to draw")
     solids = {solid.name: solid for solid in objects.meshes.solids}

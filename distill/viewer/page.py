@@ -13,14 +13,13 @@ import viser
 from numpy.typing import NDArray
 
 from ...sims.scenes import SCENES
+from ...sims.tasks.carry import NEAR
 from ..report.film import MASK, OUTLINE, PANELS
 from .bodies import bodies, poses
 from .side_by_side import HIDE, Column, SideBySide
 
 SPACING, TILE = 1.25, 144
 """m between two scenes; height of what an eye sees, pixels."""
-GOAL = 0.03
-"""m: radius of the ball that stands for a commanded point, within which `carry` counts the object as there."""
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#ff7f0e", "#9467bd", "#8c564b", "#17becf", "#bcbd22", "#7f7f7f")
 """Colours of the lines of a plot, in their order."""
 TRAINED = "as trained"
@@ -132,7 +131,7 @@ class Page:
         add = partial(self.server.scene.add_mesh_simple, flat_shading=True)
         handles = [add(f"/policy_{number}/{geom}", mesh.vertices, mesh.faces, color=rgb) for geom, rgb, mesh in found]
         if not one.error and (goal := one.env.drawn().get("goal")) is not None:  # where a task commands to bring it
-            ball = {"radius": GOAL, "color": (230, 159, 0), "opacity": 0.5}
+            ball = {"radius": NEAR, "color": (230, 159, 0), "opacity": 0.5}
             self.server.scene.add_icosphere(f"/policy_{number}/goal", position=goal[0].tolist(), **ball)
         self._scenes[one.name] = np.array([geom for geom, _, _ in found], int), handles
 

@@ -229,9 +229,8 @@ class SideBySide:
             raise HandsightError(f"expected two policies that act, found {fails} and {succeeds}")
 
         def good(name: str) -> NDArray[np.bool_]:
-            path, config = asked[name]
-            eyes = Blinkers(load(path).policy)
+            eyes = Blinkers(load(asked[name][0]).policy)
             eyes.hidden = hidden
-            return evaluate(eyes, config, **how).success_at_end
+            return evaluate(eyes, asked[name][1], **how).success_at_end
 
         return lambda: np.flatnonzero(~good(fails) & good(succeeds)).tolist()
