@@ -53,14 +53,14 @@ class Illustrations:
 
     moments: tuple[Picture, ...] = ()
     """Resets on which two policies differ most, mp4; until version 0.2 stills, png."""
-    chosen: str = "Below are the first resets of the first kind, not chosen by eye."
-    """How these resets were chosen; what is older than this did not say."""
     films: tuple[Picture, ...] = ()
     """One mp4 for each kind of policy."""
     sheets: tuple[Picture, ...] = ()
     """The students and their teachers in the first reset of their films, png."""
     objects: tuple[Picture, ...] = ()
     """The hardest objects of a set of many, png."""
+    chosen: str = "Below are the first resets of the first kind, not chosen by eye."
+    """How the moments were chosen; what is older than this did not say."""
 
     def save(self, folder: Path) -> None:
         """Write the list; the files themselves are there."""
@@ -145,7 +145,7 @@ def illustrate(
         apart, chosen = _moments(comparison, load, env_config, folder, moments, device)
         progress.advance(bool(moments))
     objects = _objects(comparison, env_config, folder) if len(comparison.hardest) > FEW else ()
-    found = Illustrations(apart, chosen, tuple(films), tuple(sheets), objects)
+    found = Illustrations(apart, tuple(films), tuple(sheets), objects, chosen)
     found.save(folder)
     return found
 
