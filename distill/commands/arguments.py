@@ -234,8 +234,8 @@ class VideoArgs(Chosen):
     """The mp4; in the run's folder videos/ if not given. A contact sheet (png) is written beside it."""
     speed: Annotated[float, Within(0.1, 10)] = 0.5
     """Playing speed; 1 is real time."""
-    tile: Annotated[int, Within(16, 4096)] = 176
-    """Width of one image, pixels."""
+    tile: Annotated[int, Within(16, 4096)] = 229
+    """Width of what an eye sees, pixels; the view from outside is twice as wide and high."""
     overview: bool = True
     """Show the robot from outside, too, where the environment can."""
     device: str = "cpu"

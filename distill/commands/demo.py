@@ -153,7 +153,7 @@ class Stages(Work[str]):
         try:
             loaded, steps = load_policy(run).tried_on("cpu"), Run.open(run).metrics()[-1]["step"]
             film = make_film(loaded.policy, loaded.env_config.with_postures("held_out"), 2, reset_kind="wide")
-            write_video(place, film, f"{STATE} after {steps:,.0f} steps", tile=112)
+            write_video(place, film, f"{STATE} after {steps:,.0f} steps")
         except HandsightError as error:
             return _log.warning("no first film: %s", error)
         _log.info("\nWhat the %s does after %s steps: open %s", STATE, f"{steps:,.0f}", place)

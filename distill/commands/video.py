@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...errors import HandsightError
 from ...files import check_writable, written
-from ..report.film import contact_sheet, make_film, write_video
+from ..report.film import LARGE, contact_sheet, make_film, write_video
 from .arguments import VideoArgs
 from .evaluate import tried
 
@@ -21,8 +21,8 @@ def run_video(args: VideoArgs) -> Path:
     loaded = tried(load_policy(args.policy, device=args.device), args, args.device)
     out = args.out or loaded.results / "videos" / f"resets-{args.seed}.mp4"
     check_writable(out)
-    env_config = loaded.env_config.with_postures("held_out")
-    film = make_film(loaded.policy, env_config, args.episodes, args.seed, args.reset_kind, args.device, args.overview)
+    how = (args.episodes, args.seed, args.reset_kind, args.device, LARGE * args.overview)
+    film = make_film(loaded.policy, loaded.env_config.with_postures("held_out"), *how)
     write_video(out, film, title=loaded.run.name if loaded.run else loaded.kind, speed=args.speed, tile=args.tile)
     with written(out.with_suffix(".png")) as draft:
         contact_sheet(film).savefig(draft, dpi=120, format="png")

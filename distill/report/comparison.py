@@ -73,6 +73,13 @@ class Comparison:
         """Policy kinds in the order of their first policy."""
         return tuple(dict.fromkeys(one.kind for one in self.policies))
 
+    @cached_property
+    def hardest(self) -> dict[str, int]:
+        """Number of resets by name of the object, those first with which all policies together succeed least."""
+        each = [one.summary["by_object_kind"] for one in self.policies]
+        order = sorted(each[0], key=lambda name: (sum(of[name]["success_at_end"]["value"] for of in each), name))
+        return {name: each[0][name]["episodes"] for name in order}
+
     def of_kind(self, kind: PolicyKind) -> list[PolicyResult]:
         """The policies of a kind: one per training seed."""
         return [one for one in self.policies if one.kind == kind]

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.random import RandomState
 from numpy.typing import NDArray
 
-from ..evaluation.evaluation import FEW, IN_VIEW, OUT_OF_VIEW, worst
+from ..evaluation.evaluation import FEW, IN_VIEW, OUT_OF_VIEW
 from ..evaluation.phases import PHASES
 from ..evaluation.statistics import Seeded
 from .comparison import ALL, Comparison, in_stratum
@@ -69,11 +69,30 @@ def success_figure(comparison: Comparison) -> Figure:
 
 
 def kinds_figure(comparison: Comparison) -> Figure:
-    """success_at_end by kind of object; of many those that the first policy does worst with."""
-    found = comparison.policies[0].summary["by_object_kind"]
-    found = worst(found) if len(found) > FEW else found
-    metrics = {f"{name}\n(n = {one['episodes']})": f"success_at_end, {name}" for name, one in found.items()}
+    """success_at_end by kind of object; of many the hardest."""
+    found = {name: one["episodes"] for name, one in comparison.policies[0].summary["by_object_kind"].items()}
+    found = dict([*comparison.hardest.items()][:FEW]) if len(found) > FEW else found
+    metrics = {name.replace("_", "\n", 1) + f"\n(n = {n})": f"success_at_end, {name}" for name, n in found.items()}
     return _success_by(comparison, comparison.kinds, metrics)
+
+
+def objects_figure(comparison: Comparison, pictures: Mapping[str, NDArray[np.uint8]]) -> Figure:
+    """Objects, by name (H, W, 3), each with the success of every policy."""
+    rows, side, words = -(-len(pictures) // 5), 1.7, 0.3 + 0.15 * len(comparison.policies)  # inches
+    figure = Figure(figsize=(9.6, tall := rows * (side + words)))
+    grid = figure.subplots(rows, 5, squeeze=False)
+    figure.subplots_adjust(0.005, (words - 0.25) / tall, 0.995, 1 - 0.25 / tall, 0.1, words / side)
+    for axes, (name, picture) in zip(grid.flat, pictures.items(), strict=False):
+        axes.imshow(picture)
+        axes.set_title(f"{name} (n = {comparison.hardest[name]})", fontsize=8)
+        for line, one in enumerate(comparison.policies):
+            found = comparison.figure(one.name, f"success_at_end, {name}")
+            told, how = f"{one.name} {found.value:.2f}" if found else one.name, {"ha": "center", "va": "top"}
+            at = {"color": colour(comparison, one.kind), "transform": axes.transAxes, "fontsize": 7}
+            axes.text(0.5, -0.15 * line / side, told, **at, **how)
+    for axes in figure.axes:
+        axes.set_axis_off()
+    return figure
 
 
 def ablation_figure(comparison: Comparison) -> Figure:

@@ -36,7 +36,11 @@ CAPTION = 22
 """Height of the line above a row of images, pixels."""
 GAP = 4
 """Pixels between two images of a page."""
+LARGE = 480
+"""Height and width of the view from outside, pixels."""
 PANELS = ("overview", "left eye", "right eye", "depth")
+READ = {"stereo": ("left eye", "right eye"), "depth": ("depth",)}
+"""Panels that show an observation group."""
 ROW_NAMES = {"overview": "from outside"}
 MASK = "object mask"
 OUTLINE = "#ff2d95"
@@ -61,6 +65,10 @@ class Film:
     """Seconds between two frames."""
     object_mask: NDArray[np.bool_] | None = None
     """(T, E, H, W) pixels of the left eye that show the object; None where the environment does not tell."""
+    sigma: NDArray[np.floating] | None = None
+    """(T, E) mean standard deviation of the action (in -1..1) that led to this frame; to the reset none, 0."""
+    reads: tuple[str, ...] = ()
+    """Observation groups that the policy sees."""
     names: tuple[str, ...] = ()
     """What each of the E episodes is called; empty: by its reset."""
 
@@ -95,11 +103,11 @@ def make_film(
     seed: int = HELD_OUT_SEED,
     reset_kind: str | None = None,
     device: str = "cpu",
-    overview: bool = True,
+    overview: int = LARGE,
     world_offset: int = 0,
 ) -> Film:
     """Let the policy act by its mean in worlds 0 .. episodes-1 of `seed`, rendering both eyes and depth; with
-    `world_offset` in those from that one on."""
+    `world_offset` in those from that one on. overview: height of the view from outside, pixels; 0: without."""
     groups, place = {*policy.obs_keys, "depth", "stereo"}, sims.worlds_device(env_config, device)
     env = sims.make(env_config, observe=groups, num_envs=episodes, world_offset=world_offset, device=place)
     try:
@@ -122,6 +130,7 @@ def beside(films: Mapping[str, Film]) -> Film:
         longest = [np.pad(x, [(0, frames - len(x)), *[(0, 0)] * (x.ndim - 1)], mode="edge") for x in each]
         return np.stack(longest, axis=2).reshape(frames, -1, *each[0].shape[2:])
 
+    sigmas = [one.sigma for one in all_of if one.sigma is not None]
     return Film(
         {panel: joined([one.images[panel] for one in all_of]) for panel in all_of[0].images},
         joined([one.success for one in all_of]),
@@ -129,16 +138,17 @@ def beside(films: Mapping[str, Film]) -> Film:
         lost=np.stack([one.lost for one in all_of], axis=1).ravel(),
         kinds=tuple(one.kinds[reset] for reset in resets for one in all_of),
         control_dt=all_of[0].control_dt,
-        names=tuple(f"{name}, reset {reset}" for reset in resets for name in films),
+        sigma=joined(sigmas) if len(sigmas) == len(all_of) else None,
+        names=tuple(f"{name}, reset {reset}" if reset or resets[1:] else name for reset in resets for name in films),
     )
 
 
-def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Film:
+def film_in(env: VecEnv, policy: Policy, seed: int, overview: int = LARGE) -> Film:
     """Film in an environment that exists already and observes depth and stereo."""
     obs, nothing = env.reset(seed), np.zeros(env.num_envs, dtype=bool)
     kind = env.measure().get("kind")
     frames, success, over = [look(env, obs, overview)], [nothing], [nothing]
-    lost = nothing.copy()
+    lost, sigma = nothing.copy(), [np.zeros(env.num_envs)]
     for moment in play(env, policy, obs):
         running, step = moment.running.cpu().numpy(), moment.step
         lost |= moment.aborted.cpu().numpy()
@@ -148,6 +158,7 @@ def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Fi
             {name: np.where(moving[:, None, None, None], new, frames[-1][name]) for name, new in picture.items()}
         )
         holding = step.log["success"].cpu().numpy() if "success" in step.log else nothing
+        sigma.append(np.where(moving, moment.std.mean(1).cpu().numpy(), sigma[-1]))
         success.append(np.where(moving, holding, success[-1] & ~lost))
         over.append(over[-1] | (moment.ended | moment.aborted).cpu().numpy())
     names: tuple[str, ...] = getattr(env, "kinds", ())
@@ -162,10 +173,12 @@ def film_in(env: VecEnv, policy: Policy, seed: int, overview: bool = True) -> Fi
         kinds=tuple(names[k] if 0 <= k < len(names) else "" for k in numbers),
         control_dt=env.control_dt,
         object_mask=None if mask is None else mask[..., 0],
+        sigma=np.stack(sigma),
+        reads=policy.obs_keys,
     )
 
 
-def look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
+def look(env: VecEnv, obs: Any, overview: int) -> dict[str, NDArray]:
     """The panels of all worlds, each (E, H, W, 3) uint8, and the object's pixels, (E, H, W, 1) bool."""
     stereo = obs["stereo"].cpu().numpy().transpose(1, 0, 3, 4, 2)
     panels: dict[str, NDArray] = {
@@ -175,7 +188,7 @@ def look(env: VecEnv, obs: Any, overview: bool) -> dict[str, NDArray]:
     }
     render = getattr(env, "render_overview", None)
     if overview and render is not None:
-        panels["overview"] = np.stack([render(world) for world in range(env.num_envs)])
+        panels["overview"] = np.stack([render(world, overview, overview) for world in range(env.num_envs)])
     mask = getattr(env, "object_mask", lambda: None)()
     if mask is not None:
         panels[MASK] = mask.cpu().numpy()[..., None].copy()
@@ -191,7 +204,7 @@ def colour_depth(depth: torch.Tensor | NDArray[np.int16]) -> NDArray[np.uint8]:
     return np.rint(coloured * 255).astype(np.uint8)
 
 
-def write_video(path: Path, film: Film, title: str = "", speed: float = 0.5, tile: int = 176) -> None:
+def write_video(path: Path, film: Film, title: str = "", speed: float = 0.5, tile: int = 229) -> None:
     """Write an mp4 (h264, yuv420p, playable in browsers).
 
     Args:
@@ -199,7 +212,7 @@ def write_video(path: Path, film: Film, title: str = "", speed: float = 0.5, til
         film: what to show, episodes in two columns.
         title: who acts, in the line at the top.
         speed: 1 is real time.
-        tile: width of one image, pixels; images are enlarged without smoothing.
+        tile: width of one image, pixels, which are enlarged without smoothing; that from outside is twice as wide.
     """
     pages = _pages(film, f"{title}   (played at {speed:g}x)".strip(), tile)
     rate = max(round(speed / film.control_dt), 1)
@@ -208,7 +221,7 @@ def write_video(path: Path, film: Film, title: str = "", speed: float = 0.5, til
         stream = None
         for page in pages:
             if stream is None:
-                stream = container.add_stream("libx264", rate=rate, options={"crf": "26", "preset": "veryfast"})
+                stream = container.add_stream("libx264", rate=rate, options={"crf": "30", "preset": "veryfast"})
                 stream.height, stream.width, stream.pix_fmt = *page.shape[:2], "yuv420p"
             for packet in stream.encode(av.VideoFrame.from_ndarray(page, format="rgb24")):
                 container.mux(packet)
@@ -222,21 +235,27 @@ def _pages(film: Film, title: str, tile: int) -> Iterator[NDArray[np.uint8]]:
     places, block, row = _places(film, tile)
     columns, rows = min(2, episodes), -(-episodes // 2)
     size = (columns * (block + 2 * GAP) // 2 * 2, (CAPTION + rows * row + GAP) // 2 * 2)
-    font = ImageFont.load_default(14)
+    font = ImageFont.load_default(14 if tile < LARGE // 3 else 16)
     for t in [*range(frames), *[frames - 1] * max(round(0.5 / film.control_dt), 1)]:
         page = Image.new("RGB", size, "white")
         pen = ImageDraw.Draw(page)
-        pen.text((GAP, 3), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
+        pen.text((GAP, 1), title.replace("→", "to"), fill="black", font=font)  # the font has no arrow
         for episode in range(episodes):
             x, y = episode % 2 * (block + 2 * GAP) + GAP, CAPTION + episode // 2 * row
-            pen.text((x, y + 3), film.caption(t, episode), fill="#333333", font=font)
-            for name, (left, top, width, height) in places.items():
-                picture = Image.fromarray(film.images[name][t, episode])
-                smooth = Image.Resampling.BILINEAR if name == "overview" else Image.Resampling.NEAREST
-                page.paste(picture.resize((width, height), smooth), (x + left, y + CAPTION + top))
-                pen.text(
-                    (x + left, y + CAPTION + top + height + 2), ROW_NAMES.get(name, name), fill="#777777", font=font
-                )
+            pen.text((x, y + 1), film.caption(t, episode).replace("→", "to"), fill="#333333", font=font)
+            for panel, (left, top, width, height) in places.items():
+                corner, told = (x + left, y + CAPTION + top), ROW_NAMES.get(panel, panel)
+                if panel == "sigma":
+                    sigma, height = float(np.asarray(film.sigma)[t, episode]), CAPTION
+                    right, bottom = corner[0] + width - 1, corner[1] + height
+                    pen.rectangle((*corner, right, bottom), outline="#999999")
+                    pen.rectangle((*corner, corner[0] + min(sigma, 1.0) * (width - 1), bottom), fill="#e69f00")
+                    told = f"sigma {sigma:.2f}"
+                else:
+                    smooth = Image.Resampling.BILINEAR if panel == "overview" else Image.Resampling.NEAREST
+                    picture = Image.fromarray(film.images[panel][t, episode])
+                    page.paste(picture.resize((width, height), smooth), corner)
+                pen.text((corner[0], corner[1] + height + 1), told, fill="#777777", font=font)
         yield np.asarray(page)
 
 
@@ -246,50 +265,53 @@ def _places(film: Film, tile: int) -> tuple[dict[str, tuple[int, int, int, int]]
     height = film.images["depth"].shape[2] * tile // film.images["depth"].shape[3]
     large = 2 * height + CAPTION if "overview" in film.images else 0
     places = {"overview": (0, 0, large, large)} if large else {}
-    for number, name in enumerate(PANELS[1:]):
+    for number, name in enumerate((*PANELS[1:], *["sigma"] * (film.sigma is not None))):
         column, line = (number % 2, number // 2) if large else (number, 0)
         places[name] = (large + GAP + column * (tile + GAP), line * (height + CAPTION), tile, height)
     right = max(left + width for left, _, width, _ in places.values())
     return places, right, CAPTION + max(top + tall for _, top, _, tall in places.values()) + CAPTION
 
 
-def contact_sheet(film: Film, episode: int = 0, moments: int = 8) -> Figure:
-    """One episode as a grid: a row per panel (left eye, right eye, depth), a column per moment from reset to end."""
-    return side_by_side({"": film}, ("black",), episode, moments)
-
-
-def side_by_side(films: Mapping[str, Film], colours: Sequence[str], episode: int = 0, moments: int = 4) -> Figure:
-    """One reset as blocks side by side, one per policy: a row per panel, a column per moment, the same in all.
+def contact_sheet(
+    films: Film | Mapping[str, Film], colours: Sequence[str] = (), episode: int = 0, moments: int = 8
+) -> Figure:
+    """One reset as a grid: a row per panel (from outside, left eye, right eye, depth), a column per moment.
 
     Args:
-        films: by name of the policy, which stands above its block with how it ended; a single one needs no name.
-        colours: of the names.
+        films: one; or several of the same reset, by name of the policy, each from outside and as far as that sees.
+        colours: of the names; if not given, black.
         episode: of each film.
-        moments: from the reset to the end of the longest episode.
+        moments: from the reset to the end of the longest episode, the same in all.
     """
+    films = {"": films} if isinstance(films, Film) else films
     last = max(film.step(len(film.success) - 1, episode) for film in films.values())
     times = np.unique(np.linspace(0, last, moments).round().astype(int))
-    panels = [name for name in PANELS if all(name in film.images for film in films.values())]
-    size = 9.6 / (len(films) * len(times) + 0.35)
-    figure = Figure(figsize=(9.6, size * len(panels) + 0.55), layout="constrained")
+    rows = {name: _rows(film, alone=not name) for name, film in films.items()}
+    size, heights = 9.6 / (len(times) + 0.35), [len(panels) + 0.35 for panels in rows.values()]
+    figure = Figure(figsize=(9.6, size * sum(heights)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.015, h_pad=0.015, wspace=0, hspace=0)  # type: ignore[union-attr]
-    ratios = [1.025, *[1.0] * (len(films) - 1)]  # the first one has the names of the rows
-    blocks = figure.subfigures(1, len(films), wspace=0.02, width_ratios=ratios, squeeze=False)[0]
-    for block, (name, film), colour in zip(blocks, films.items(), colours, strict=True):
+    blocks = figure.subfigures(len(films), 1, hspace=0.02, height_ratios=heights, squeeze=False)[:, 0]
+    for block, (name, film), colour in zip(blocks, films.items(), colours or ["black"] * len(films), strict=True):
         if name:
             end = film.caption(len(film.success) - 1, episode).split()[-1]
             block.suptitle(f"{name}: {end}", color=colour, fontsize=10, fontweight="bold", x=0.02, ha="left")
-        grid = block.subplots(len(panels), len(times), squeeze=False)
-        for row, panel in enumerate(panels):
+        grid = block.subplots(len(rows[name]), len(times), squeeze=False)
+        for row, panel in enumerate(rows[name]):
             for axis, step in zip(grid[row], times, strict=True):
                 t = min(int(step), len(film.success) - 1)
                 show(axis, film, panel, t, episode)
                 if row == 0:
                     held = "  held" if film.success[t, episode] else ""
                     axis.set_title(f"step {film.step(t, episode)}{held}", fontsize=8, loc="center")
-            if block is blocks[0]:
-                grid[row, 0].set_ylabel(ROW_NAMES.get(panel, panel), fontsize=8)
+            grid[row, 0].set_ylabel(ROW_NAMES.get(panel, panel), fontsize=8)
     return figure
+
+
+def _rows(film: Film, alone: bool) -> list[str]:
+    """Panels of a film in a sheet: beside others the view from outside and what the policy sees, if there is any."""
+    there = [panel for panel in PANELS if panel in film.images]
+    wanted = {"overview", *(panel for group in film.reads for panel in READ.get(group, ()))}
+    return [panel for panel in there if alone or panel in wanted] or there
 
 
 def show(axis: Axes, film: Film, panel: str, t: int, episode: int) -> None:

@@ -64,6 +64,15 @@ def policy_table(comparison: Comparison) -> Table:
     return Table(("policy", *columns, "lost"), rows)
 
 
+def object_table(comparison: Comparison) -> Table:
+    """Success with each object, the hardest first."""
+    rows = []
+    for name, resets in comparison.hardest.items():
+        each = [comparison.figure(one.name, f"success_at_end, {name}") for one in comparison.policies]
+        rows.append(Row(name, [Cell(resets), *map(share, each)]))
+    return Table(("object", "resets", *(one.name for one in comparison.policies)), rows)
+
+
 def gap_table(comparison: Comparison) -> Table:
     """What each student lost against its teacher."""
     rows = [

@@ -18,15 +18,16 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ...files import write, write_json
+from ..evaluation.evaluation import FEW
 from ..evaluation.statistics import plain
 from . import figures, page
 from .comparison import Comparison
-from .contrasts import MATCHED_WITHIN, Contrast, unmatched
+from .contrasts import MATCHED_WITHIN, Contrast
 from .film import DEPTH_RANGE
 from .findings import CLAIMS, claim_sentences, facts, headline, study_limits, verdicts
-from .illustrate import Illustrations, Picture, told_apart
+from .illustrate import Illustrations, Picture, set_apart, told_apart
 from .page import DASH, MINUS, Cell, Row, Table, data_uri, number
-from .page_tables import gap_table, kind_table, matrix_table, policy_table, run_table, view_told
+from .page_tables import gap_table, kind_table, matrix_table, object_table, policy_table, run_table, view_told
 from .policy_kind import NAMED, STEREO
 from .study_results import Budget, Study
 from .style import drawn
@@ -176,24 +177,24 @@ def _scene(scene: str, comparison: Comparison, folder: Path) -> dict[str, Any]:
         "runs": run_table(comparison),
         "by_cause": any(comparison.over(kind, "observability_gap") for kind in comparison.kinds),
         "told_apart": _told_apart(comparison),
+        "chosen": made.chosen,
         "moments": [_embedded(picture, folder) for picture in made.moments],
         "sheets": [_embedded(picture, folder) for picture in made.sheets],
         "films": [_embedded(picture, folder) for picture in made.films],
+        "portraits": [_embedded(picture, folder) for picture in made.objects],
+        "objects": object_table(comparison) if len(comparison.hardest) > FEW else None,
     }
 
 
 def _told_apart(comparison: Comparison) -> str:
-    """In how many resets one student of the headline's first pair fails and the other does not."""
-    losses = unmatched(comparison)
-    if not losses:
+    """In how many resets one of two policies fails and the other does not."""
+    if len(pair := set_apart(comparison)) < 2:
         return ""
-    state, depth = (student for _, student in losses[0].pairs[0])
-    only_depth, only_state = (
-        len(told_apart(*pair)) for pair in ((state.evaluation, depth.evaluation), (depth.evaluation, state.evaluation))
-    )
+    one, other = pair
+    only_other, only_one = (told_apart(a.evaluation, b.evaluation) for a, b in ((one, other), (other, one)))
     return (
-        f"In {only_depth} of the {len(state.evaluation.length)} resets {state.name} fails and {depth.name} ends in "
-        f"success; in {only_state} it is the other way round."
+        f"In {only_other} of the {len(one.evaluation.length)} resets {one.name} fails and {other.name} ends in "
+        f"success; in {only_one} it is the other way round."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 from ...errors import HandsightError
@@ -81,15 +82,35 @@ class Live:
                     self.view.push(value)
                 case "find":
                     self.find(*value)
+                case "found":
+                    self.found(*value)
                 case _:
                     self.view.change(**{word: int(value) if value and word == "level" else value})
         except HandsightError as error:
             self.page.say(str(error))
 
     def find(self, fails: str, succeeds: str) -> None:
-        """Go to the next reset in which one policy fails and another succeeds."""
-        self.page.say("trying both on the same resets ...")
-        found, now = self.view.differing(fails, succeeds), self.view.setting.reset
+        """Look for resets in which one policy fails and another succeeds, in a thread, whose answer is a request."""
+        differing = self.view.differing(fails, succeeds)
+        self.page.search(True)
+
+        def look() -> None:
+            found: list[int] | str = "the search ended without an answer"
+            try:
+                found = differing()
+            except (HandsightError, OSError) as error:
+                found = str(error)
+            finally:
+                self.page.requests.put(("found", (fails, succeeds, found)))
+
+        Thread(target=look, daemon=True).start()
+
+    def found(self, fails: str, succeeds: str, found: list[int] | str) -> None:
+        """Go to the next of the resets that were looked for. found: what went wrong, if there are none."""
+        self.page.search(False)
+        if isinstance(found, str):
+            raise HandsightError(found)
         if found:
+            now = self.view.setting.reset
             self.view.change(reset=next((reset for reset in found if reset > now), found[0]))
         self.page.say(f"{len(found)} resets in which {fails} fails and {succeeds} succeeds: {found}"[:200])

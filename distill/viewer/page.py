@@ -13,6 +13,7 @@ import viser
 from numpy.typing import NDArray
 
 from ...sims.scenes import SCENES
+from ...sims.tasks.carry import NEAR
 from ..report.film import MASK, OUTLINE, PANELS
 from .bodies import bodies, poses
 from .side_by_side import HIDE, Column, SideBySide
@@ -74,7 +75,8 @@ class Page:
             if len(names) > 1:
                 words = zip(("fails", "succeeds"), names, strict=False)
                 pair = [gui.add_dropdown(word, names, initial_value=name) for word, name in words]
-                self._asks("find", gui.add_button("Find such a reset"), lambda: [one.value for one in pair])
+                find = gui.add_button("Find such a reset")
+                self._find = self._asks("find", find, lambda: [one.value for one in pair])
         with gui.add_folder("environment"):
             choices = {"kind": kinds, "scene": SCENES, "level": map(str, range(levels + 1))}
             for (word, options), label in zip(choices.items(), ("object", "scene", "difficulty"), strict=True):
@@ -93,6 +95,11 @@ class Page:
 
         (control.on_click if hasattr(control, "on_click") else control.on_update)(leave)
         return control
+
+    def search(self, on: bool) -> None:
+        """Show whether resets are being looked for; who looks cannot be asked again."""
+        self._find.label, self._find.disabled = "Trying both ..." if on else "Find such a reset", on
+        self.server.flush()
 
     def say(self, words: str) -> None:
         """Show a line below the controls until another takes its place."""
@@ -123,6 +130,9 @@ class Page:
         found = [] if one.error else [*bodies(one.env.engine.model, one.now)]
         add = partial(self.server.scene.add_mesh_simple, flat_shading=True)
         handles = [add(f"/policy_{number}/{geom}", mesh.vertices, mesh.faces, color=rgb) for geom, rgb, mesh in found]
+        if not one.error and (goal := one.env.drawn().get("goal")) is not None:  # where a task commands to bring it
+            ball = {"radius": NEAR, "color": (230, 159, 0), "opacity": 0.5}
+            self.server.scene.add_icosphere(f"/policy_{number}/goal", position=goal[0].tolist(), **ball)
         self._scenes[one.name] = np.array([geom for geom, _, _ in found], int), handles
 
     def _tell(self, view: SideBySide) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,18 +214,23 @@ class SideBySide:
         for one in self.sound:
             one.env.engine.push(torch.tensor([[0.0, speed, 0.0]]))
 
-    def differing(self, fails: str, succeeds: str) -> list[int]:
-        """Resets (of the first `TRIED`) in which one policy fails and another succeeds, as things are now.
+    def differing(self, fails: str, succeeds: str) -> Callable[[], list[int]]:
+        """What tries, with policies of its own and in any thread, in which resets (of the first `TRIED`) one policy
+        fails and another succeeds, as things are now.
 
         Raises:
             HandsightError: these are no two policies that act.
         """
         how = {"num_envs": TRIED, "episodes": TRIED, "seed": HELD_OUT_SEED, "reset_kind": RESET_KIND}
-        asked = {one.name: one for one in self.sound if one.name in (fails, succeeds)}
+        there = [one for one in self.sound if one.loaded and one.name in (fails, succeeds)]
+        asked = {one.name: (one.loaded.path, replace(self.config(one), threads=None)) for one in there if one.loaded}
+        hidden = self.setting.hidden
         if len(asked) < 2:
             raise HandsightError(f"expected two policies that act, found {fails} and {succeeds}")
-        good = {
-            name: evaluate(one.eyes, replace(self.config(one), threads=None), **how).success_at_end
-            for name, one in asked.items()
-        }
-        return np.flatnonzero(~good[fails] & good[succeeds]).tolist()
+
+        def good(name: str) -> NDArray[np.bool_]:
+            eyes = Blinkers(load(asked[name][0]).policy)
+            eyes.hidden = hidden
+            return evaluate(eyes, asked[name][1], **how).success_at_end
+
+        return lambda: np.flatnonzero(~good(fails) & good(succeeds)).tolist()

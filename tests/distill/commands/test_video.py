@@ -10,7 +10,10 @@ from matplotlib.figure import Figure
 
 from handsight.distill.commands.video import VideoArgs, run_video
 from handsight.distill.report.film import (
+    CAPTION,
     DEPTH_RANGE,
+    GAP,
+    _pages,
     _places,
     beside,
     colour_depth,
@@ -80,14 +83,18 @@ def test_overview_is_shown_where_there_is_one_and_twice_as_large(monkeypatch):
     env = ToyEnv(EVERYTHING, 2)
     assert "overview" not in film_in(env, Scripted("state"), seed=1).images
     picture = np.arange(20 * 20 * 3).reshape(20, 20, 3).astype(np.uint8)
-    monkeypatch.setattr(ToyEnv, "render_overview", lambda self, world: picture, raising=False)
+    asked = []
+    monkeypatch.setattr(ToyEnv, "render_overview", lambda self, *how: asked.append(how) or picture, raising=False)
     film = film_in(env, Scripted("state"), seed=1)
+    assert asked[1] == (1, 480, 480)
     assert film.images["overview"].shape == (9, 2, 20, 20, 3)
     np.testing.assert_array_equal(film.images["overview"][0, 0], picture)
     places, width, _ = _places(film, tile=50)
     assert places["overview"] == (0, 0, 122, 122) and places["right eye"] == (180, 0, 50, 50)
     assert places["depth"] == (126, 72, 50, 50) and width == 230
-    assert "overview" not in film_in(env, Scripted("state"), seed=1, overview=False).images
+    assert places["sigma"] == (180, 72, 50, 50), "in the corner that is free"
+    assert _places(film, tile=229)[0]["overview"] == (0, 0, 480, 480), "as large as a film usually is"
+    assert "overview" not in film_in(env, Scripted("state"), seed=1, overview=0).images
 
 
 def test_video_plays_in_a_browser(tmp_path):
@@ -102,6 +109,54 @@ def test_video_plays_in_a_browser(tmp_path):
     assert len(pictures) == 9 + 5
     assert pictures[0].shape[0] % 2 == pictures[0].shape[1] % 2 == 0
     assert np.abs(pictures[0].astype(int) - pictures[8]).max() > 50
+
+
+def test_the_bar_is_as_long_as_the_policy_is_unsure_of_the_action_that_led_here():
+    class Unsure(Scripted):
+        def forward(self, obs, hidden):
+            mean, std, hidden = super().forward(obs, hidden)
+            return mean, torch.full_like(std, 0.25), hidden
+
+    film = film_in(ToyEnv(EVERYTHING, 2), Unsure("state"), seed=1)
+    assert film.sigma is not None
+    np.testing.assert_allclose(film.sigma[[0, 1, -1], 1], [0, 0.25, 0.25])
+    first, second, *_ = _pages({"": film}, "toy", tile=101)
+    for page, filled in ((first, 1), (second, 26)):  # the first pixel is drawn at 0, too
+        left, top, _, _ = _places(film, 101)[0]["sigma"]
+        row = page[2 * CAPTION + top + 5, GAP + left : GAP + left + 101]
+        assert (row == (230, 159, 0)).all(1).sum() == filled
+
+
+def test_a_teacher_and_a_student_stand_below_each_other_with_what_each_sees(monkeypatch):
+    picture = np.zeros((20, 20, 3), np.uint8)
+    monkeypatch.setattr(ToyEnv, "render_overview", lambda self, *how: picture, raising=False)
+    policies = {"teacher": Scripted("depth"), "student": Scripted("stereo"), "knower": Scripted("state")}
+    films = {name: film_in(ToyEnv(EVERYTHING, 2), policy, seed=1) for name, policy in policies.items()}
+    figure = contact_sheet(films, ["#000000", "#111111", "#222222"], episode=1, moments=3)
+    blocks = {block.get_suptitle(): block for block in figure.subfigs}
+    assert [title.partition(":")[0] for title in blocks] == [*policies]
+    rows = [[label for axis in block.axes if (label := axis.get_ylabel())] for block in blocks.values()]
+    assert rows == [["from outside", "depth"], ["from outside", "left eye", "right eye"], ["from outside"]]
+    for block in blocks.values():
+        assert [axis.get_title().split()[1] for axis in block.axes[:3]] == ["0", "4", "8"]
+    np.testing.assert_array_equal(films["teacher"].images["depth"][0], films["student"].images["depth"][0])
+
+
+def test_films_of_one_reset_stand_side_by_side_and_the_shorter_one_stands_still():
+    short = film_in(ToyEnv(EVERYTHING, 1, end_on_success=True), Scripted("state"), seed=3)
+    long = film_in(ToyEnv(EVERYTHING, 1), Scripted("state"), seed=3)
+    assert len(short.success) < len(long.success)
+    left, top, side, _ = _places(short, 64)[0]["left eye"]
+    block = _places(short, 64)[1] + 2 * GAP
+    pages = [*_pages({"one": short, "other": long}, "toy", tile=64)]
+    assert len(pages) == 9 + 5
+    for column, film in enumerate((short, long)):
+        for t in (0, 4, 8):
+            y, x = 2 * CAPTION + top, GAP + left + column * block
+            shown = pages[t][y : y + side, x : x + side]
+            wanted = film.images["left eye"][min(t, len(film.success) - 1), 0].repeat(4, 0).repeat(4, 1)
+            np.testing.assert_array_equal(shown, wanted)
+    assert long.caption(8, 0, "other").startswith("other ") and long.caption(8, 0).startswith("reset 0 ")
 
 
 def test_contact_sheet_goes_from_reset_to_the_end():

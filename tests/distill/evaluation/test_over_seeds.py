@@ -125,6 +125,14 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
+def test_a_mean_of_equal_values_that_nothing_bounds_stands_alone():
+    found = bootstrap_mean([3.0] * 40)
+    assert found.value == 3.0 and np.isnan([found.low, found.high]).all()
+    assert bootstrap_mean([3.0] * 39 + [4.0]).low < 3.01
+    shares = bootstrap_mean([1.0] * 40, (0, 1))
+    assert shares.low < shares.high == 1.0
+
+
 def test_p_is_below_five_per_cent_where_students_interval_is_clear_of_zero():
     for values in ([0.1, 0.2, 0.3], [0.1, 0.2, 0.6]):
         assert (p_value(values) < 0.05) == (t_interval(values).low > 0)

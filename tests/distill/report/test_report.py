@@ -5,18 +5,24 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pytest
 
 from handsight.distill.evaluation.statistics import Interval
 from handsight.distill.report import findings, report
+from handsight.distill.report import illustrate as illustrations
 from handsight.distill.report.comparison import Comparison
 from handsight.distill.report.contrasts import Contrast, explored
 from handsight.distill.report.figures import learning_figure, success_figure
 from handsight.distill.report.findings import headline, limits
+from handsight.distill.report.illustrate import Illustrations, _objects
+from handsight.distill.report.page_tables import object_table
 from handsight.distill.report.policy_kind import read_kind
 from handsight.distill.report.report import write_page
 from handsight.distill.report.study_results import Study
 from handsight.distill.report.style import COLOURS, colour, drawn
+from handsight.sims.env_config import EnvConfig, SceneConfig
+from handsight.sims.objects.choose import object_set
 
 from .. import synthetic
 
@@ -49,6 +55,29 @@ def test_page_shows_every_policy_figure_and_gap(page):
     for heading in ("The observability gap", "Learning", "Who looks", "What this does not show", "What was run"):
         assert heading in page
     assert "Over training seeds" not in page
+
+
+def test_of_many_objects_all_stand_in_a_table_and_the_ten_hardest_are_drawn(tmp_path, monkeypatch):
+    names, kind = object_set("procedural").names[:12], np.arange(synthetic.EPISODES) % 12
+    policies = []
+    for one in synthetic.comparison().policies:
+        success = ~np.isin(kind, (7, 2)) | ((kind == 2) & (np.arange(len(kind)) // 12 % 2 == 0))
+        evaluation = replace(one.evaluation, kind=kind, object_kinds=names, success_at_end=success)
+        policies.append(replace(one, evaluation=evaluation))
+    many = replace(synthetic.comparison(), policies=tuple(policies))
+    assert [*many.hardest][:2] == [names[7], names[2]] and len(many.hardest) == 12
+    first, second, *_, last = object_table(many).rows
+    assert (first.name, [cell.value for cell in first.cells]) == (names[7], [43, *["0.0 %"] * 4])
+    assert (second.name, second.cells[1].value) == (names[2], "51.2 %") and last.cells[1].value == "100.0 %"
+    asked, figure = [], illustrations.objects_figure
+    monkeypatch.setattr(illustrations, "objects_figure", lambda *what: asked.append(what) or figure(*what))
+    env_config = EnvConfig(scene=SceneConfig(objects="procedural"))
+    Illustrations(objects=_objects(many, env_config, tmp_path)).save(tmp_path)
+    ((_, pictures),) = asked
+    assert [*pictures] == [*many.hardest][:10] and all(one.std() > 5 for one in pictures.values())
+    page = write_report(many, tmp_path).read_text()
+    assert "All 12 objects" in page and f"<td>{names[7]}</td>" in page and page.count("data:image/png") == 1
+    assert "All 5 objects" not in write_report(synthetic.comparison(), tmp_path / "few").read_text()
 
 
 def test_a_level_of_randomisation_that_moved_has_its_curve():

@@ -61,7 +61,7 @@ def test_page_has_every_part(folder):
     for heading in (
         "Part 1 of the claim", "Part 1, explored",
         "Scene <em>wrist</em>", "Scene <em>open</em>", "The gap matrix", "Where it is lost",
-        "Whether they use their eyes", "Learning", "Who looks", "Moments that tell", "Films", "Matched teachers",
+        "Whether they use their eyes", "Learning", "Who looks", "Where they differ most", "Films", "Matched teachers",
         "What this does not show", "What was run",
     ):  # fmt: skip
         assert heading in page

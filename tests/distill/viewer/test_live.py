@@ -1,10 +1,13 @@
 """The loop obeys the page and keeps one clock; the command refuses what cannot be shown, and asks for a password."""
 
 import base64
+import io
 import urllib.error
 import urllib.request
+from contextlib import redirect_stdout
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import pytest
 
@@ -17,13 +20,17 @@ from handsight.distill.viewer.live import REST, Live
 from handsight.distill.viewer.page import TRAINED, Page
 from handsight.distill.viewer.side_by_side import Column, SideBySide
 from handsight.errors import HandsightError
+from handsight.sims.tasks.carry import NEAR
 
 
 class Noted:
     """A page without a browser."""
 
     def __init__(self):
-        self.requests, self.said, self.shown = SimpleQueue(), [], []
+        self.requests, self.said, self.shown, self.searching = SimpleQueue(), [], [], []
+
+    def search(self, on):
+        self.searching.append(on)
 
     def say(self, words):
         self.said.append(words)
@@ -111,16 +118,54 @@ def test_requests_are_carried_out_in_their_order(live):
 
 
 def test_what_cannot_be_done_is_said_and_the_loop_goes_on(live, monkeypatch):
-    monkeypatch.setattr(live.view, "differing", lambda fails, succeeds: [3, 7])
-    for request in [("play", None), ("find", ("zoo:depth", "zoo:state")), ("find", ("zoo:depth", "zoo:state"))]:
-        live.page.requests.put(request)
-    frames(live, 1)
-    assert live.view.setting.reset == 7  # the first, then the next
+    monkeypatch.setattr(live.view, "differing", lambda fails, succeeds: lambda: [3, 7])
+    live.page.requests.put(("play", None))
+    for reset in (3, 7):  # the first, then the next
+        live.page.requests.put(("find", ("zoo:depth", "zoo:state")))
+        live.run(until=lambda: live.page.searching[-2:] == [True, False])
+        assert live.view.setting.reset == reset
+        live.page.searching.clear()
     assert live.page.said[-1] == "2 resets in which zoo:depth fails and zoo:state succeeds: [3, 7]"
     monkeypatch.undo()
     live.page.requests.put(("find", ("zoo:depth", "nobody")))
     frames(live, 2)
     assert "expected two policies that act" in live.page.said[-1] and live.view.setting.reset == 7
+
+
+def test_the_loop_goes_on_while_resets_are_looked_for_and_says_what_went_wrong(live, monkeypatch):
+    answer = Event()
+
+    def look():
+        answer.wait(30)
+        raise HandsightError("the search failed")
+
+    monkeypatch.setattr(live.view, "differing", lambda fails, succeeds: look)
+    live.page.requests.put(("find", ("zoo:depth", "zoo:state")))
+    frames(live, 5)
+    assert live.page.searching == [True] and len(live.page.shown) == 5
+    answer.set()
+    live.run(until=lambda: bool(live.page.said))
+    assert live.page.said == ["the search failed"] and live.page.searching == [True, False]
+
+
+def test_a_commanded_point_stands_in_the_scene(monkeypatch):
+    side = SideBySide([Column(Path("zoo:state-carry"))])
+    with redirect_stdout(io.StringIO()):
+        page = Page(side, "127.0.0.1", 0)
+    balls, ball = [], page.server.scene.add_icosphere
+    monkeypatch.setattr(
+        page.server.scene, "add_icosphere", lambda name, **how: balls.append((name, how)) or ball(name, **how)
+    )
+    try:
+        for reset in (0, 1):
+            side.change(reset=reset)
+            page.show(side, 1.0, False)
+            (name, how), goal = balls.pop(), side.columns[0].env.goal[0]
+            assert name == "/policy_0/goal" and how["position"] == pytest.approx(goal.tolist()) and not balls
+            assert how["radius"] == NEAR
+    finally:
+        page.server.stop()
+        side.columns[0].close()
 
 
 def test_nothing_starts_where_nobody_can_act(tmp_path):

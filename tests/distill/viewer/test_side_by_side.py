@@ -195,10 +195,13 @@ def test_resets_on_which_they_differ_are_those_of_evaluations(both, monkeypatch)
         good[one.name] = trial.success_at_end
     expected = np.flatnonzero(~good["zoo:depth"] & good["zoo:state"]).tolist()
     assert 0 < len(expected) < 16 or good["zoo:state"].all()
-    assert both.differing("zoo:depth", "zoo:state") == expected
+    look = both.differing("zoo:depth", "zoo:state")
+    both.change(hidden="nothing")  # which was not so when it was asked
+    before = [one.eyes.before for one in both.columns]
+    assert look() == expected
+    assert [one.eyes.before for one in both.columns] == before, "the policies that act were left alone"
     with pytest.raises(side_by_side.HandsightError, match="expected two policies that act"):
         both.differing("zoo:depth", "zoo:depth")
-    both.change(hidden="nothing")
 
 
 def test_an_exported_policy_acts_as_the_original(both, tmp_path):

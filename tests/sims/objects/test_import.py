@@ -8,7 +8,8 @@ import torch
 
 from handsight.distill.commands import object_meshes
 from handsight.distill.commands.arguments import ObjectsArgs
-from handsight.distill.commands.objects import objects, portraits
+from handsight.distill.commands.objects import objects
+from handsight.distill.report.portraits import portraits
 from handsight.sims.objects.choose import object_set
 from handsight.sims.objects.object_set import ObjectSet
 from handsight.sims.objects.procedural import procedural
@@ -185,7 +186,9 @@ def test_the_handle_of_a_mug_sits_on_its_side():
 
 def test_portraits_show_each_object_alone_and_lit():
     cube = block((-0.02, 0.02), (-0.02, 0.02), (-0.02, 0.02))
-    pictures = portraits(ObjectSet.of_solids("two", [Solid.of("a", [cube]), Solid.of("b", [BRICK])]))
+    two = ObjectSet.of_solids("two", [Solid.of("a", [cube]), Solid.of("b", [BRICK])])
+    pictures = portraits(two, ["a", "b"])
+    np.testing.assert_array_equal(portraits(two, ["b"])[0], pictures[1])
     assert pictures.shape == (2, 96, 96, 3) and pictures.dtype == np.uint8
     for picture in pictures:
         seen = (picture < 250).any(2)
