@@ -120,7 +120,7 @@ def test_the_bar_is_as_long_as_the_policy_is_unsure_of_the_action_that_led_here(
     film = film_in(ToyEnv(EVERYTHING, 2), Unsure("state"), seed=1)
     assert film.sigma is not None
     np.testing.assert_allclose(film.sigma[[0, 1, -1], 1], [0, 0.25, 0.25])
-    first, second, *_ = _pages({"": film}, "toy", tile=101)
+    first, second, *_ = _pages(film, "toy", tile=101)
     for page, filled in ((first, 1), (second, 26)):  # the first pixel is drawn at 0, too
         left, top, _, _ = _places(film, 101)[0]["sigma"]
         row = page[2 * CAPTION + top + 5, GAP + left : GAP + left + 101]
@@ -148,7 +148,7 @@ def test_films_of_one_reset_stand_side_by_side_and_the_shorter_one_stands_still(
     assert len(short.success) < len(long.success)
     left, top, side, _ = _places(short, 64)[0]["left eye"]
     block = _places(short, 64)[1] + 2 * GAP
-    pages = [*_pages({"one": short, "other": long}, "toy", tile=64)]
+    pages = [*_pages(beside({"one": short, "other": long}), "toy", tile=64)]
     assert len(pages) == 9 + 5
     for column, film in enumerate((short, long)):
         for t in (0, 4, 8):
@@ -156,7 +156,10 @@ def test_films_of_one_reset_stand_side_by_side_and_the_shorter_one_stands_still(
             shown = pages[t][y : y + side, x : x + side]
             wanted = film.images["left eye"][min(t, len(film.success) - 1), 0].repeat(4, 0).repeat(4, 1)
             np.testing.assert_array_equal(shown, wanted)
-    assert long.caption(8, 0, "other").startswith("other ") and long.caption(8, 0).startswith("reset 0 ")
+    both = beside({"one": short, "other": long})
+    assert [both.caption(8, column).split()[0] for column in (0, 1)] == ["one", "other"]
+    assert both.sigma is not None and long.sigma is not None
+    np.testing.assert_array_equal(both.sigma[:, 1], long.sigma[:, 0])
 
 
 def test_contact_sheet_goes_from_reset_to_the_end():
