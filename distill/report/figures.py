@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -330,8 +331,9 @@ def seeds_figure(comparison: Comparison) -> Figure:
     pairs = {(a, b): (runs[a], runs[b]) for a, b in itertools.combinations(runs, 2) if a.is_student == b.is_student}
     taus = np.linspace(min(one.min() for one in runs.values()) - 0.02, 1, 101)
     known: Any = partial(library.get_interval_estimates, reps=500, random_state=RandomState(0))
-    values, bounds = known(runs, lambda x: np.array([metrics.aggregate_iqm(x), *(x > taus).mean(axis=0)]))
-    better, span = known(pairs, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]))
+    with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of a word that rliable says to its library
+        values, bounds = known(runs, lambda x: np.array([metrics.aggregate_iqm(x), *(x > taus).mean(axis=0)]))
+        better, span = known(pairs, lambda a, b: np.array([metrics.probability_of_improvement(a, b)]))
     figure, (left, middle, right) = panels(1.2 + 0.36 * max(len(runs), len(pairs)), 3)
     _rows(left, [kind.label for kind in runs])
     _rows(right, [f"{a.label}\nbetter than {b.label}" for a, b in pairs])
@@ -343,9 +345,10 @@ def seeds_figure(comparison: Comparison) -> Figure:
         look: Any = {"color": colour(comparison, kind), "ls": "--" if kind.is_student else "-"}
         middle.plot(taus, values[kind][1:], label=kind.label, **look)
         middle.fill_between(taus, *bounds[kind][:, 1:], color=look["color"], alpha=0.12, linewidth=0)
-    left.set(title="Interquartile mean", xlabel="success at end")
+    left.set(title="Interquartile mean", xlabel="success at end", xlim=(taus[0], 1))
     middle.set(title="Performance profile", xlabel="success τ", ylabel="share of seeds above τ")
     right.set(title="Improvement", xlabel="its probability", xlim=(-0.04, 1.04), xticks=(0, 0.5, 1))
+    right.axvline(0.5, color=SOFT, linewidth=0.9, linestyle=":")
     figure.legend(loc="outside upper center", ncols=3)
     return figure
 

@@ -11,7 +11,6 @@ from handsight.distill.report.study_results import Study
 RESULTS = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "study"
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_seeds_are_shown_as_rliable_has_them(monkeypatch):
     pytest.importorskip("rliable")
     comparison = report.main_policies(Study.load(RESULTS).comparisons["open"])
