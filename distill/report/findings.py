@@ -130,11 +130,11 @@ def study_limits(study: Study) -> list[str]:
 
 def limits(comparison: Comparison) -> list[str]:
     """What a reader must not conclude of one comparison."""
-    rig = comparison.settings.get("rig") or {}
-    kinds = comparison.policies[0].evaluation.object_kinds
+    rig, kinds = comparison.settings.get("rig") or {}, comparison.policies[0].evaluation.object_kinds
     pixels = f"Images have {rig.get('height')} x {rig.get('width')} pixels"
     objects = f" ({', '.join(kinds) if len(kinds) <= FEW else f'{len(kinds)} kinds'})" if kinds else ""
-    taught, controlled = any(p.teacher for p in comparison.policies), any(kind.control for kind in comparison.kinds)
+    chosen = (comparison.settings.get("env") or {}).get("scene", {}).get("objects", "primitives")
+    made = "put together from boxes and cylinders" if chosen == "primitives" else f"those of the object set {chosen}"
     control = (
         "No control student (the same network with its teacher's own observations) was compared: part of the "
         "unexplained action variance may be optimisation error rather than what cannot be seen."
@@ -142,13 +142,13 @@ def limits(comparison: Comparison) -> list[str]:
     return [
         _of_seeds(comparison),
         *[f"{pixels}; larger ones may change who wins and by how much."] * bool(rig.get("height")),
-        f"Objects are put together from boxes and cylinders{objects}, on an empty table, one at a time.",
+        f"Objects are {made}{objects}, on an empty table, one at a time.",
         "Everything happened in simulation: nothing here says how a policy does on a robot.",
         *_of_resets(comparison),
         *_of_commits(comparison),
         *_of_teachers(comparison),
         *_of_warm_starts([one for one in comparison.policies if one.origin.warm_started_from]),
-        *[control] * (taught and not controlled),
+        *[control] * (any(p.teacher for p in comparison.policies) and not any(k.control for k in comparison.kinds)),
         "Students may still have been improving when their budget ended; see the learning curves.",
         *comparison.notes,
     ]

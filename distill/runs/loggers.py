@@ -34,8 +34,7 @@ def chosen(words: str) -> tuple[str, ...]:
 def opened(name: str, run: Path, meta: Mapping[str, Any], config: Mapping[str, Any], after: int | None) -> Any:
     """A logger for a run of this folder, meta.json and (nested) configuration. It takes rows by `log` and pictures
     (H, W, 3) uint8 by `show`; TensorBoard hides what was logged from step `after` on."""
-    found = leaves(config)
-    table = {key: value if isinstance(value, (int, float, str)) else str(value) for key, value in found.items()}
+    table = {key: value if isinstance(value, (int, float)) else str(value) for key, value in leaves(config).items()}
     title = f"{meta.get('name')}/{run.name}"
     if name == "tensorboard":
         return TensorBoard(run, table, after)
@@ -92,6 +91,7 @@ class MLflow:
         from lightning.pytorch.loggers import MLFlowLogger
 
         name, place = (os.environ.get(f"MLFLOW_{word}") for word in ("EXPERIMENT_NAME", "TRACKING_URI"))
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # mlflow 3.17 refuses folders unless it is told
         self.logger = MLFlowLogger(name or "handsight", title, place, save_dir=str(run / "mlruns"))
         self.logger.log_hyperparams(dict(config))
 

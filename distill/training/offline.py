@@ -51,9 +51,9 @@ class OfflineTraining(Training):
         shards = whole_shards(config.data, config.offline.max_damaged, names).whole
         opened = [open_shard(path, names) for path in shards]
         self.digest = hashlib.sha256("".join(shard.header["sha256"] for shard in opened).encode()).hexdigest()
-        if config.dagger.object_weight and not all(
-            shard.has("object") for shard in opened if isinstance(shard, Foreign)
-        ):
+        foreign = [shard for shard in opened if isinstance(shard, Foreign)]
+        self.following = "handsight export {run} --check-steps 0" if foreign else self.following
+        if config.dagger.object_weight and not all(shard.has("object") for shard in foreign):
             _log.warning(
                 "%s: object positions were not recorded, and are not learnt (--offline.map object=NAME)", config.data
             )

@@ -84,6 +84,15 @@ def test_demonstrations_of_isaac_lab_are_read_with_alpha_text_and_channels_first
     assert window["proprio"].shape == (5, 9) and float(window["mean"][0, 0]) == 1.5
 
 
+def test_other_actions_than_those_of_the_episode_are_learnt_where_they_are_named(tmp_path):
+    path, absolute = robomimic(tmp_path / "image.hdf5"), np.full((6, 7), 0.25, np.float32)
+    with h5py.File(path, "r+") as file:
+        file["data/demo_1/actions_abs"] = absolute
+    shard = open_shard(path, {**NAMES, "actions": "actions_abs"})
+    assert np.array_equal(shard.column("demo_1", "mean"), absolute)
+    assert shard.column("demo_1", "std").shape == (6, 7)
+
+
 def test_what_is_missing_is_named_with_what_there_is_and_the_option(tmp_path):
     shard = open_shard(robomimic(tmp_path / "image.hdf5"), {"left": "agentview_image"})
     with pytest.raises(

@@ -133,6 +133,17 @@ def test_limits_name_seeds_pixels_simulation_and_missing_control():
     assert "3 training seeds" in " ".join(limits(synthetic.comparison(seeds=3)))
 
 
+def test_limits_say_which_object_set_it_was():
+    whole = synthetic.comparison()
+    kinds = ", ".join(whole.policies[0].evaluation.object_kinds)
+    for there, said in (
+        ({}, "put together from boxes and cylinders"),
+        ({"env": {"scene": {"objects": "procedural"}}}, "those of the object set procedural"),
+    ):
+        found = limits(replace(whole, settings=whole.settings | there))
+        assert f"Objects are {said} ({kinds}), on an empty table, one at a time." in found
+
+
 def test_difference_within_its_interval_is_not_claimed(monkeypatch):
     comparison = synthetic.comparison()
     one, several = (explored("", synthetic.comparison(seeds))[0] for seeds in (1, 2))

@@ -69,7 +69,7 @@ def test_wandb_is_given_the_run_offline(tmp_path, monkeypatch):
 def test_mlflow_is_given_the_run_in_a_folder(tmp_path, monkeypatch):
     pytest.importorskip("mlflow", reason="mlflow is not installed (extra `mlflow`)")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
     run = logged(tmp_path, "mlflow")
     (metric,) = run.path.glob("mlruns/*/*/metrics/success_at_end")
     assert [line.split()[1:] for line in metric.read_text().splitlines()] == [["0.1", "10"], ["0.2", "20"]]

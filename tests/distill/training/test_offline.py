@@ -203,11 +203,13 @@ def test_iterations_go_through_passes_and_draw_augmentation_of_their_own(data, t
 
 
 def test_demonstrations_that_others_recorded_train_a_student_that_goes_on_and_loads(tmp_path, caplog):
+    caplog.set_level("INFO", "handsight")
     robomimic(tmp_path / "image.hdf5", size=32)
     names = tuple(f"{ours}={theirs}" for ours, theirs in NAMES.items())
     config = quick(tmp_path / "image.hdf5", offline=OfflineConfig(map=(",".join(names),)), iterations=2)
     run = train_student.train_student(config, run_root=tmp_path / "runs")
     assert "object positions were not recorded" in caplog.text
+    assert f"next: handsight export {run.path} --check-steps 0" in caplog.text  # no environment here takes it
     assert {"loss/action", "loss/spread"} <= set(run.metrics()[-1]) and "loss/object" not in run.metrics()[-1]
     loaded = load_policy(run.path)
     assert loaded.signature["task"] == "demonstrations of Lift" and loaded.signature["obs"]["proprio"]["shape"] == [5]
