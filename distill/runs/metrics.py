@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -109,7 +110,8 @@ def _on_the_board(folder: Path) -> list[dict[str, float]]:
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader  # takes a second
 
     rows: dict[int, dict[str, float]] = {}
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    counted = lambda path: [int(w) if w.isdigit() else w for w in re.split(r"(\d+)", path.name)]  # noqa: E731
+    for path in sorted(folder.glob("events.out.tfevents.*"), key=counted):  # named by second and, last, by a counter
         with suppress(Exception):  # a damaged file ends in any of its readers' errors
             for event in LegacyEventFileLoader(str(path)).Load():
                 if event.session_log.status == event.session_log.START:  # a resumed run: later points are void
