@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -66,7 +67,8 @@ def test_page_has_every_part(folder):
     ):  # fmt: skip
         assert heading in page
     pictures = {path.name for path in (folder / "figures").iterdir()}
-    parts = ("success", "kinds", "matrix", "decomposition", "unexplained", "sigma", "learning", "visibility")
+    parts = ["success", "kinds", "matrix", "decomposition", "unexplained", "sigma", "learning", "visibility"]
+    parts += ["seeds"] * (find_spec("rliable") is not None)
     assert pictures == {"verdict.svg", "wrist-ablations.svg"} | {
         f"{s}-{p}.svg" for s in ("wrist", "open") for p in parts
     }
