@@ -242,7 +242,7 @@ def decoded(
     with av.open(source, mode="r", format=form) as container:
         stream = container.streams.video[0]
         size, found = (stream.height, stream.width, 3), {}
-        if math.prod(size) > MOST_PIXELS or sorted(size) != sorted(shape):
+        if math.prod(size) > MOST_PIXELS or size not in (shape, (*shape[1:], *shape[:1])):
             raise ValueError(f"expected images {shape} of at most {MOST_PIXELS:,} numbers, found {size}")
         container.seek(int(max(0.0, begin - 0.5 / fps) * av.time_base))
         for frame in container.decode(stream):

@@ -44,7 +44,7 @@ BEHIND_MAKE = ("sims.remote", "sims.isaacgym")
 NO_TASKS = ("sims.robots", "sims.objects", "sims.engines")
 """Rooms that must not know what is to be done with them."""
 FOLDER_FILES = 25
-PACKAGE_LINES = 30_085
+PACKAGE_LINES = 30_081
 """The ratchet: lines of all packages. It falls; it rises only by an issue's named line budget, said in CHANGELOG.md."""
 
 

@@ -146,10 +146,10 @@ class Stages(Work[str]):
         """Write down what has ended, and film what the state teacher does as soon as there is a checkpoint of it, in
         environments of the film's own; a film that cannot be made stops nothing."""
         self.note(progress)
-        run, place = self._begun(STATE), self.folder / FIRST_FILM
-        if self.filmed or STATE not in progress.running or run is None or not (run / "checkpoints" / BEST).is_dir():
+        run = None if self.filmed or STATE not in progress.running else self._begun(STATE)
+        if run is None or not (run / "checkpoints" / BEST).is_dir():
             return
-        self.filmed = True
+        self.filmed, place = True, self.folder / FIRST_FILM
         try:
             loaded, steps = load_policy(run).tried_on("cpu"), Run.open(run).metrics()[-1]["step"]
             film = make_film(loaded.policy, loaded.env_config.with_postures("held_out"), 2, reset_kind="wide")

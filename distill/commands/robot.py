@@ -193,28 +193,26 @@ def _collisions(robot: Robot, model: mujoco.MjModel) -> Iterator[Finding]:
 def _grasps(env: EnvConfig) -> Iterator[Finding]:
     """A scripted grasp of boxes and cylinders, and in how many of its steps an eye sees them."""
     for kind in ("box", "cylinder"):
-        task = GraspConfig(kinds=(kind,), reset_mix={"near": 1.0})
-        with closing(sims.make(replace(env, task=task), ("state", "stereo"), WORLDS)) as made:
-            success, seen = scripted_grasp(made)
+        success, seen = scripted_grasp(env, kind)
         verdict = "holds" if success >= GRASPED else "BROKEN"
         yield Finding(f"a scripted grasp of a {kind}", verdict, f"{success:.0%} lifted", f"at least {GRASPED:.0%}")
         yield Finding(f"the pair at the wrist and the {kind}", "measured", f"seen in {seen:.0%} of the steps")
 
 
-def scripted_grasp(env: Any) -> tuple[float, float]:
-    """Approach along the palm's normal, close, lift: share of episodes that end in success, and share of steps in which
-    an eye sees the object."""
-    env.reset(0)
-    seen, step = [], None
-    for t in range(env.episode_steps):
-        body = env.engine.read()
-        ahead = 0.07 * body.palm_rot[:, :, 0] * (t < 9)
-        action = torch.zeros(env.num_envs, env.action_dim)
-        action[:, :3] = (body.object_pos - ahead - body.grasp_pos) / 0.035
-        if t >= 23:
-            action[:, :3] = torch.tensor([0.0, 0.0, 1.0])
-        action[:, 4:] = 1.0 if t >= 16 else -1.0
-        step = env.step(action.clamp(-1, 1))
-        seen.append((step.log["visible"] > 0) | (step.log["visible_right"] > 0))
+def scripted_grasp(config: EnvConfig, kind: str) -> tuple[float, float]:
+    """Approach an object of a kind along the palm's normal, close, lift: share of `WORLDS` episodes that end in
+    success, and share of steps in which an eye sees the object."""
+    task, seen, step = GraspConfig(kinds=(kind,), reset_mix={"near": 1.0}), [], None
+    with closing(sims.make(replace(config, task=task), ("state", "stereo"), WORLDS)) as env:
+        env.reset(0)
+        for t in range(env.episode_steps):
+            body = env.engine.read()
+            ahead = 0.07 * body.palm_rot[:, :, 0] * (t < 9)
+            action = torch.zeros(env.num_envs, env.action_dim)
+            reach = (body.object_pos - ahead - body.grasp_pos) / 0.035
+            action[:, :3] = reach if t < 23 else torch.tensor([0.0, 0.0, 1.0])
+            action[:, 4:] = 1.0 if t >= 16 else -1.0
+            step = env.step(action.clamp(-1, 1))
+            seen.append((step.log["visible"] > 0) | (step.log["visible_right"] > 0))
     assert step is not None
     return float(step.log["success"].float().mean()), float(torch.stack(seen).float().mean())

@@ -196,8 +196,10 @@ def seeded(
 def _spread(figure: Interval, span: tuple[float, float] | None, episodes: int) -> Interval:
     """The interval; one of no width is widened by a share of episodes that were not met, with the values of `span`;
     where nothing bounds these, the value stands alone."""
-    if span is None or figure.low != figure.high:
-        return figure if figure.low != figure.high else Interval(figure.value)
+    if figure.low != figure.high:
+        return figure
+    if span is None:
+        return Interval(figure.value)
     unseen = 1 - (1 - CONFIDENCE) ** (1 / episodes)
     low, high = (figure.value + unseen * (end - figure.value) for end in span)
     return Interval(figure.value, low, high)

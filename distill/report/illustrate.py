@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,7 +123,8 @@ def illustrate(
     if not at_hand:
         return None
     made, films, sheets, settings = dict[str, Film](), [], [], comparison.settings
-    env_config = _as_evaluated(at_hand[0][1].env_config, settings)  # all were evaluated in the first one's
+    postures, level = settings.get("postures", "training"), settings.get("level")  # until version 0.2 nothing was said
+    env_config = at_hand[0][1].env_config.with_postures(postures).at_level(level)  # where all were evaluated
     with stage(title, len(at_hand) + bool(moments), unit="policies") as progress:
         for one, loaded in at_hand:
             how = (FILMED, settings["seed"], settings.get("reset_kind"), device, SMALL)
@@ -148,11 +148,6 @@ def illustrate(
     found = Illustrations(apart, tuple(films), tuple(sheets), objects, chosen)
     found.save(folder)
     return found
-
-
-def _as_evaluated(env_config: EnvConfig, settings: Mapping[str, Any]) -> EnvConfig:
-    """The environment with the arm postures (until version 0.2 the trainings') and the level of an evaluation."""
-    return env_config.with_postures(settings.get("postures", "training")).at_level(settings.get("level"))
 
 
 def film_caption(name: str, film: Film) -> str:

@@ -171,7 +171,8 @@ def stage(
     """
     global _screen
     outer = _screen
-    console = console or (outer.console if outer else Console(stderr=True, quiet=not total, markup=False))
+    own = Console(stderr=True, quiet=not total, markup=False, highlight=False)
+    console = console or (outer.console if outer else own)
     plain, shown = not console.is_terminal or console.is_jupyter, None
     _screen = outer if plain else outer or _new_screen(console)
     try:

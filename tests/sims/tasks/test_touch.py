@@ -75,7 +75,8 @@ def test_touch_is_the_same_on_both_engines_of_mujoco(monkeypatch):
     warp.engine.read()
     measured = warp.engine.state_dict()["state"]
     assert all(measured[name].equal(kept[name]) for name in kept)  # to measure is not to touch
-    cpu.close(), warp.close()
+    cpu.close()
+    warp.close()
 
 
 def test_touch_is_measured_only_where_it_is_asked_for_and_can_be():
