@@ -116,10 +116,11 @@ def test_a_link_out_of_the_folder_is_refused(theirs):
 
 def test_a_video_that_is_a_playlist_or_of_another_size_is_refused(theirs):
     info, video = json.loads((theirs / INFO).read_text()), next(theirs.rglob("*.mp4"))
-    info["features"][NAMES["left"]]["shape"] = [64, 48, 3]
-    told(theirs, **info)
-    with pytest.raises(DatasetError, match=r"stereo cannot be read: expected images \(64, 48, 3\)"):
-        open_shard(theirs, NAMES)
+    for height, width in ((64, 48), (48, 32)):  # it has 32 rows of 48 pixels
+        info["features"][NAMES["left"]]["shape"] = [height, width, 3]
+        told(theirs, **info)
+        with pytest.raises(DatasetError, match=rf"stereo cannot be read: expected images \({height}, {width}, 3\)"):
+            open_shard(theirs, NAMES)
     video.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n/etc/passwd\n")
     with pytest.raises(DatasetError, match="stereo cannot be read"):
         open_shard(theirs, NAMES)
